@@ -1,0 +1,200 @@
+//! The command line: what is asked for, or one plain line on why it cannot be.
+
+use std::{error::Error as _, ffi::OsString};
+
+use clap::{
+    CommandFactory as _, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use crate::config::Config;
+
+/// Exit code for a bad setting: `EX_USAGE` of sysexits.
+pub const EXIT_USAGE: u8 = 64;
+
+/// A self-hosted authentication service: people register, log in, and your
+/// services ask whose session it is, over gRPC, gRPC-Web or HTTP on one port.
+#[derive(Parser, Debug)]
+#[command(
+    name = "bienvenue",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Every setting is a flag and a variable; a flag wins. \
+                  Exit codes: 0 stopped as asked, 1 cannot start or go on, 64 a bad setting."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Subcommand, Debug)]
+enum Subcommands {
+    /// Serves until a signal stops it (the default)
+    Serve(Box<Config>),
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve with these settings.
+    Serve(Box<Config>),
+    /// Print this text and be done.
+    Print(String),
+}
+
+/// Reads the command line and the environment.
+///
+/// # Errors
+///
+/// One line that names the setting and says what to write instead.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    Ok(Command::Print(error.render().to_string()))
+                }
+                _ => Err(one_line(&error)),
+            };
+        }
+    };
+    let config = match cli.command {
+        Some(Subcommands::Serve(config)) => config,
+        None => Box::new(cli.config),
+    };
+    config.validate()?;
+    Ok(Command::Serve(config))
+}
+
+/// clap explains itself over many lines; an operator's log has room for one.
+fn one_line(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let named = context(ContextKind::InvalidArg).unwrap_or_default();
+    // "--bcrypt-cost <COST>"
+    let flag = named.split(' ').next().unwrap_or_default();
+    match error.kind() {
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+            let value = context(ContextKind::InvalidValue).unwrap_or_default();
+            let advice = match (error.source(), context(ContextKind::ValidValue)) {
+                (Some(source), _) => source.to_string(),
+                (None, Some(valid)) => format!("write one of {valid}"),
+                (None, None) => "it needs a value".to_owned(),
+            };
+            // A database URL may hold a password.
+            let shown = if flag == "--database-url" {
+                String::new()
+            } else {
+                format!(" {value:?}")
+            };
+            let variable = variable(flag).map_or(String::new(), |name| format!(" ({name})"));
+            format!("{flag}{variable} cannot be{shown}: {advice}")
+                .replace("cannot be: ", "cannot be read: ")
+        }
+        ErrorKind::UnknownArgument => {
+            let close = context(ContextKind::SuggestedArg)
+                .map_or(String::new(), |close| format!(" did you mean {close}?"));
+            format!("there is no {flag};{close} bienvenue --help lists all settings")
+                .replace(";  ", "; ")
+        }
+        ErrorKind::InvalidSubcommand => {
+            let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("there is no command {name:?}; bienvenue --help lists them")
+        }
+        ErrorKind::ArgumentConflict => {
+            format!("{flag} is given twice, or before the command; write it once, after serve")
+        }
+        _ => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default();
+            format!(
+                "{}; bienvenue --help explains the settings",
+                line.trim_start_matches("error: ")
+            )
+        }
+    }
+}
+
+/// The variable that sets the same as a flag.
+fn variable(flag: &str) -> Option<String> {
+    let long = flag.strip_prefix("--")?;
+    Cli::command()
+        .get_arguments()
+        .find(|argument| argument.get_long() == Some(long))?
+        .get_env()?
+        .to_str()
+        .map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(arguments: &[&str]) -> String {
+        let arguments = ["bienvenue"].iter().chain(arguments).map(OsString::from);
+        match parse(arguments) {
+            Err(line) => line,
+            Ok(command) => panic!("accepted: {command:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bad_setting_is_one_line_that_says_what_to_write() {
+        for (arguments, line) in [
+            (
+                &["--bcrypt-cost", "17"][..],
+                "--bcrypt-cost (BIENVENUE_BCRYPT_COST) cannot be \"17\": write a whole number \
+                 from 4 to 16, such as 12",
+            ),
+            (
+                &["serve", "--listen", "here"],
+                "--listen (BIENVENUE_LISTEN) cannot be \"here\": write IP:PORT, such as \
+                 127.0.0.1:50051 or [::1]:50051",
+            ),
+            (
+                &["--reflection", "maybe"],
+                "--reflection (BIENVENUE_REFLECTION) cannot be \"maybe\": write one of auto, on, \
+                 off",
+            ),
+            (
+                &["--database-url", "mysql://ada:hunter2@db/b"],
+                "--database-url (DATABASE_URL) cannot be read: write sqlite:PATH, such as \
+                 sqlite:bienvenue.db, or postgres://USER@HOST/DATABASE",
+            ),
+            (
+                &["--session-idle", "31d"],
+                "--session-idle (31days) is longer than --session-absolute (30days): write the \
+                 same or less, since a session that has ended cannot be idle",
+            ),
+            (
+                &["--lisen", "x"],
+                "there is no --lisen; did you mean --listen? bienvenue --help lists all settings",
+            ),
+            (
+                &["sever"],
+                "there is no command \"sever\"; bienvenue --help lists them",
+            ),
+        ] {
+            assert_eq!(refused(arguments), line);
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for flag in ["--help", "-h", "--version"] {
+            let arguments = ["bienvenue", flag].map(OsString::from);
+            assert!(matches!(parse(arguments), Ok(Command::Print(_))), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Every setting: a flag `--x-y` and a variable `BIENVENUE_X_Y`, validated once
+//! at start. No other room reads the environment.
+
+mod database;
+mod limits;
+mod log;
+mod network;
+mod passwords;
+mod sessions;
+mod values;
+
+use clap::Args;
+
+pub use self::{
+    database::DatabaseSettings,
+    limits::LimitSettings,
+    log::{LogFormat, LogSettings},
+    network::{NetworkSettings, Reflection},
+    passwords::PasswordSettings,
+    sessions::SessionSettings,
+};
+
+/// All that an operator can set.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Where it listens and to whom it answers.
+    #[command(flatten)]
+    pub network: NetworkSettings,
+    /// Where it keeps its data.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// What passwords may be and what hashing them may cost.
+    #[command(flatten)]
+    pub passwords: PasswordSettings,
+    /// How long sessions live.
+    #[command(flatten)]
+    pub sessions: SessionSettings,
+    /// What one caller may ask of the transport.
+    #[command(flatten)]
+    pub limits: LimitSettings,
+    /// What it tells its operator.
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+impl Config {
+    /// Checks what no setting can check alone.
+    ///
+    /// # Errors
+    ///
+    /// One line that names the settings and says what to write instead.
+    pub fn validate(&self) -> Result<(), String> {
+        self.sessions.validate()
+    }
+
+    /// What an operator should know although it is allowed.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let mut warnings = Vec::new();
+        if self.passwords.bcrypt_cost < 10 {
+            warnings.push(
+                "bcrypt-cost is below 10: stolen hashes can be guessed fast; \
+                 use at least 10 for real accounts",
+            );
+        }
+        if !self.network.listen.ip().is_loopback() {
+            warnings.push(
+                "listening beyond this machine without TLS: put a proxy that ends TLS in front",
+            );
+        }
+        warnings
+    }
+}

@@ -1,0 +1,153 @@
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values;
+
+/// What one caller may ask of the transport. The defaults keep one hostile
+/// machine from hurting the others.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Transport limits")]
+pub struct LimitSettings {
+    /// Longest that a request may take, from its head to its reply
+    #[arg(
+        long,
+        env = "BIENVENUE_REQUEST_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = values::duration
+    )]
+    pub request_timeout: Duration,
+
+    /// Largest gRPC message that is read
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_MESSAGE_SIZE",
+        value_name = "SIZE",
+        default_value = "16KiB",
+        value_parser = values::bytes(4 * 1024..=1024 * 1024)
+    )]
+    pub max_message_size: usize,
+
+    /// Largest HTTP/2 request head that is read
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_HEADER_LIST_SIZE",
+        value_name = "SIZE",
+        default_value = "8KiB",
+        value_parser = values::bytes(1024..=1024 * 1024)
+    )]
+    pub max_header_list_size: usize,
+
+    /// How many connections may be open at once
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_CONNECTIONS",
+        value_name = "NUMBER",
+        default_value = "10000",
+        value_parser = values::number(1..=1_000_000, 10_000)
+    )]
+    pub max_connections: usize,
+
+    /// How many of them may come from one IPv4 address or one IPv6 /64 network
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_CONNECTIONS_PER_PEER",
+        value_name = "NUMBER",
+        default_value = "1024",
+        value_parser = values::number(1..=1_000_000, 1_024)
+    )]
+    pub max_connections_per_peer: usize,
+
+    /// How many requests a connection may have in work; the next is told to
+    /// come back
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_REQUESTS_PER_CONNECTION",
+        value_name = "NUMBER",
+        default_value = "64",
+        value_parser = values::number(1..=100_000, 64)
+    )]
+    pub max_requests_per_connection: usize,
+
+    /// How many HTTP/2 streams a connection may have open
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_CONCURRENT_STREAMS",
+        value_name = "NUMBER",
+        default_value = "100",
+        value_parser = values::number(1..=100_000, 100)
+    )]
+    pub max_concurrent_streams: u32,
+
+    /// How many HTTP/2 stream errors a connection may cause before it is closed
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_LOCAL_ERROR_RESET_STREAMS",
+        value_name = "NUMBER",
+        default_value = "256",
+        value_parser = values::number(1..=100_000, 256)
+    )]
+    pub max_local_error_reset_streams: usize,
+
+    /// Longest silence at the start of a connection
+    #[arg(
+        long,
+        env = "BIENVENUE_FIRST_BYTE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = values::duration
+    )]
+    pub first_byte_timeout: Duration,
+
+    /// Longest time from the start of a connection to the first byte of an
+    /// answer: the HTTP/2 preface or the first HTTP/1.1 request
+    #[arg(
+        long,
+        env = "BIENVENUE_HANDSHAKE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = values::duration
+    )]
+    pub handshake_timeout: Duration,
+
+    /// How often an HTTP/2 peer is asked whether it is still there
+    #[arg(
+        long,
+        env = "BIENVENUE_KEEPALIVE_INTERVAL",
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = values::duration
+    )]
+    pub keepalive_interval: Duration,
+
+    /// How long it may take to answer that
+    #[arg(
+        long,
+        env = "BIENVENUE_KEEPALIVE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = values::duration
+    )]
+    pub keepalive_timeout: Duration,
+
+    /// Age at which a connection is asked to close once its requests are done
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_CONNECTION_AGE",
+        value_name = "DURATION",
+        default_value = "30m",
+        value_parser = values::duration
+    )]
+    pub max_connection_age: Duration,
+
+    /// How long after that it is cut
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_CONNECTION_AGE_GRACE",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = values::duration
+    )]
+    pub max_connection_age_grace: Duration,
+}

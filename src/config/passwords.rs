@@ -1,0 +1,85 @@
+use std::{num::NonZero, thread, time::Duration};
+
+use clap::Args;
+
+use super::values;
+use crate::{
+    domain::PasswordPolicy,
+    passwords::{HashingLimits, MAX_COST, MIN_COST},
+};
+
+/// What passwords may be and what hashing them may cost.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Passwords")]
+pub struct PasswordSettings {
+    /// bcrypt cost of new hashes, 4 to 16: each step doubles the time of a
+    /// login and of a thief's guess
+    #[arg(
+        long,
+        env = "BIENVENUE_BCRYPT_COST",
+        value_name = "COST",
+        default_value = "12",
+        value_parser = values::number(MIN_COST..=MAX_COST, 12)
+    )]
+    pub bcrypt_cost: u32,
+
+    /// Fewest characters (code points) of a new password; NIST asks for 15
+    /// where there is no second factor
+    #[arg(
+        long,
+        env = "BIENVENUE_PASSWORD_MIN_LENGTH",
+        value_name = "NUMBER",
+        default_value = "8",
+        value_parser = values::number(1..=256, 15)
+    )]
+    pub password_min_length: usize,
+
+    /// How many passwords to hash at once [default: the number of cores]
+    #[arg(
+        long,
+        env = "BIENVENUE_HASH_THREADS",
+        value_name = "NUMBER",
+        value_parser = values::number(1..=1_024, 4)
+    )]
+    pub hash_threads: Option<usize>,
+
+    /// How many more may wait for their turn; the next is refused at once
+    #[arg(
+        long,
+        env = "BIENVENUE_HASH_QUEUE",
+        value_name = "NUMBER",
+        default_value = "64",
+        value_parser = values::number(0..=100_000, 64)
+    )]
+    pub hash_queue: usize,
+
+    /// Longest wait for a turn before a request is refused
+    #[arg(
+        long,
+        env = "BIENVENUE_HASH_MAX_WAIT",
+        value_name = "DURATION",
+        default_value = "2s",
+        value_parser = values::duration
+    )]
+    pub hash_max_wait: Duration,
+}
+
+impl PasswordSettings {
+    /// Which passwords may be set.
+    pub fn policy(&self) -> PasswordPolicy {
+        PasswordPolicy {
+            min_length: self.password_min_length,
+        }
+    }
+
+    /// What hashing may take.
+    pub fn hashing(&self) -> HashingLimits {
+        let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+        HashingLimits {
+            cost: self.bcrypt_cost,
+            threads: self.hash_threads.unwrap_or_else(cores),
+            queue: self.hash_queue,
+            max_wait: self.hash_max_wait,
+        }
+    }
+}

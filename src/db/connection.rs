@@ -1,0 +1,148 @@
+//! One connection, to whichever database it is.
+
+use diesel::{
+    Connection as _, ConnectionError, MultiConnection, PgConnection, SqliteConnection,
+    connection::SimpleConnection as _,
+    r2d2::{Error, ManageConnection, R2D2Connection as _},
+};
+
+use super::url::DatabaseUrl;
+
+/// A connection that the same queries run on, whichever database it leads to.
+#[derive(MultiConnection)]
+pub(super) enum AnyConnection {
+    /// To PostgreSQL.
+    Postgres(PgConnection),
+    /// To an SQLite file.
+    Sqlite(SqliteConnection),
+}
+
+/// Opens a connection and sets it up so that what it commits is on disk.
+pub(super) fn connect(url: &DatabaseUrl) -> Result<AnyConnection, Error> {
+    match url {
+        DatabaseUrl::Sqlite(_) => connect_sqlite(url).map(AnyConnection::Sqlite),
+        DatabaseUrl::Postgres(_) => connect_postgres(url).map(AnyConnection::Postgres),
+    }
+}
+
+pub(super) fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, Error> {
+    let DatabaseUrl::Sqlite(path) = url else {
+        return Err(misdirected(url));
+    };
+    let path = path.to_str().ok_or_else(|| misdirected(url))?;
+    let mut connection = SqliteConnection::establish(path).map_err(Error::ConnectionError)?;
+    connection
+        .batch_execute(
+            // FULL: each commit is synced before it is acknowledged, so that no
+            // power cut brings an ended session back.
+            "PRAGMA busy_timeout = 5000;
+             PRAGMA synchronous = FULL;
+             PRAGMA foreign_keys = ON;
+             PRAGMA secure_delete = ON;
+             PRAGMA trusted_schema = OFF;",
+        )
+        .map_err(Error::QueryError)?;
+    Ok(connection)
+}
+
+pub(super) fn connect_postgres(url: &DatabaseUrl) -> Result<PgConnection, Error> {
+    let DatabaseUrl::Postgres(uri) = url else {
+        return Err(misdirected(url));
+    };
+    let mut connection =
+        PgConnection::establish(&with_timeouts(uri)).map_err(Error::ConnectionError)?;
+    connection
+        .batch_execute(
+            // Whatever the server's own defaults are.
+            "SET synchronous_commit = on;
+             SET statement_timeout = '5s';
+             SET lock_timeout = '4s';
+             SET idle_in_transaction_session_timeout = '10s';
+             SET timezone = 'UTC';
+             SET application_name = 'bienvenue';",
+        )
+        .map_err(Error::QueryError)?;
+    Ok(connection)
+}
+
+/// libpq waits for ever for a host that does not answer, unless it is told
+/// otherwise. What the operator wrote stands.
+fn with_timeouts(uri: &str) -> String {
+    let mut uri = uri.to_owned();
+    for (parameter, value) in [("connect_timeout", "3"), ("tcp_user_timeout", "5000")] {
+        if !uri.contains(parameter) {
+            uri.push(if uri.contains('?') { '&' } else { '?' });
+            uri.push_str(&format!("{parameter}={value}"));
+        }
+    }
+    uri
+}
+
+fn misdirected(url: &DatabaseUrl) -> Error {
+    Error::ConnectionError(ConnectionError::InvalidConnectionUrl(url.to_string()))
+}
+
+/// Makes connections for a pool. diesel's own manager would try one database
+/// after the other.
+pub(super) struct Manager {
+    url: DatabaseUrl,
+}
+
+impl Manager {
+    pub(super) fn new(url: DatabaseUrl) -> Self {
+        Self { url }
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = AnyConnection;
+    type Error = Error;
+
+    fn connect(&self) -> Result<AnyConnection, Error> {
+        connect(&self.url)
+    }
+
+    fn is_valid(&self, connection: &mut AnyConnection) -> Result<(), Error> {
+        connection.ping().map_err(Error::QueryError)
+    }
+
+    fn has_broken(&self, connection: &mut AnyConnection) -> bool {
+        std::thread::panicking() || connection.is_broken()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_added_where_the_operator_set_none() {
+        assert_eq!(
+            with_timeouts("postgres://db/b"),
+            "postgres://db/b?connect_timeout=3&tcp_user_timeout=5000"
+        );
+        assert_eq!(
+            with_timeouts("postgres://db/b?connect_timeout=9"),
+            "postgres://db/b?connect_timeout=9&tcp_user_timeout=5000"
+        );
+    }
+
+    #[test]
+    fn what_sqlite_commits_is_on_disk() {
+        use diesel::{QueryableByName, RunQueryDsl as _, sql_types::BigInt};
+
+        #[derive(QueryableByName)]
+        struct Pragma {
+            #[diesel(sql_type = BigInt)]
+            synchronous: i64,
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let url = DatabaseUrl::Sqlite(folder.path().join("b.db"));
+        let mut connection = connect_sqlite(&url).unwrap();
+        let pragma: Pragma = diesel::sql_query("PRAGMA synchronous")
+            .get_result(&mut connection)
+            .unwrap();
+        assert_eq!(pragma.synchronous, 2, "FULL");
+    }
+}

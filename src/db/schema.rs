@@ -1,0 +1,25 @@
+//! The tables, as the migrations make them on both databases.
+
+diesel::table! {
+    users (id) {
+        id -> BigInt,
+        email -> Text,
+        hashed_password -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    sessions (digest) {
+        digest -> Binary,
+        handle -> Text,
+        user_id -> BigInt,
+        created_at -> Timestamp,
+        last_seen_at -> Timestamp,
+        user_agent -> Text,
+        ip -> Text,
+    }
+}
+
+diesel::joinable!(sessions -> users (user_id));
+diesel::allow_tables_to_appear_in_same_query!(users, sessions);

@@ -1,0 +1,217 @@
+//! Passwords: as presented, as newly set, as stored.
+
+use std::fmt;
+
+use thiserror::Error;
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+use zeroize::Zeroizing;
+
+use super::{Email, common_passwords};
+
+/// The longest password that can be set, in bytes of UTF-8 as sent.
+const MAX_BYTES: usize = 1_024;
+
+/// A password as somebody presented it, in Unicode form NFC (NIST
+/// SP 800-63B-4, 3.1.1.2) and otherwise untouched. It is wiped when dropped.
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Takes any text: what is wrong with it shows when it is compared.
+    pub fn new(presented: String) -> Self {
+        let presented = Zeroizing::new(presented);
+        if is_nfc(&presented) {
+            Self(presented)
+        } else {
+            Self(Zeroizing::new(presented.nfc().collect()))
+        }
+    }
+
+    /// The bytes to hash.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// A password that the policy lets an account have.
+#[derive(Debug)]
+pub struct NewPassword(Password);
+
+impl NewPassword {
+    /// The bytes to hash.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// Which passwords may be set. It is not asked at login: a password that was
+/// once set keeps working.
+#[derive(Clone, Copy, Debug)]
+pub struct PasswordPolicy {
+    /// The fewest code points after NFC.
+    pub min_length: usize,
+}
+
+/// Why a password cannot be set, told to whoever chose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PasswordError {
+    /// The text is empty.
+    #[error("is missing")]
+    Missing,
+    /// Fewer code points than the policy asks for.
+    #[error("is too short: at least {min_length} characters")]
+    TooShort {
+        /// The fewest code points.
+        min_length: usize,
+    },
+    /// Over 1,024 bytes.
+    #[error("is too long: at most 1,024 bytes")]
+    TooLong,
+    /// A control character, which a keyboard or a form may not give back.
+    #[error("holds a control character; anything else is welcome")]
+    ControlCharacter,
+    /// On the list of common passwords.
+    #[error("is one that everybody tries first; choose another, such as a few unrelated words")]
+    Common,
+    /// The account's own address.
+    #[error("is the e-mail address itself; choose another, such as a few unrelated words")]
+    IsEmail,
+}
+
+impl PasswordPolicy {
+    /// Admits a password for the account of `email`. No rule asks for
+    /// particular kinds of characters (NIST SP 800-63B-4, 3.1.1.2).
+    ///
+    /// # Errors
+    ///
+    /// When a rule forbids it; the first that does is told.
+    pub fn admit(&self, chosen: String, email: &Email) -> Result<NewPassword, PasswordError> {
+        if chosen.is_empty() {
+            return Err(PasswordError::Missing);
+        }
+        if chosen.len() > MAX_BYTES {
+            return Err(PasswordError::TooLong);
+        }
+        let password = Password::new(chosen);
+        let text = password.0.as_str();
+        if text.chars().any(char::is_control) {
+            return Err(PasswordError::ControlCharacter);
+        }
+        if text.chars().count() < self.min_length {
+            return Err(PasswordError::TooShort {
+                min_length: self.min_length,
+            });
+        }
+        if Email::parse(text).as_ref() == Ok(email) {
+            return Err(PasswordError::IsEmail);
+        }
+        if common_passwords::contains(text) {
+            return Err(PasswordError::Common);
+        }
+        Ok(NewPassword(password))
+    }
+}
+
+/// A stored hash, as the database keeps it. `passwords` knows how to read it;
+/// to everyone else it is a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HashedPassword(String);
+
+impl HashedPassword {
+    /// Wraps what was computed or read from the database.
+    pub fn new(stored: String) -> Self {
+        Self(stored)
+    }
+
+    /// The text to parse or to store.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for HashedPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashedPassword(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn admit(chosen: &str) -> Result<NewPassword, PasswordError> {
+        let email = Email::parse("ada@example.com").unwrap();
+        PasswordPolicy { min_length: 8 }.admit(chosen.to_owned(), &email)
+    }
+
+    #[test]
+    fn the_rules() {
+        let short = PasswordError::TooShort { min_length: 8 };
+        for (chosen, error) in [
+            ("", PasswordError::Missing),
+            ("sevench", short),
+            // Seven code points after NFC, fourteen before.
+            (&"e\u{301}".repeat(7), short),
+            (&"x".repeat(1_025), PasswordError::TooLong),
+            ("with\0 a NUL", PasswordError::ControlCharacter),
+            ("with a\ttab", PasswordError::ControlCharacter),
+            ("with a \u{85} C1", PasswordError::ControlCharacter),
+            ("PassWord1", PasswordError::Common),
+            ("ADA@Example.com", PasswordError::IsEmail),
+        ] {
+            assert_eq!(admit(chosen).err(), Some(error), "{chosen:?}");
+        }
+        for chosen in [
+            "eightch!",
+            "        spaces",
+            "\u{1F511}\u{1F511}\u{1F511}\u{1F511}\u{1F511}\u{1F511}\u{1F511}\u{1F511}",
+            "ada@example.com and more",
+            &"\u{1F511}".repeat(256),
+        ] {
+            assert!(admit(chosen).is_ok(), "{chosen:?}");
+        }
+    }
+
+    #[test]
+    fn spellings_of_one_character_are_one_and_others_are_not() {
+        let composed = Password::new("caf\u{E9}".into());
+        assert_eq!(
+            composed.as_bytes(),
+            Password::new("cafe\u{301}".into()).as_bytes()
+        );
+        // NFC, not NFKC: a fullwidth A is not an A.
+        assert_ne!(
+            Password::new("\u{FF21}".into()).as_bytes(),
+            Password::new("A".into()).as_bytes()
+        );
+        assert_eq!(Password::new(" a ".into()).as_bytes(), b" a ");
+    }
+
+    #[test]
+    fn nothing_secret_has_a_readable_debug() {
+        let admitted = admit("correct horse battery").unwrap();
+        assert!(!format!("{admitted:?}").contains("horse"));
+        let stored = HashedPassword::new("$2b$12$abc".into());
+        assert!(!format!("{stored:?}").contains("2b"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_rule_asks_for_kinds_of_characters(
+            chosen in prop_oneof!["[0-9]{15,40}", " {15,40}", "[a-z]{15,40}", "[\u{4E00}-\u{9FA5}]{15,40}"],
+        ) {
+            let admitted = admit(&chosen);
+            prop_assert!(
+                matches!(admitted, Ok(_) | Err(PasswordError::Common)),
+                "{:?}", admitted.err()
+            );
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A login on one device.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::UserId;
+
+/// The longest step in which `last_seen_at` moves.
+const MAX_TOUCH_STEP: Duration = Duration::from_secs(60);
+
+/// The longest user agent that is kept, in bytes.
+const MAX_USER_AGENT_BYTES: usize = 256;
+
+/// Names a session in lists and logs. Unlike the `session_id` it proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionHandle(Uuid);
+
+impl SessionHandle {
+    /// A new one, random.
+    pub fn generate() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// Reads the hyphenated form; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let uuid = Uuid::try_parse(text).ok()?;
+        (uuid.hyphenated().to_string() == text).then_some(Self(uuid))
+    }
+}
+
+impl fmt::Display for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who opened a session, as far as can be told from outside.
+#[derive(Clone, Debug)]
+pub struct Client {
+    user_agent: String,
+    /// The address of the peer.
+    pub ip: IpAddr,
+}
+
+impl Client {
+    /// Keeps of the user agent what is safe to show: no control characters, at
+    /// most 256 bytes. An IPv4 address in IPv6 clothes is shown as IPv4.
+    pub fn new(user_agent: &str, ip: IpAddr) -> Self {
+        let mut user_agent: String = user_agent.chars().filter(|c| !c.is_control()).collect();
+        user_agent.truncate(user_agent.floor_char_boundary(MAX_USER_AGENT_BYTES));
+        Self {
+            user_agent,
+            ip: ip.to_canonical(),
+        }
+    }
+
+    /// The user agent, empty when it sent none.
+    pub fn user_agent(&self) -> &str {
+        &self.user_agent
+    }
+}
+
+/// A login on one device, as stored.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its public name.
+    pub handle: SessionHandle,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// When the login took place.
+    pub created_at: DateTime<Utc>,
+    /// When it was last checked, to within [`SessionLimits::touch_step`].
+    pub last_seen_at: DateTime<Utc>,
+    /// Who logged in.
+    pub client: Client,
+}
+
+/// How long sessions live.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionLimits {
+    /// The longest time without a check.
+    pub idle: Duration,
+    /// The longest time since the login.
+    pub absolute: Duration,
+}
+
+impl SessionLimits {
+    /// When the session ends if nobody checks it again: at that moment it is
+    /// refused.
+    pub fn expires_at(&self, session: &Session) -> DateTime<Utc> {
+        (session.last_seen_at + self.idle).min(session.created_at + self.absolute)
+    }
+
+    /// How far `last_seen_at` may lag behind: a minute, or a tenth of the idle
+    /// limit where that is less. A check within the step writes nothing.
+    pub fn touch_step(&self) -> Duration {
+        MAX_TOUCH_STEP.min(self.idle / 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn a_session_ends_at_the_earlier_limit() {
+        let hours = |n: u64| Duration::from_secs(n * 3_600);
+        let limits = SessionLimits {
+            idle: hours(2),
+            absolute: hours(5),
+        };
+        let login = DateTime::UNIX_EPOCH;
+        let seen_after = |n: i64| Session {
+            handle: SessionHandle::generate(),
+            user_id: UserId(1),
+            created_at: login,
+            last_seen_at: login + TimeDelta::hours(n),
+            client: Client::new("", Ipv4Addr::LOCALHOST.into()),
+        };
+        for (seen, ends) in [(0, 2), (2, 4), (3, 5), (4, 5)] {
+            let expected = login + TimeDelta::hours(ends);
+            assert_eq!(limits.expires_at(&seen_after(seen)), expected, "{seen}");
+        }
+        assert_eq!(limits.touch_step(), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_is_cut_and_cleaned() {
+        let ip: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
+        let client = Client::new(&format!("a\r\n\0{}", "\u{E9}".repeat(200)), ip);
+        assert_eq!(client.user_agent().len(), 255);
+        assert!(client.user_agent().starts_with("a\u{E9}"));
+        assert_eq!(client.ip.to_string(), "192.0.2.1");
+    }
+
+    #[test]
+    fn a_handle_has_one_spelling() {
+        let handle = SessionHandle::generate();
+        let text = handle.to_string();
+        assert_eq!(SessionHandle::parse(&text), Some(handle));
+        for other in [
+            text.to_uppercase(),
+            text.replace('-', ""),
+            format!("{{{text}}}"),
+        ] {
+            assert_eq!(SessionHandle::parse(&other), None);
+        }
+    }
+}

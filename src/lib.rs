@@ -1,0 +1,18 @@
+//! A self-hosted authentication service: register, log in, recognise a user by
+//! session, log out. `ARCHITECTURE.md` shows the rooms and how a request walks
+//! through them.
+
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod domain;
+pub mod http;
+pub mod lifecycle;
+pub mod log;
+pub mod passwords;
+pub mod peer;
+pub mod proto;
+pub mod rpc;
+pub mod server;

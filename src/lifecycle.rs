@@ -1,0 +1,47 @@
+//! From the first signal to the end.
+
+use std::{io, process};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Exit code after a second signal.
+const EXIT_AT_ONCE: i32 = 130;
+
+/// SIGTERM and SIGINT, heard from the moment this is made.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Starts to listen. To be called within the runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Resolves at the first signal; from then on, a second one ends the
+    /// process at once.
+    pub async fn shutdown(mut self) {
+        self.next().await;
+        tracing::info!("stopping: no new requests; a second signal stops at once");
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("stopped at once");
+            process::exit(EXIT_AT_ONCE);
+        });
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

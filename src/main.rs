@@ -1,0 +1,58 @@
+//! The binary: read the settings, serve until a signal, say how it went.
+
+use std::{env, process::ExitCode};
+
+use bienvenue::{
+    cli::{self, Command},
+    clock::Clock,
+    config::Config,
+    lifecycle::Signals,
+    log,
+    server::{Server, ServerError},
+};
+use tokio::runtime;
+
+fn main() -> ExitCode {
+    match cli::parse(env::args_os()) {
+        Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Print(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(line) => {
+            eprintln!("bienvenue: {line}");
+            ExitCode::from(cli::EXIT_USAGE)
+        }
+    }
+}
+
+fn serve(config: &Config) -> ExitCode {
+    log::start(&config.log);
+    let runtime = match runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("bienvenue: cannot start its threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(config));
+    // A password that is still being hashed is nobody's any more.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bienvenue: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: &Config) -> Result<(), ServerError> {
+    let signals = Signals::listen().map_err(ServerError::Io)?;
+    let server = Server::open(config, Clock::system()).await?;
+    print!("{}", server.greeting());
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    server.run(signals.shutdown()).await
+}

@@ -1,0 +1,145 @@
+//! The one table from what came of a call to what its caller is told.
+
+use std::{any::Any, error::Error, sync::Arc, time::Duration};
+
+use axum::response::Response;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::auth::AuthError;
+
+/// The `domain` of every `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "bienvenue";
+
+/// How long to stay away from a connection that is full.
+const RETRY_CONNECTION: Duration = Duration::from_secs(1);
+
+/// What a caller is told; the cause goes along for the log, not for the wire.
+pub fn to_status(error: AuthError) -> Status {
+    let message = error.to_string();
+    match error {
+        AuthError::InvalidField { field, problem } => {
+            let mut details = details("INVALID_FIELD");
+            details.add_bad_request_violation(field.to_string(), problem);
+            Status::with_error_details(Code::InvalidArgument, message, details)
+        }
+        AuthError::EmailTaken(_) => plain(Code::AlreadyExists, "EMAIL_TAKEN", message),
+        AuthError::InvalidCredentials => {
+            plain(Code::Unauthenticated, "INVALID_CREDENTIALS", message)
+        }
+        AuthError::SessionInvalid => plain(Code::Unauthenticated, "SESSION_INVALID", message),
+        AuthError::Overloaded { retry_after } => {
+            retryable(Code::ResourceExhausted, "OVERLOADED", message, retry_after)
+        }
+        AuthError::Unavailable { retry_after, cause } => caused(
+            retryable(Code::Unavailable, "UNAVAILABLE", message, retry_after),
+            cause,
+        ),
+        AuthError::Internal(cause) => caused(internal(message), cause),
+    }
+}
+
+/// More requests in work than one connection may have.
+pub fn connection_full() -> Status {
+    retryable(
+        Code::ResourceExhausted,
+        "OVERLOADED",
+        "too many requests at once on this connection; wait for some, or open another",
+        RETRY_CONNECTION,
+    )
+}
+
+/// A request took longer than it may.
+pub fn too_slow() -> Status {
+    plain(
+        Code::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        "the request took longer than the server allows",
+    )
+}
+
+/// There is no such method.
+pub fn no_such_method() -> Status {
+    plain(
+        Code::Unimplemented,
+        "UNIMPLEMENTED",
+        "there is no such method; server reflection or the proto files list them",
+    )
+}
+
+/// A handler panicked: that call fails, everything else goes on.
+pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let what = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    let message = "something went wrong inside the service; its log has the cause";
+    caused(
+        internal(message),
+        format!("a handler panicked: {what}").into(),
+    )
+    .into_http()
+}
+
+/// Puts what tonic says on its own account, which has no details, into the
+/// table's words. A status that the table made passes unchanged.
+pub fn complete(response: Response) -> Response {
+    let Some(status) = response.extensions().get::<Status>() else {
+        return response;
+    };
+    if !status.details().is_empty() {
+        return response;
+    }
+    let completed = match status.code() {
+        Code::Ok => return response,
+        // No such method, or a compressed message.
+        Code::Unimplemented => plain(
+            Code::Unimplemented,
+            "UNIMPLEMENTED",
+            "there is no such method, or it does not take compressed messages",
+        ),
+        // From the health and reflection services, which say it of a name.
+        Code::NotFound => plain(Code::NotFound, "NOT_FOUND", status.message()),
+        // Whatever failed before a handler ran: the bytes were no request.
+        _ => plain(
+            Code::InvalidArgument,
+            "MALFORMED_REQUEST",
+            "the request could not be read: it is not a message of this method, or too large",
+        ),
+    };
+    completed.into_http()
+}
+
+/// The reason that a status carries, for the log.
+pub fn reason(status: &Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
+}
+
+fn details(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, [])
+}
+
+fn plain(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    Status::with_error_details(code, message, details(reason))
+}
+
+fn retryable(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    retry_after: Duration,
+) -> Status {
+    let mut details = details(reason);
+    details.set_retry_info(Some(retry_after));
+    Status::with_error_details(code, message, details)
+}
+
+fn internal(message: impl Into<String>) -> Status {
+    plain(Code::Internal, "INTERNAL", message)
+}
+
+fn caused(mut status: Status, cause: Box<dyn Error + Send + Sync>) -> Status {
+    status.set_source(Arc::from(cause));
+    status
+}

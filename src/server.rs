@@ -1,0 +1,270 @@
+//! The only place that wires: from the settings to a service that answers.
+
+mod connection;
+mod edge;
+mod listener;
+
+use std::{fmt::Write as _, io, net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware,
+};
+use thiserror::Error;
+use tokio::{net::TcpListener, task, time};
+use tonic::service::Routes;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_web::GrpcWebLayer;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowOrigin, CorsLayer},
+};
+
+use self::listener::Listener;
+use crate::{
+    auth::{Auth, AuthError},
+    clock::Clock,
+    config::{Config, LimitSettings},
+    db::{Db, OpenError},
+    http,
+    passwords::{Passwords, PasswordsError},
+    proto::{self, v1::auth_service_server::AuthServiceServer},
+    rpc::{AuthRpc, status},
+};
+
+/// How long a browser may remember what a preflight told it.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);
+
+/// Why the service cannot start, or cannot go on. Each is one line for a
+/// person.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}; choose another with --listen")]
+    Listen {
+        /// The address that was set.
+        address: SocketAddr,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// Hashing cannot begin.
+    #[error("cannot begin to hash passwords: {0}")]
+    Passwords(#[from] PasswordsError),
+    /// The rules cannot begin.
+    #[error("cannot begin: {0}")]
+    Auth(#[from] AuthError),
+    /// Server reflection has no descriptors to show.
+    #[error("cannot serve reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The transport gave up.
+    #[error("cannot go on serving: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The operating system refused something else.
+    #[error("cannot start: {0}")]
+    Io(#[source] io::Error),
+}
+
+/// A service whose database is open and whose port is bound, and which answers
+/// once it [`run`](Self::run)s.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+    health: HealthReporter,
+    config: Config,
+}
+
+impl Server {
+    /// Opens the database, migrates it and binds the port.
+    ///
+    /// # Errors
+    ///
+    /// When any of that cannot be done.
+    pub async fn open(config: &Config, clock: Clock) -> Result<Self, ServerError> {
+        let database = config.database.clone();
+        let db = task::spawn_blocking(move || {
+            Db::open(&database.database_url, database.database_connections)
+        })
+        .await
+        .map_err(|panic| ServerError::Io(panic.into()))??;
+        let passwords = Passwords::new(config.passwords.hashing())?;
+        let auth = Auth::new(
+            db,
+            passwords,
+            clock,
+            config.passwords.policy(),
+            config.sessions.limits(),
+        )?;
+        let health = HealthReporter::new();
+        let router = router(config, auth, &health).await?;
+        let refused = |cause| ServerError::Listen {
+            address: config.network.listen,
+            cause,
+        };
+        let listener = TcpListener::bind(config.network.listen)
+            .await
+            .map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self {
+            listener,
+            address,
+            router,
+            health,
+            config: config.clone(),
+        })
+    }
+
+    /// Where it listens, with the port that was picked where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What to tell the person who started it.
+    pub fn greeting(&self) -> String {
+        let address = self.address;
+        let mut text = format!(
+            "bienvenue {} listens on {address} (gRPC, gRPC-Web, HTTP); its data is in {}\n",
+            env!("CARGO_PKG_VERSION"),
+            self.config.database.database_url,
+        );
+        if self.config.network.reflects() {
+            let _ = write!(
+                text,
+                "\nTry it:\n  \
+                 curl http://{address}/\n  \
+                 grpcurl -plaintext -d '{{\"email\":\"ada@example.com\",\"password\":\"correct \
+                 horse battery\"}}' {address} bienvenue.v1.AuthService/Register\n\n\
+                 All settings: bienvenue --help. Stop with Ctrl-C.\n"
+            );
+        }
+        text
+    }
+
+    /// Answers until `shutdown` resolves; then accepts nothing new and lets
+    /// what is under way finish, within the deadline that is set.
+    ///
+    /// # Errors
+    ///
+    /// When the transport cannot go on.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let limits = &self.config.limits;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = transport(limits).serve_with_incoming_shutdown(
+            Routes::from(self.router).prepare(),
+            Listener::new(self.listener, limits).connections(),
+            async {
+                let _ = stopped.await;
+            },
+        );
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = &mut serving => return Ok(ended?),
+            () = shutdown => {}
+        }
+        self.health
+            .set_service_status("", ServingStatus::NotServing)
+            .await;
+        self.health
+            .set_not_serving::<AuthServiceServer<AuthRpc>>()
+            .await;
+        let _ = stop.send(());
+        match time::timeout(self.config.network.shutdown_timeout, serving).await {
+            Ok(ended) => ended?,
+            Err(_) => tracing::warn!("some requests did not finish in time and were cut off"),
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Everything on the one port: the gRPC services behind the gate, and HTTP.
+async fn router(
+    config: &Config,
+    auth: Auth,
+    health: &HealthReporter,
+) -> Result<Router, ServerError> {
+    let limit = config.limits.max_message_size;
+    health.set_serving::<AuthServiceServer<AuthRpc>>().await;
+    let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
+    let health = tonic_health::pb::health_server::HealthServer::new(health);
+    let mut services =
+        Routes::new(AuthServiceServer::new(AuthRpc::new(auth)).max_decoding_message_size(limit))
+            .add_service(health.max_decoding_message_size(limit));
+    if config.network.reflects() {
+        services = services
+            .add_service(reflection().build_v1()?.max_decoding_message_size(limit))
+            .add_service(
+                reflection()
+                    .build_v1alpha()?
+                    .max_decoding_message_size(limit),
+            );
+    }
+    // From the handler outwards. Route layers, so that they see no request
+    // that is not for a gRPC service: GrpcWebLayer refuses plain HTTP.
+    let mut grpc = services
+        .into_axum_router()
+        .reset_fallback()
+        .route_layer(CatchPanicLayer::custom(status::panicked))
+        .route_layer(middleware::from_fn_with_state(
+            config.limits.request_timeout,
+            edge::limit,
+        ))
+        .route_layer(GrpcWebLayer::new())
+        .route_layer(middleware::from_fn(edge::admit));
+    if !config.network.cors_origin.is_empty() {
+        grpc = grpc.route_layer(cors(&config.network.cors_origin));
+    }
+    Ok(grpc
+        .merge(http::routes())
+        .fallback(edge::unclaimed)
+        .layer(middleware::from_fn(edge::observe)))
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// The exact origins, no credentials: a gRPC-Web client sends its `session_id`
+/// itself.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins
+        .iter()
+        .filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::POST])
+        .allow_headers([
+            header::CONTENT_TYPE,
+            HeaderName::from_static("grpc-timeout"),
+            HeaderName::from_static("x-grpc-web"),
+            HeaderName::from_static("x-user-agent"),
+        ])
+        .expose_headers([
+            HeaderName::from_static("grpc-status"),
+            HeaderName::from_static("grpc-message"),
+            HeaderName::from_static("grpc-status-details-bin"),
+            edge::REQUEST_ID,
+        ])
+        .max_age(PREFLIGHT_MAX_AGE)
+}
+
+fn transport(limits: &LimitSettings) -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .accept_http1(true)
+        // tonic passes None for the next two, which would switch hyper's own
+        // limits off.
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .http2_max_local_error_reset_streams(Some(limits.max_local_error_reset_streams))
+        .http2_max_header_list_size(u32::try_from(limits.max_header_list_size).ok())
+        .http2_keepalive_interval(Some(limits.keepalive_interval))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
+        // Without tonic's grace, which would cut the connection instead of
+        // asking it to close: `Connection` cuts it, later.
+        .max_connection_age(limits.max_connection_age)
+}

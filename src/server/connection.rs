@@ -1,0 +1,179 @@
+//! One connection: its deadlines, and what its requests know of it.
+
+use std::{
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::Semaphore,
+    time::{Instant, Sleep, sleep_until},
+};
+use tonic::transport::server::Connected;
+
+use super::listener::Place;
+use crate::{config::LimitSettings, peer::Peer};
+
+/// How long each stage of a connection may last, from its start.
+#[derive(Clone, Copy)]
+pub(super) struct Timeouts {
+    first_byte: Duration,
+    handshake: Duration,
+    age: Duration,
+}
+
+impl Timeouts {
+    pub(super) fn new(limits: &LimitSettings) -> Self {
+        Self {
+            first_byte: limits.first_byte_timeout,
+            handshake: limits.handshake_timeout,
+            age: limits.max_connection_age + limits.max_connection_age_grace,
+        }
+    }
+}
+
+/// How far a connection has come.
+#[derive(PartialEq, Eq)]
+enum Stage {
+    /// The peer has said nothing.
+    Silent,
+    /// The peer has begun: an HTTP/2 preface, or the head of a request.
+    Greeting,
+    /// It was whole, for it has been answered.
+    Established,
+}
+
+/// A TCP connection that ends itself when a stage lasts too long: hyper and
+/// tonic would wait for ever for a peer that says nothing or half a preface.
+pub(super) struct Connection {
+    socket: TcpStream,
+    stage: Stage,
+    start: Instant,
+    timeouts: Timeouts,
+    deadline: Pin<Box<Sleep>>,
+    peer: Peer,
+    _place: Place,
+}
+
+impl Connection {
+    pub(super) fn new(
+        socket: TcpStream,
+        address: SocketAddr,
+        requests: usize,
+        timeouts: Timeouts,
+        place: Place,
+    ) -> Self {
+        // Replies are small and awaited. A socket that cannot be told so still
+        // works.
+        let _ = socket.set_nodelay(true);
+        let start = Instant::now();
+        Self {
+            socket,
+            stage: Stage::Silent,
+            start,
+            timeouts,
+            deadline: Box::pin(sleep_until(start + timeouts.first_byte)),
+            peer: Peer {
+                address,
+                permits: Arc::new(Semaphore::new(requests)),
+            },
+            _place: place,
+        }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        let lasts = match stage {
+            Stage::Silent => self.timeouts.first_byte,
+            Stage::Greeting => self.timeouts.handshake,
+            Stage::Established => self.timeouts.age,
+        };
+        self.stage = stage;
+        self.deadline.as_mut().reset(self.start + lasts);
+    }
+
+    /// Passes on that there is nothing to do, unless it has been so for too
+    /// long.
+    fn pending<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        match self.deadline.as_mut().poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_pending() {
+            return self.pending(context);
+        }
+        if self.stage != Stage::Established {
+            self.enter(Stage::Established);
+        }
+        written
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
+        if read.is_pending() {
+            return self.pending(context);
+        }
+        if self.stage == Stage::Silent {
+            self.enter(Stage::Greeting);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.written(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        self.written(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
