@@ -3,7 +3,7 @@
 use std::{error::Error as _, ffi::OsString};
 
 use clap::{
-    CommandFactory as _, Parser, Subcommand,
+    CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -18,7 +18,6 @@ pub const EXIT_USAGE: u8 = 64;
 #[command(
     name = "bienvenue",
     version,
-    args_conflicts_with_subcommands = true,
     after_help = "Every setting is a flag and a variable; a flag wins. \
                   Exit codes: 0 stopped as asked, 1 cannot start or go on, 64 a bad setting."
 )]
@@ -32,7 +31,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Subcommands {
     /// Serves until a signal stops it (the default)
-    Serve(Box<Config>),
+    Serve,
 }
 
 /// What the command line asks for.
@@ -50,7 +49,10 @@ pub enum Command {
 ///
 /// One line that names the setting and says what to write instead.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
-    let cli = match Cli::try_parse_from(arguments) {
+    let parsed = command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             return match error.kind() {
@@ -61,12 +63,17 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             };
         }
     };
-    let config = match cli.command {
-        Some(Subcommands::Serve(config)) => config,
-        None => Box::new(cli.config),
-    };
-    config.validate()?;
-    Ok(Command::Serve(config))
+    match cli.command {
+        None | Some(Subcommands::Serve) => {
+            cli.config.validate()?;
+            Ok(Command::Serve(Box::new(cli.config)))
+        }
+    }
+}
+
+/// The settings may stand before the command or after it.
+fn command() -> clap::Command {
+    Cli::command().mut_args(|argument| argument.global(true))
 }
 
 /// clap explains itself over many lines; an operator's log has room for one.
@@ -107,9 +114,7 @@ fn one_line(error: &clap::Error) -> String {
             let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("there is no command {name:?}; bienvenue --help lists them")
         }
-        ErrorKind::ArgumentConflict => {
-            format!("{flag} is given twice, or before the command; write it once, after serve")
-        }
+        ErrorKind::ArgumentConflict => format!("{flag} is given twice; write it once"),
         _ => {
             let text = error.render().to_string();
             let line = text.lines().next().unwrap_or_default();
@@ -124,7 +129,7 @@ fn one_line(error: &clap::Error) -> String {
 /// The variable that sets the same as a flag.
 fn variable(flag: &str) -> Option<String> {
     let long = flag.strip_prefix("--")?;
-    Cli::command()
+    command()
         .get_arguments()
         .find(|argument| argument.get_long() == Some(long))?
         .get_env()?
@@ -146,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_command_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -174,8 +179,7 @@ mod tests {
             ),
             (
                 &["--session-idle", "31d"],
-                "--session-idle (31days) is longer than --session-absolute (30days): write the \
-                 same or less, since a session that has ended cannot be idle",
+                "--session-idle is longer than --session-absolute: write the same or less, since a session that has ended cannot be idle",
             ),
             (
                 &["--lisen", "x"],
@@ -187,6 +191,23 @@ mod tests {
             ),
         ] {
             assert_eq!(refused(arguments), line);
+        }
+    }
+
+    #[test]
+    fn settings_stand_before_or_after_the_command() {
+        for arguments in [
+            &["--listen", "[::1]:7"][..],
+            &["serve", "--listen", "[::1]:7"],
+            &["--listen", "[::1]:7", "serve"],
+        ] {
+            let arguments = ["bienvenue"].iter().chain(arguments).map(OsString::from);
+            match parse(arguments) {
+                Ok(Command::Serve(config)) => {
+                    assert_eq!(config.network.listen.to_string(), "[::1]:7");
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 

@@ -110,7 +110,7 @@ impl Lane {
             .connection_timeout(PATIENCE)
             .error_handler(Box::new(NopErrorHandler))
             .build(Manager::new(url.clone()))
-            .map_err(|error| OpenError::Unreachable(error.into()))?;
+            .map_err(|error| OpenError::refused(url, &error))?;
         Ok(Self {
             pool,
             permits: Arc::new(Semaphore::new(connections as usize)),

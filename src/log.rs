@@ -13,7 +13,7 @@ use crate::config::{LogFormat, LogSettings};
 
 /// Starts logging for the whole process. A second call changes nothing.
 pub fn start(settings: &LogSettings) {
-    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = fmt::layer().with_target(false).with_writer(io::stderr);
     let lines = match settings.log_format {
         LogFormat::Text => lines
             .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))

@@ -105,9 +105,7 @@ impl Server {
             address: config.network.listen,
             cause,
         };
-        let listener = TcpListener::bind(config.network.listen)
-            .await
-            .map_err(refused)?;
+        let listener = listener::bind(config.network.listen).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Self {
             listener,
@@ -228,6 +226,8 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // So that tools can show the details of an error.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// The exact origins, no credentials: a gRPC-Web client sends its `session_id`

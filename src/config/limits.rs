@@ -45,7 +45,7 @@ pub struct LimitSettings {
         env = "BIENVENUE_MAX_CONNECTIONS",
         value_name = "NUMBER",
         default_value = "10000",
-        value_parser = values::number(1..=1_000_000, 10_000)
+        value_parser = values::number(1_usize..=1_000_000, 10_000)
     )]
     pub max_connections: usize,
 
@@ -55,7 +55,7 @@ pub struct LimitSettings {
         env = "BIENVENUE_MAX_CONNECTIONS_PER_PEER",
         value_name = "NUMBER",
         default_value = "1024",
-        value_parser = values::number(1..=1_000_000, 1_024)
+        value_parser = values::number(1_usize..=1_000_000, 1_024)
     )]
     pub max_connections_per_peer: usize,
 
@@ -66,7 +66,7 @@ pub struct LimitSettings {
         env = "BIENVENUE_MAX_REQUESTS_PER_CONNECTION",
         value_name = "NUMBER",
         default_value = "64",
-        value_parser = values::number(1..=100_000, 64)
+        value_parser = values::number(1_usize..=100_000, 64)
     )]
     pub max_requests_per_connection: usize,
 
@@ -76,7 +76,7 @@ pub struct LimitSettings {
         env = "BIENVENUE_MAX_CONCURRENT_STREAMS",
         value_name = "NUMBER",
         default_value = "100",
-        value_parser = values::number(1..=100_000, 100)
+        value_parser = values::number(1_u32..=100_000, 100)
     )]
     pub max_concurrent_streams: u32,
 
@@ -86,7 +86,7 @@ pub struct LimitSettings {
         env = "BIENVENUE_MAX_LOCAL_ERROR_RESET_STREAMS",
         value_name = "NUMBER",
         default_value = "256",
-        value_parser = values::number(1..=100_000, 256)
+        value_parser = values::number(1_usize..=100_000, 256)
     )]
     pub max_local_error_reset_streams: usize,
 

@@ -30,7 +30,7 @@ pub struct PasswordSettings {
         env = "BIENVENUE_PASSWORD_MIN_LENGTH",
         value_name = "NUMBER",
         default_value = "8",
-        value_parser = values::number(1..=256, 15)
+        value_parser = values::number(1_usize..=256, 15)
     )]
     pub password_min_length: usize,
 
@@ -39,7 +39,7 @@ pub struct PasswordSettings {
         long,
         env = "BIENVENUE_HASH_THREADS",
         value_name = "NUMBER",
-        value_parser = values::number(1..=1_024, 4)
+        value_parser = values::number(1_usize..=1_024, 4)
     )]
     pub hash_threads: Option<usize>,
 
@@ -49,7 +49,7 @@ pub struct PasswordSettings {
         env = "BIENVENUE_HASH_QUEUE",
         value_name = "NUMBER",
         default_value = "64",
-        value_parser = values::number(0..=100_000, 64)
+        value_parser = values::number(0_usize..=100_000, 64)
     )]
     pub hash_queue: usize,
 

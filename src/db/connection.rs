@@ -33,9 +33,10 @@ pub(super) fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, Erro
     let mut connection = SqliteConnection::establish(path).map_err(Error::ConnectionError)?;
     connection
         .batch_execute(
-            // FULL: each commit is synced before it is acknowledged, so that no
+            // Less than a request may take, so that whoever waits in vain hears
+            // why. FULL: each commit is synced before it is acknowledged, so that no
             // power cut brings an ended session back.
-            "PRAGMA busy_timeout = 5000;
+            "PRAGMA busy_timeout = 2000;
              PRAGMA synchronous = FULL;
              PRAGMA foreign_keys = ON;
              PRAGMA secure_delete = ON;
@@ -53,10 +54,11 @@ pub(super) fn connect_postgres(url: &DatabaseUrl) -> Result<PgConnection, Error>
         PgConnection::establish(&with_timeouts(uri)).map_err(Error::ConnectionError)?;
     connection
         .batch_execute(
-            // Whatever the server's own defaults are.
+            // Whatever the server's own defaults are; less than a request may
+            // take, so that whoever waits in vain hears why.
             "SET synchronous_commit = on;
-             SET statement_timeout = '5s';
-             SET lock_timeout = '4s';
+             SET statement_timeout = '4s';
+             SET lock_timeout = '2s';
              SET idle_in_transaction_session_timeout = '10s';
              SET timezone = 'UTC';
              SET application_name = 'bienvenue';",

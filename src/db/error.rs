@@ -54,15 +54,20 @@ pub enum OpenError {
         cause: std::io::Error,
     },
     /// It cannot be opened, or is no database.
-    #[error("cannot open the database: {0}")]
-    Unreachable(Cause),
+    #[error("cannot open the database {url}: {cause}")]
+    Unreachable {
+        /// Which.
+        url: DatabaseUrl,
+        /// What the database or its library said.
+        cause: String,
+    },
     /// It cannot be written to.
     #[error("the database {url} is read-only ({cause}); give this user the right to write it")]
     ReadOnly {
         /// Which.
         url: DatabaseUrl,
         /// What the database said.
-        cause: Cause,
+        cause: String,
     },
     /// A later version has migrated it.
     #[error(
@@ -83,4 +88,20 @@ pub enum OpenError {
         /// What the database said.
         cause: Cause,
     },
+}
+
+impl OpenError {
+    /// Says what a database said that did not open.
+    pub(super) fn refused(url: &DatabaseUrl, error: &dyn std::error::Error) -> Self {
+        // libpq explains itself over several lines.
+        let text = error.to_string();
+        let cause = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let url = url.clone();
+        // SQLite's text for a file that needs to be written even to be read.
+        if cause.contains("readonly database") {
+            Self::ReadOnly { url, cause }
+        } else {
+            Self::Unreachable { url, cause }
+        }
+    }
 }

@@ -42,22 +42,21 @@ fn prepare_sqlite(url: &DatabaseUrl, path: &Path) -> Result<(), OpenError> {
         url: url.clone(),
         cause,
     })?;
-    let mut connection =
-        connect_sqlite(url).map_err(|error| OpenError::Unreachable(error.into()))?;
+    let mut connection = connect_sqlite(url).map_err(|error| OpenError::refused(url, &error))?;
     let has_history = exists(
         &mut connection,
         "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '__diesel_schema_migrations') AS found",
     )
-    .map_err(|error| OpenError::Unreachable(format!("{url}: {error}").into()))?;
+    .map_err(|error| OpenError::refused(url, &error))?;
     let pending = pending(url, &mut connection, has_history, SQLITE)?;
 
-    // Taking the write lock changes nothing, and fails where nothing can be
+    // What is rolled back changes nothing, and fails where nothing can be
     // changed.
     connection
-        .batch_execute("BEGIN IMMEDIATE; ROLLBACK;")
+        .batch_execute("BEGIN IMMEDIATE; CREATE TABLE write_probe (x); ROLLBACK;")
         .map_err(|error| OpenError::ReadOnly {
             url: url.clone(),
-            cause: error.into(),
+            cause: error.to_string(),
         })?;
 
     let migrate = migrate_error(url);
@@ -73,9 +72,8 @@ fn prepare_sqlite(url: &DatabaseUrl, path: &Path) -> Result<(), OpenError> {
 }
 
 fn prepare_postgres(url: &DatabaseUrl) -> Result<(), OpenError> {
-    let mut connection =
-        connect_postgres(url).map_err(|error| OpenError::Unreachable(error.into()))?;
-    let unreachable = |error: DieselError| OpenError::Unreachable(error.into());
+    let mut connection = connect_postgres(url).map_err(|error| OpenError::refused(url, &error))?;
+    let unreachable = |error: DieselError| OpenError::refused(url, &error);
     let has_history = exists(
         &mut connection,
         "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS found",
@@ -163,7 +161,7 @@ where
     let applied: Vec<Applied> =
         diesel::sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version")
             .load(connection)
-            .map_err(|error| OpenError::Unreachable(error.into()))?;
+            .map_err(|error| OpenError::refused(url, &error))?;
     if let Some(newer) = applied.iter().find(|row| !known.contains(&row.version)) {
         return Err(OpenError::Newer {
             url: url.clone(),

@@ -117,8 +117,8 @@ fn sha256_as_plain(rest: &str) -> Result<String, UnreadableHash> {
     else {
         return Err(UnreadableHash::Format);
     };
-    let canonical_cost = cost.bytes().all(|byte| byte.is_ascii_digit()) && !cost.starts_with('0');
-    if !canonical_cost || salt.len() != SALT_CHARS || digest.len() != DIGEST_CHARS {
+    let is_canonical = matches!(cost.as_bytes(), [b'1'..=b'9'] | [b'1'..=b'9', b'0'..=b'9']);
+    if !is_canonical || salt.len() != SALT_CHARS || digest.len() != DIGEST_CHARS {
         return Err(UnreadableHash::Format);
     }
     Ok(format!("$2b${cost:0>2}${salt}{digest}"))

@@ -85,12 +85,15 @@ pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
 /// Puts what tonic says on its own account, which has no details, into the
 /// table's words. A status that the table made passes unchanged.
 pub fn complete(response: Response) -> Response {
-    let Some(status) = response.extensions().get::<Status>() else {
-        return response;
-    };
-    if !status.details().is_empty() {
+    // Success has its status in the trailers.
+    if !response.headers().contains_key(Status::GRPC_STATUS)
+        || response.headers().contains_key(Status::GRPC_STATUS_DETAILS)
+    {
         return response;
     }
+    let Some(status) = Status::from_header_map(response.headers()) else {
+        return response;
+    };
     let completed = match status.code() {
         Code::Ok => return response,
         // No such method, or a compressed message.

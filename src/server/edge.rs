@@ -30,10 +30,11 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// Paths whose success changes nothing and is asked for all day: no line on it
 /// unless the log is set to debug.
-const QUIET: [&str; 5] = [
+const QUIET: [&str; 6] = [
     "/",
     "/bienvenue.v1.AuthService/GetUserBySession",
     "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
@@ -138,10 +139,8 @@ impl Record {
 
     fn log(&self, outcome: &Outcome) -> Uuid {
         let request_id = Uuid::new_v4();
-        let (duration_ms, peer) = (
-            self.start.elapsed().as_secs_f64() * 1_000.0,
-            self.peer.as_ref().map(|peer| peer.address.to_string()),
-        );
+        let duration_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let peer = self.peer.as_ref().map(|peer| peer.address.to_string());
         // The macro fixes the level; the rest of the line is the same.
         macro_rules! line {
             ($level:ident) => {
@@ -149,7 +148,7 @@ impl Record {
                     method = %self.name(),
                     code = %outcome.code,
                     reason = outcome.reason,
-                    duration_ms,
+                    duration_us,
                     peer,
                     %request_id,
                     cause = outcome.cause,

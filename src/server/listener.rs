@@ -4,13 +4,16 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     io::{self, ErrorKind},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures_util::{Stream, stream};
-use tokio::{net::TcpListener, time};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    time::{self, Instant},
+};
 
 use super::connection::{Connection, Timeouts};
 use crate::config::LimitSettings;
@@ -19,12 +22,32 @@ use crate::config::LimitSettings;
 /// more file descriptors, so that the wait does not eat a core.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// How often to say so in the log.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// How many connections may wait to be accepted; the rest of a burst would
+/// have to wait for TCP's retransmission.
+const BACKLOG: u32 = 1_024;
+
 /// A listening socket that keeps count of who is connected.
 pub(super) struct Listener {
     socket: TcpListener,
     open: Arc<OpenConnections>,
     requests: usize,
     timeouts: Timeouts,
+    warned: Option<Instant>,
+}
+
+/// Binds a listening socket.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart need not wait for the last connections of the run before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Listener {
@@ -38,18 +61,18 @@ impl Listener {
             }),
             requests: limits.max_requests_per_connection,
             timeouts: Timeouts::new(limits),
+            warned: None,
         }
     }
 
     /// The connections, as they come.
     pub(super) fn connections(self) -> impl Stream<Item = Result<Connection, Infallible>> {
-        stream::unfold(self, async |listener| {
+        stream::unfold(self, async |mut listener| {
             Some((Ok(listener.next().await), listener))
         })
     }
 
-    async fn next(&self) -> Connection {
-        let mut warned = false;
+    async fn next(&mut self) -> Connection {
         loop {
             match self.socket.accept().await {
                 Ok((socket, address)) => {
@@ -66,9 +89,9 @@ impl Listener {
                 }
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {
-                    if !warned {
+                    if self.warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
                         tracing::warn!(%error, "cannot accept connections for now");
-                        warned = true;
+                        self.warned = Some(Instant::now());
                     }
                     time::sleep(BACK_OFF).await;
                 }

@@ -1,0 +1,357 @@
+//! Databases that cannot be used, and databases that go away.
+
+use std::{
+    fs,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    },
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use diesel::connection::SimpleConnection as _;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
+use tonic::Code;
+
+use crate::harness::{
+    Database, EMAIL, Expect as _, PASSWORD, Process, TestServer,
+    database::{server_address, with_database},
+    on_each_database,
+    process::{Ended, command, run},
+};
+
+/// Runs the binary on a database that it cannot start with.
+fn fails_on(folder: &Path, url: &str) -> Ended {
+    let mut command = command(folder);
+    command.args(["--listen=127.0.0.1:0", "--database-url", url]);
+    let ended = run(command);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(
+        ended.errors.trim_end().lines().count(),
+        1,
+        "{}",
+        ended.errors
+    );
+    assert_eq!(ended.output, "", "it never said that it listens");
+    ended
+}
+
+#[test]
+fn a_folder_that_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = fails_on(folder.path(), "sqlite:nowhere/bienvenue.db");
+    assert!(
+        ended.errors.contains("cannot create the database"),
+        "{}",
+        ended.errors
+    );
+    assert!(
+        ended.errors.contains("check that its folder exists"),
+        "{}",
+        ended.errors
+    );
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn a_file_that_is_no_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes.txt");
+    let notes = "these are notes, not a database\n".repeat(100);
+    fs::write(&file, &notes).unwrap();
+    let ended = fails_on(folder.path(), "sqlite:notes.txt");
+    assert!(ended.errors.contains("not a database"), "{}", ended.errors);
+    assert_eq!(fs::read_to_string(&file).unwrap(), notes);
+    let ended = fails_on(folder.path(), "sqlite:.");
+    assert!(ended.errors.contains("database"), "{}", ended.errors);
+}
+
+#[test]
+fn a_file_that_is_read_only() {
+    for served_before in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("bienvenue.db");
+        if served_before {
+            let process = Process::start(folder.path(), &[]);
+            process.signal("TERM");
+            assert!(process.wait().0.success());
+        } else {
+            fs::write(&database, "").unwrap();
+        }
+        let before = fs::read(&database).unwrap();
+        for (path, mode) in [(database.as_path(), 0o444), (folder.path(), 0o555)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let mut command = command(folder.path());
+        command.arg("--listen=127.0.0.1:0");
+        // A mode means nothing to root: be somebody else.
+        if fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+            command.uid(65_534).gid(65_534);
+        }
+        let ended = run(command);
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
+        assert!(ended.errors.contains("read-only"), "{}", ended.errors);
+        assert_eq!(fs::read(&database).unwrap(), before);
+        assert_eq!(
+            folder.path().read_dir().unwrap().count(),
+            1,
+            "files were left"
+        );
+    }
+}
+
+#[test]
+fn somebody_elses_tables() {
+    use diesel::Connection as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let mut flask = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    flask
+        .batch_execute("CREATE TABLE users (id INTEGER PRIMARY KEY, email VARCHAR(250))")
+        .unwrap();
+    drop(flask);
+    let ended = fails_on(folder.path(), "sqlite:a.db");
+    assert!(ended.errors.contains("cannot migrate"), "{}", ended.errors);
+    assert!(
+        ended.errors.contains("nothing was changed"),
+        "{}",
+        ended.errors
+    );
+    let mut flask = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    flask
+        .batch_execute("INSERT INTO users (email) VALUES ('still theirs')")
+        .unwrap();
+}
+
+on_each_database! {
+    /// A later version's database is left alone.
+    async fn a_database_that_is_newer(database: Database) {
+        TestServer::start(&database).await.stop().await;
+        database.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')");
+        let before = database.is_sqlite().then(|| fs::read(database.path()).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let ended = fails_on(folder.path(), database.url());
+        assert!(ended.errors.contains("newer than this version"), "{}", ended.errors);
+        assert!(ended.errors.contains("9999"), "{}", ended.errors);
+        if let Some(before) = before {
+            assert!(fs::read(database.path()).unwrap() == before, "it was changed");
+        }
+        // Back to what this version knows, it is served again.
+        database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '9999'");
+        TestServer::start(&database).await.stop().await;
+    }
+
+    /// Servers that start together on an empty database do not trip over
+    /// each other.
+    async fn migrations_do_not_race(database: Database) {
+        let starts = (0..4).map(|_| {
+            let url = database.url().to_owned();
+            tokio::spawn(async move { TestServer::start_at(&url, &[]).await })
+        });
+        for start in starts.collect::<Vec<_>>() {
+            start.await.expect("each starts").stop().await;
+        }
+    }
+
+    /// A database that somebody else holds is waited for, and then away.
+    async fn a_database_that_is_locked(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let session_id = server.login().await.session_id;
+        let mut locker = Locker::lock(&database);
+        server
+            .client
+            .login(EMAIL, PASSWORD)
+            .await
+            .expect_refusal(Code::Unavailable, "UNAVAILABLE");
+        server.client.check(&session_id).await.expect("reading goes on");
+        locker.release();
+        server.login().await;
+    }
+}
+
+/// Holds the table of sessions against every writer.
+enum Locker {
+    Sqlite(Box<diesel::SqliteConnection>),
+    Postgres(Box<diesel::PgConnection>),
+}
+
+impl Locker {
+    fn lock(database: &Database) -> Self {
+        if database.is_sqlite() {
+            let mut connection = database.connect_sqlite();
+            connection.batch_execute("BEGIN IMMEDIATE").unwrap();
+            Self::Sqlite(Box::new(connection))
+        } else {
+            let mut connection = crate::harness::database::connect_postgres(database.url());
+            connection
+                .batch_execute("BEGIN; LOCK TABLE sessions IN SHARE MODE")
+                .unwrap();
+            Self::Postgres(Box::new(connection))
+        }
+    }
+
+    fn release(&mut self) {
+        match self {
+            Self::Sqlite(connection) => connection.batch_execute("ROLLBACK"),
+            Self::Postgres(connection) => connection.batch_execute("ROLLBACK"),
+        }
+        .unwrap();
+    }
+}
+
+/// Forwards to PostgreSQL until it is cut.
+struct Wire {
+    address: std::net::SocketAddr,
+    whole: Arc<AtomicBool>,
+    cut: tokio::sync::watch::Sender<()>,
+}
+
+impl Wire {
+    async fn to(target: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let whole = Arc::new(AtomicBool::new(true));
+        let (cut, cuts) = tokio::sync::watch::channel(());
+        let is_whole = Arc::clone(&whole);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                if !is_whole.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let (target, mut cuts) = (target.clone(), cuts.clone());
+                cuts.mark_unchanged();
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(target).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cuts.changed() => {}
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            whole,
+            cut,
+        }
+    }
+
+    fn set_whole(&self, whole: bool) {
+        self.whole.store(whole, Ordering::SeqCst);
+        if !whole {
+            let _ = self.cut.send(());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_goes_away_and_comes_back() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let wire = Wire::to(server_address(database.url())).await;
+    let url = database
+        .url()
+        .replace(&server_address(database.url()), &wire.address.to_string());
+    let server = TestServer::start_at(&url, &[]).await;
+    server.register().await;
+    let session_id = server.login().await.session_id;
+    for _ in 0..2 {
+        wire.set_whole(false);
+        for refusal in [
+            server.client.check(&session_id).await.map(drop),
+            server.client.login(EMAIL, PASSWORD).await.map(drop),
+            server
+                .client
+                .register("bob@example.com", PASSWORD)
+                .await
+                .map(drop),
+            server.client.logout(&session_id).await,
+        ] {
+            // Never a wrong password, never a dead session.
+            refusal.expect_refusal(Code::Unavailable, "UNAVAILABLE");
+        }
+        wire.set_whole(true);
+        // Its connections are new: the pool tried the old ones first.
+        let recovered = async { while server.client.check(&session_id).await.is_err() {} };
+        tokio::time::timeout(std::time::Duration::from_secs(10), recovered)
+            .await
+            .expect("it recovers by itself");
+        server.login().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_named_without_its_password() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let ended = fails_on(folder.path(), &format!("postgres://ada:hunter2@{free}/b"));
+    assert!(
+        ended.errors.contains("cannot open the database"),
+        "{}",
+        ended.errors
+    );
+    assert!(!ended.errors.contains("hunter2"), "{}", ended.errors);
+    let ended = fails_on(
+        folder.path(),
+        &with_database(database.url(), "nobody_made_this"),
+    );
+    assert!(ended.errors.contains("does not exist"), "{}", ended.errors);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_takes_no_writes() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let name = database
+        .url()
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .split('?')
+        .next()
+        .unwrap();
+    database.execute(&format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = on"
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let ended = fails_on(folder.path(), database.url());
+    assert!(ended.errors.contains("read-only"), "{}", ended.errors);
+}
+
+/// The bundled libpq speaks TLS: it refuses a server that does not, instead
+/// of the setting.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bundled_libpq_has_tls() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let url = database.url();
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{separator}sslmode=verify-full&sslrootcert=nowhere.pem");
+    let ended = fails_on(folder.path(), &url);
+    let tls = ["root certificate file", "does not support SSL"];
+    assert!(
+        tls.iter().any(|words| ended.errors.contains(words)),
+        "{}",
+        ended.errors
+    );
+}

@@ -1,0 +1,46 @@
+//! What every test starts from: a database, a server on a port of its own, a
+//! client.
+
+pub mod database;
+mod postgres;
+pub mod process;
+pub mod raw;
+pub mod server;
+pub mod status;
+
+pub use database::Database;
+pub use process::Process;
+pub use server::TestServer;
+pub use status::{Expect, refused};
+
+/// A password that the policy takes.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// An address that every test may use: each has a database of its own.
+pub const EMAIL: &str = "ada@example.com";
+
+/// Makes of each `async fn case(database: Database)` one test on SQLite and
+/// one on PostgreSQL.
+macro_rules! on_each_database {
+    ($($(#[doc = $doc:literal])* async fn $name:ident($database:ident: Database) $body:block)*) => {$(
+        mod $name {
+            use crate::harness::Database;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                super::$name(Database::sqlite()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                if let Some(database) = Database::postgres().await {
+                    super::$name(database).await;
+                }
+            }
+        }
+
+        $(#[doc = $doc])*
+        async fn $name($database: Database) $body
+    )*};
+}
+pub(crate) use on_each_database;

@@ -1,0 +1,151 @@
+//! A database of a test's own.
+
+use diesel::{
+    Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection,
+    connection::SimpleConnection as _,
+};
+use tempfile::TempDir;
+use tokio::task;
+use uuid::Uuid;
+
+use super::postgres;
+
+/// An empty database, removed when dropped.
+pub struct Database {
+    url: String,
+    home: Home,
+}
+
+enum Home {
+    /// Removed with the value.
+    Sqlite {
+        _folder: TempDir,
+    },
+    Postgres {
+        name: String,
+        server: &'static str,
+    },
+}
+
+impl Database {
+    /// A file in a folder of its own; it does not exist yet.
+    pub fn sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self {
+            url: format!("sqlite:{}", folder.path().join("bienvenue.db").display()),
+            home: Home::Sqlite { _folder: folder },
+        }
+    }
+
+    /// A new database on the test server; `None` where there is no server.
+    pub async fn postgres() -> Option<Self> {
+        task::spawn_blocking(|| {
+            let server = postgres::url()?;
+            let name = format!("bienvenue_{}", Uuid::new_v4().simple());
+            run(
+                &mut connect_postgres(server),
+                &format!("CREATE DATABASE {name}"),
+            );
+            Some(Self {
+                url: with_database(server, &name),
+                home: Home::Postgres { name, server },
+            })
+        })
+        .await
+        .expect("PostgreSQL is set up")
+    }
+
+    /// What to give to `--database-url`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self.home, Home::Sqlite { .. })
+    }
+
+    /// The SQLite file's path.
+    pub fn path(&self) -> &str {
+        self.url
+            .strip_prefix("sqlite:")
+            .expect("an SQLite database")
+    }
+
+    /// Runs SQL behind the server's back; returns the rows it changed.
+    pub fn execute(&self, sql: &str) -> usize {
+        match self.home {
+            Home::Sqlite { .. } => diesel::sql_query(sql).execute(&mut self.connect_sqlite()),
+            Home::Postgres { .. } => {
+                diesel::sql_query(sql).execute(&mut connect_postgres(&self.url))
+            }
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The one text that a query yields.
+    pub fn text(&self, sql: &str) -> String {
+        #[derive(diesel::QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            text: String,
+        }
+        let query = diesel::sql_query(format!("SELECT ({sql}) AS text"));
+        let row: Row = match self.home {
+            Home::Sqlite { .. } => query.get_result(&mut self.connect_sqlite()),
+            Home::Postgres { .. } => query.get_result(&mut connect_postgres(&self.url)),
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        row.text
+    }
+
+    pub fn connect_sqlite(&self) -> SqliteConnection {
+        let mut connection = SqliteConnection::establish(self.path()).expect("the SQLite file");
+        connection
+            .batch_execute("PRAGMA busy_timeout = 5000")
+            .expect("a busy timeout");
+        connection
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Home::Postgres { name, server } = &self.home {
+            let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            run(&mut connect_postgres(server), &drop);
+        }
+    }
+}
+
+pub fn connect_postgres(url: &str) -> PgConnection {
+    PgConnection::establish(url).unwrap_or_else(|error| panic!("{url}: {error}"))
+}
+
+fn run(connection: &mut PgConnection, sql: &str) {
+    connection
+        .batch_execute(sql)
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+/// The same server and parameters, another database.
+pub fn with_database(url: &str, name: &str) -> String {
+    let (head, parameters) = match url.split_once('?') {
+        Some((head, parameters)) => (head, format!("?{parameters}")),
+        None => (url, String::new()),
+    };
+    let (_, rest) = head.split_once("://").expect("a URL");
+    let scheme = head.len() - rest.len();
+    let host = rest.find('/').map_or(head.len(), |slash| scheme + slash);
+    format!("{}/{name}{parameters}", &head[..host])
+}
+
+/// `host:port` of a URL.
+pub fn server_address(url: &str) -> String {
+    let (_, rest) = url.split_once("://").expect("a URL");
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if host.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:5432")
+    }
+}

@@ -1,0 +1,124 @@
+//! The real binary, as an operator runs it.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// Started, killed when dropped.
+pub struct Process {
+    pub address: SocketAddr,
+    pub greeting: String,
+    child: Child,
+    errors: Option<JoinHandle<String>>,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub output: String,
+    pub errors: String,
+}
+
+/// The binary with a clean environment, in a folder of the caller's.
+pub fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bienvenue"));
+    command
+        .current_dir(folder)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end.
+pub fn run(mut command: Command) -> Ended {
+    let output = command.output().expect("the binary runs");
+    Ended {
+        code: output.status.code(),
+        output: String::from_utf8(output.stdout).expect("UTF-8"),
+        errors: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+impl Process {
+    /// Starts it on a port of its own and waits until it says where.
+    pub fn start(folder: &Path, settings: &[&str]) -> Self {
+        let mut command = command(folder);
+        command.args(["--listen=127.0.0.1:0"]).args(settings);
+        Self::spawn(command)
+    }
+
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
+        let mut stderr = child.stderr.take().expect("its errors");
+        let errors = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        let mut stdout = BufReader::new(child.stdout.take().expect("its output"));
+        let mut greeting = String::new();
+        stdout.read_line(&mut greeting).expect("a greeting");
+        let address = greeting
+            .split_whitespace()
+            .find_map(|word| word.parse().ok());
+        let Some(address) = address else {
+            let _ = child.kill();
+            panic!(
+                "no address in {greeting:?}; errors: {}",
+                errors.join().expect("its errors")
+            );
+        };
+        // It says more than that; nobody reads it.
+        thread::spawn(move || {
+            let _ = stdout.read_to_end(&mut Vec::new());
+        });
+        Self {
+            address,
+            greeting,
+            child,
+            errors: Some(errors),
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Waits for the end; returns the exit status and the log.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("its end") {
+                break status;
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        };
+        let errors = self.errors.take().expect("its errors");
+        (status, errors.join().expect("its errors"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,205 @@
+//! The real server, in this process, on port 0, with a clock that tests move.
+
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use bienvenue::{
+    cli::{self, Command},
+    clock::Clock,
+    config::Config,
+    proto::v1::{
+        GetUserBySessionRequest, GetUserBySessionResponse, LoginRequest, LoginResponse,
+        LogoutRequest, RegisterRequest, User, auth_service_client::AuthServiceClient,
+    },
+    server::Server,
+};
+use chrono::{DateTime, Utc};
+use tokio::{sync::oneshot, task::JoinHandle};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+use super::{Database, EMAIL, PASSWORD};
+
+/// A server that stops when dropped.
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub clock: TestClock,
+    pub client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<()>>,
+}
+
+impl TestServer {
+    pub async fn start(database: &Database) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    /// Starts it with more settings, as on the command line.
+    pub async fn start_with(database: &Database, settings: &[&str]) -> Self {
+        Self::start_at(database.url(), settings).await
+    }
+
+    pub async fn start_at(database_url: &str, settings: &[&str]) -> Self {
+        let clock = TestClock::default();
+        let server = Server::open(&config(database_url, settings), clock.clock())
+            .await
+            .unwrap_or_else(|error| panic!("the server does not start: {error}"));
+        let address = server.address();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(async move {
+            server
+                .run(async {
+                    let _ = stopped.await;
+                })
+                .await
+                .expect("the server serves");
+        });
+        Self {
+            address,
+            clock,
+            client: Client::connect(address).await,
+            stop: Some(stop),
+            running: Some(running),
+        }
+    }
+
+    /// Stops it as a signal would and waits for the end.
+    pub async fn stop(mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(running) = self.running.take() {
+            running.await.expect("the server ends");
+        }
+    }
+
+    /// Registers the usual user.
+    pub async fn register(&self) -> User {
+        self.client
+            .register(EMAIL, PASSWORD)
+            .await
+            .expect("a registration")
+    }
+
+    /// Logs the usual user in.
+    pub async fn login(&self) -> LoginResponse {
+        self.client.login(EMAIL, PASSWORD).await.expect("a login")
+    }
+}
+
+/// Settings as on the command line, with cheap hashes.
+pub fn config(database_url: &str, settings: &[&str]) -> Config {
+    let fixed = [
+        "bienvenue",
+        "--listen=127.0.0.1:0",
+        "--database-url",
+        database_url,
+    ];
+    let cheap = [
+        "--bcrypt-cost=4",
+        "--database-connections=4",
+        "--hash-threads=4",
+    ];
+    // The caller's own settings come instead of the defaults here.
+    let cheap = cheap.into_iter().filter(|setting| {
+        let flag = setting.split('=').next().unwrap_or_default();
+        !settings
+            .iter()
+            .any(|own| own.split('=').next() == Some(flag))
+    });
+    let arguments = fixed
+        .into_iter()
+        .chain(cheap)
+        .chain(settings.iter().copied())
+        .map(OsString::from);
+    match cli::parse(arguments) {
+        Ok(Command::Serve(config)) => *config,
+        other => panic!("not settings: {other:?}"),
+    }
+}
+
+/// A clock that runs with the machine's, ahead of it by what a test adds.
+#[derive(Clone, Default)]
+pub struct TestClock {
+    ahead_us: Arc<AtomicI64>,
+}
+
+impl TestClock {
+    pub fn now(&self) -> DateTime<Utc> {
+        #[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
+        let now = Utc::now();
+        now + chrono::TimeDelta::microseconds(self.ahead_us.load(Ordering::SeqCst))
+    }
+
+    pub fn advance(&self, by: Duration) {
+        let by = i64::try_from(by.as_micros()).expect("a modest step");
+        self.ahead_us.fetch_add(by, Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> Clock {
+        let clock = self.clone();
+        Clock::from_fn(move || clock.now())
+    }
+}
+
+/// A real tonic client on one connection. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    pub channel: Channel,
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .expect("a URL")
+            .connect()
+            .await
+            .expect("a connection");
+        Self { channel }
+    }
+
+    pub fn stub(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn register(&self, email: &str, password: &str) -> Result<User, Status> {
+        let request = RegisterRequest {
+            email: email.to_owned(),
+            password: password.to_owned(),
+        };
+        let response = self.stub().register(request).await?.into_inner();
+        Ok(response.user.expect("a user"))
+    }
+
+    pub async fn login(&self, email: &str, password: &str) -> Result<LoginResponse, Status> {
+        let request = LoginRequest {
+            email: email.to_owned(),
+            password: password.to_owned(),
+        };
+        Ok(self.stub().login(request).await?.into_inner())
+    }
+
+    pub async fn check(&self, session_id: &str) -> Result<GetUserBySessionResponse, Status> {
+        let request = GetUserBySessionRequest {
+            session_id: session_id.to_owned(),
+        };
+        let response = self.stub().get_user_by_session(request).await?;
+        Ok(response.into_inner())
+    }
+
+    pub async fn logout(&self, session_id: &str) -> Result<(), Status> {
+        let request = LogoutRequest {
+            session_id: session_id.to_owned(),
+        };
+        self.stub().logout(request).await.map(drop)
+    }
+}

@@ -1,0 +1,201 @@
+//! The invariants of ARCHITECTURE.md, held against the source itself.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Each room, from the top of the corridor to the bottom, and the rooms that
+/// it may use. What is not named here does not exist.
+const ROOMS: [(&str, &[&str]); 15] = [
+    (
+        "main",
+        &["cli", "clock", "config", "lifecycle", "log", "server"],
+    ),
+    ("cli", &["config"]),
+    ("lifecycle", &[]),
+    ("log", &["config"]),
+    (
+        "server",
+        &[
+            "auth",
+            "clock",
+            "config",
+            "db",
+            "http",
+            "passwords",
+            "peer",
+            "proto",
+            "rpc",
+        ],
+    ),
+    ("config", &["db", "domain", "passwords"]),
+    ("rpc", &["auth", "domain", "peer", "proto"]),
+    ("http", &["auth", "domain", "peer"]),
+    ("auth", &["clock", "db", "domain", "passwords"]),
+    ("db", &["domain"]),
+    ("passwords", &["domain"]),
+    ("domain", &[]),
+    ("peer", &[]),
+    ("clock", &[]),
+    ("proto", &[]),
+];
+
+/// A word, who may write it, and why nobody else does.
+const WORDS: [(&[&str], &[&str], &str); 6] = [
+    (&["diesel", "r2d2"], &["db"], "only db knows the database"),
+    (
+        &[
+            "tonic",
+            "axum",
+            "tower",
+            "tower_http",
+            "tonic_web",
+            "tonic_types",
+        ],
+        &["rpc", "http", "server", "proto"],
+        "only the edge knows the transport",
+    ),
+    (
+        &["var(", "var_os(", "vars(", "env = "],
+        &["config"],
+        "only config reads the environment",
+    ),
+    (
+        &["Utc::now", "SystemTime", "Local::now"],
+        &["clock"],
+        "time comes from the clock that is passed in",
+    ),
+    (&["bcrypt::"], &["passwords"], "only passwords hashes"),
+    (&["static mut", "unsafe "], &[], "nobody writes that"),
+];
+
+struct Source {
+    room: String,
+    path: PathBuf,
+    /// Without comments and without the unit tests at the end.
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let inside = path.strip_prefix(&root).unwrap();
+                let room = inside.iter().next().unwrap().to_str().unwrap();
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap();
+                let code = code
+                    .lines()
+                    .map(|line| line.split("//").next().unwrap())
+                    .collect::<Vec<_>>()
+                    .join("\n");
+                let room = room.trim_end_matches(".rs").to_owned();
+                sources.push(Source { room, path, code });
+            }
+        }
+    }
+    sources
+}
+
+/// Whether a word stands in code by itself, not as the end of another.
+fn names(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let after = code[at + word.len()..].chars().next();
+        let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        !part(before) && (!word.ends_with(char::is_alphanumeric) || !part(after))
+    })
+}
+
+#[test]
+fn a_room_uses_only_what_stands_below_it() {
+    for source in sources() {
+        if source.room == "lib" {
+            continue;
+        }
+        let room = ROOMS.iter().find(|(name, _)| *name == source.room);
+        let (_, may_use) = room.unwrap_or_else(|| panic!("no room for {}", source.path.display()));
+        for (other, _) in ROOMS.iter().filter(|(other, _)| *other != source.room) {
+            let paths = [format!("crate::{other}"), format!("bienvenue::{other}")];
+            // `use crate::{a::X, b::Y}` names them at the start of a line.
+            let grouped =
+                source
+                    .code
+                    .split("use crate::{")
+                    .chain(source.code.split("use bienvenue::{"))
+                    .skip(1)
+                    .filter_map(|rest| rest.split("};").next())
+                    .any(|group| {
+                        let mut depth = 0;
+                        group.split_inclusive(['{', '}', ',']).any(|part| {
+                            let top = depth == 0;
+                            depth += part.matches('{').count();
+                            depth -= part.matches('}').count().min(depth);
+                            top && part.trim().split("::").next().is_some_and(|head| {
+                                head.trim_end_matches([',', '}']).trim() == *other
+                            })
+                        })
+                    });
+            let used = grouped || paths.iter().any(|path| names(&source.code, path));
+            assert!(
+                !used || may_use.contains(other),
+                "{} uses {other}",
+                source.path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn there_are_no_circles() {
+    for (at, (room, may_use)) in ROOMS.iter().enumerate() {
+        for other in *may_use {
+            let below = ROOMS[at..].iter().any(|(name, _)| name == other);
+            assert!(below, "{room} stands below {other}");
+        }
+    }
+}
+
+#[test]
+fn words_stay_in_their_rooms() {
+    for source in sources() {
+        for (words, rooms, why) in WORDS {
+            for word in words {
+                assert!(
+                    rooms.contains(&source.room.as_str()) || !names(&source.code, word),
+                    "{} names {word:?}: {why}",
+                    source.path.display()
+                );
+            }
+        }
+    }
+}
+
+/// The tests above would find what they look for.
+#[test]
+fn the_search_finds() {
+    assert!(names("use diesel::prelude;", "diesel"));
+    assert!(!names("use undiesel::prelude;", "diesel"));
+    assert!(!names("use diesel_migrations::x;", "diesel"));
+    let all = sources();
+    for (words, rooms, _) in WORDS.iter().filter(|(_, rooms, _)| !rooms.is_empty()) {
+        let found = all.iter().any(|source| {
+            rooms.contains(&source.room.as_str())
+                && words.iter().any(|word| names(&source.code, word))
+        });
+        assert!(found, "{words:?}");
+    }
+    for (room, _) in ROOMS {
+        assert!(
+            all.iter().any(|source| source.room == room),
+            "{room} is gone"
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! The log: a line for what changes something or fails, and no secret in it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::harness::{
+    EMAIL, PASSWORD, Process,
+    raw::{self, frame},
+    server::Client,
+};
+
+/// Runs the usual story, with mistakes; returns the secrets that were in play.
+async fn story(process: &Process) -> Vec<String> {
+    let client = Client::connect(process.address).await;
+    client.register(EMAIL, PASSWORD).await.unwrap();
+    let session_id = client.login(EMAIL, PASSWORD).await.unwrap().session_id;
+    for _ in 0..3 {
+        client.check(&session_id).await.unwrap();
+    }
+    client
+        .login(EMAIL, "canary of a wrong password")
+        .await
+        .unwrap_err();
+    client
+        .register("x", "canary of a new password")
+        .await
+        .unwrap_err();
+    client.logout(&session_id).await.unwrap();
+    client.check(&session_id).await.unwrap_err();
+    let body = frame(b"\x0A\xFFcanary of a malformed message");
+    let headers = [("content-type", "application/grpc")];
+    let path = "/bienvenue.v1.AuthService/Login";
+    raw::h2(&client.channel, "POST", path, &headers, body).await;
+    raw::http1(
+        process.address,
+        "GET",
+        "/nothing?token=canary-of-a-query",
+        &[],
+        b"",
+    )
+    .await;
+    vec![session_id]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_that_changes_something_or_fails_has_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--bcrypt-cost=4", "--log-format=json"];
+    let process = Process::start(folder.path(), &settings);
+    story(&process).await;
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        let text = |name: &str| line[name].as_str().map(ToOwned::to_owned);
+        assert!(text("timestamp").unwrap().ends_with('Z'), "UTC: {line}");
+        if text("message").as_deref() != Some("request") {
+            continue;
+        }
+        assert!(line["duration_us"].is_u64(), "{line}");
+        assert!(text("peer").unwrap().starts_with("127.0.0.1:"), "{line}");
+        uuid::Uuid::try_parse(&text("request_id").unwrap()).expect("a request id");
+        let reason = text("reason").map_or(String::new(), |reason| format!(" {reason}"));
+        let what = format!(
+            "{} {}{reason}",
+            text("method").unwrap(),
+            text("code").unwrap()
+        );
+        *seen.entry(what).or_default() += 1;
+    }
+    let auth = |rest: &str| (format!("bienvenue.v1.AuthService/{rest}"), 1);
+    let expected = BTreeMap::from([
+        ("GET /nothing 404".to_owned(), 1),
+        auth("GetUserBySession UNAUTHENTICATED SESSION_INVALID"),
+        auth("Login INVALID_ARGUMENT MALFORMED_REQUEST"),
+        auth("Login OK"),
+        auth("Login UNAUTHENTICATED INVALID_CREDENTIALS"),
+        auth("Logout OK"),
+        auth("Register INVALID_ARGUMENT INVALID_FIELD"),
+        auth("Register OK"),
+    ]);
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_the_log_at_any_level() {
+    for format in ["text", "json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = ["--bcrypt-cost=4", "--log=trace", "--log-format", format];
+        let process = Process::start(folder.path(), &settings);
+        let mut secrets = story(&process).await;
+        process.signal("TERM");
+        let (_, log) = process.wait();
+        assert!(
+            log.contains("GetUserBySession"),
+            "at trace, checks have a line"
+        );
+        secrets.extend(["canary", PASSWORD, "$2b$"].map(str::to_owned));
+        for secret in secrets {
+            let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+            for form in [secret, hex] {
+                let line = log.lines().find(|line| line.contains(&form));
+                assert_eq!(line, None, "{form}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_is_one_line_whatever_is_in_the_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &["--bcrypt-cost=4", "--log-format=json"]);
+    let agent = [("user-agent", "a\tb\u{7F}\u{2028}<c>")];
+    raw::http1(process.address, "GET", "/a%0Ab%1B[31m", &agent[..0], b"").await;
+    raw::http1(
+        process.address,
+        "GET",
+        &format!("/{}", "x".repeat(5_000)),
+        &[],
+        b"",
+    )
+    .await;
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    for line in log.lines() {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}"));
+        assert!(line.len() < 1_000, "{line}");
+        assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_request_is_named_to_its_caller() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &["--bcrypt-cost=4", "--log-format=json"]);
+    let client = Client::connect(process.address).await;
+    let refused = client.check("sess_nobody").await.unwrap_err();
+    let request_id = refused
+        .metadata()
+        .get("x-request-id")
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    assert!(log.contains(&request_id), "{log}");
+}

@@ -1,0 +1,19 @@
+//! The real server over real sockets, on real databases.
+
+#![expect(unreachable_pub, reason = "nobody reaches into a test")]
+#![expect(clippy::unwrap_used, reason = "to panic is how a test fails")]
+
+mod bad_input;
+mod databases;
+mod durability;
+mod harness;
+mod house;
+mod log;
+mod overload;
+mod sessions;
+mod settings;
+mod shutdown;
+mod story;
+mod timing;
+mod transport;
+mod web;

@@ -1,0 +1,176 @@
+//! Settings, as an operator meets them: by flag, by variable, by mistake.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::harness::{
+    Process,
+    process::{command, run},
+    raw,
+};
+
+#[tokio::test]
+async fn with_nothing_set_it_makes_its_own_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &[]);
+    assert!(process.greeting.contains("its data is in bienvenue.db"));
+    let response = raw::http1(process.address, "GET", "/", &[], b"").await;
+    assert_eq!(
+        (response.status, response.text()),
+        (200, r#"{"message":"Bienvenue"}"#)
+    );
+    for file in ["bienvenue.db", "bienvenue.db-wal", "bienvenue.db-shm"] {
+        let mode = folder.path().join(file).metadata().unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600, "{file}");
+    }
+}
+
+#[test]
+fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    for (flag, variable, value, advice) in [
+        ("--listen", "BIENVENUE_LISTEN", "50051", "write IP:PORT"),
+        (
+            "--database-url",
+            "DATABASE_URL",
+            "mysql://ada:hunter2@db/b",
+            "write sqlite:PATH",
+        ),
+        (
+            "--bcrypt-cost",
+            "BIENVENUE_BCRYPT_COST",
+            "31",
+            "from 4 to 16",
+        ),
+        (
+            "--password-min-length",
+            "BIENVENUE_PASSWORD_MIN_LENGTH",
+            "0",
+            "from 1 to 256",
+        ),
+        (
+            "--session-idle",
+            "BIENVENUE_SESSION_IDLE",
+            "soon",
+            "write a duration",
+        ),
+        (
+            "--hash-max-wait",
+            "BIENVENUE_HASH_MAX_WAIT",
+            "2",
+            "write a duration",
+        ),
+        (
+            "--reflection",
+            "BIENVENUE_REFLECTION",
+            "maybe",
+            "one of auto, on, off",
+        ),
+        (
+            "--cors-origin",
+            "BIENVENUE_CORS_ORIGIN",
+            "*",
+            "write an origin",
+        ),
+        (
+            "--max-message-size",
+            "BIENVENUE_MAX_MESSAGE_SIZE",
+            "1GB",
+            "write a size",
+        ),
+        (
+            "--log-format",
+            "BIENVENUE_LOG_FORMAT",
+            "xml",
+            "one of text, json",
+        ),
+        ("--log", "BIENVENUE_LOG", "loud=very", "write error, warn"),
+    ] {
+        let mut by_flag = command(folder.path());
+        by_flag.arg(format!("{flag}={value}"));
+        let mut by_variable = command(folder.path());
+        by_variable.env(variable, value);
+        for command in [by_flag, by_variable] {
+            let ended = run(command);
+            assert_eq!(ended.code, Some(64), "{flag} {ended:?}");
+            assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
+            let starts = format!("bienvenue: {flag} ({variable}) cannot be");
+            assert!(ended.errors.starts_with(&starts), "{}", ended.errors);
+            assert!(ended.errors.contains(advice), "{}", ended.errors);
+            assert!(!ended.errors.contains("hunter2"), "{}", ended.errors);
+        }
+    }
+    let entries = folder.path().read_dir().unwrap().count();
+    assert_eq!(entries, 0, "nothing was created");
+}
+
+#[test]
+fn an_address_that_is_taken_is_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = command(folder.path());
+    command.arg(format!("--listen={}", taken.local_addr().unwrap()));
+    let ended = run(command);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.errors.contains("cannot listen on"),
+        "{}",
+        ended.errors
+    );
+    assert!(ended.errors.contains("--listen"), "{}", ended.errors);
+}
+
+#[test]
+fn help_names_every_setting_with_its_variable_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(folder.path());
+    command
+        .arg("--help")
+        .env("DATABASE_URL", "postgres://ada:hunter2@db/b");
+    let ended = run(command);
+    assert_eq!(ended.code, Some(0));
+    for setting in [
+        "listen",
+        "database-url",
+        "bcrypt-cost",
+        "password-min-length",
+        "session-idle",
+        "session-absolute",
+        "reflection",
+        "cors-origin",
+        "hash-threads",
+        "hash-max-wait",
+        "log-format",
+        "log",
+    ] {
+        assert!(ended.output.contains(&format!("--{setting} ")), "{setting}");
+        let variable = match setting {
+            "database-url" => "[env: DATABASE_URL]".to_owned(),
+            _ => format!(
+                "[env: BIENVENUE_{}=]",
+                setting.to_uppercase().replace('-', "_")
+            ),
+        };
+        assert!(ended.output.contains(&variable), "{variable}");
+    }
+    assert!(!ended.output.contains("hunter2"));
+}
+
+#[test]
+fn what_is_unwise_is_allowed_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    for (settings, warning) in [
+        (&["--bcrypt-cost=9"][..], "bcrypt-cost is below 10"),
+        (&["--listen=0.0.0.0:0"], "without TLS"),
+    ] {
+        let mut command = command(folder.path());
+        command.args(settings);
+        if !settings[0].contains("listen") {
+            command.arg("--listen=127.0.0.1:0");
+        }
+        let process = Process::spawn(command);
+        process.signal("TERM");
+        let (status, log) = process.wait();
+        assert!(status.success());
+        assert!(log.contains("WARN") && log.contains(warning), "{log}");
+    }
+}

@@ -1,0 +1,236 @@
+//! What the service is for: register, log in, be recognised, log out.
+
+use tonic::Code;
+
+use crate::harness::{
+    Database, EMAIL, Expect as _, PASSWORD, TestServer, on_each_database, server::Client,
+};
+
+on_each_database! {
+    /// The main job, from registration to a session that is refused.
+    async fn a_user_registers_logs_in_is_recognised_and_logs_out(database: Database) {
+        let server = TestServer::start(&database).await;
+        let client = &server.client;
+
+        let user = client.register("Ada@Example.COM", PASSWORD).await.unwrap();
+        assert_eq!((user.id, user.email.as_str()), (1, EMAIL));
+
+        let login = client.login("ada@EXAMPLE.com", PASSWORD).await.unwrap();
+        assert_eq!(login.user.as_ref(), Some(&user));
+        let session = login.session.unwrap();
+        assert!(session.current);
+        assert_eq!(session.ip, "127.0.0.1");
+        assert!(session.user_agent.starts_with("tonic/"), "{}", session.user_agent);
+
+        let checked = client.check(&login.session_id).await.unwrap();
+        assert_eq!(checked.user, Some(user));
+        assert_eq!(checked.session, Some(session));
+
+        client.logout(&login.session_id).await.unwrap();
+        client
+            .check(&login.session_id)
+            .await
+            .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+        client
+            .logout(&login.session_id)
+            .await
+            .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+        server.stop().await;
+    }
+
+    /// Each device has a session of its own.
+    async fn logging_out_on_one_device_leaves_the_other(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let phone = server.login().await.session_id;
+        let laptop = server.login().await.session_id;
+        assert_ne!(phone, laptop);
+        server.client.logout(&phone).await.unwrap();
+        server.client.check(&laptop).await.unwrap();
+    }
+
+    /// The text that the original service gave.
+    async fn an_address_is_registered_once(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let again = server.client.register("ADA@example.com", "another password").await;
+        assert_eq!(
+            again.as_ref().unwrap_err().message(),
+            "User ada@example.com already exists"
+        );
+        again.expect_refusal(Code::AlreadyExists, "EMAIL_TAKEN");
+        server.login().await;
+    }
+
+    /// Nothing tells an unknown address from a wrong password.
+    async fn a_refused_login_tells_nothing(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let unknown = server.client.login("eve@example.com", PASSWORD).await.unwrap_err();
+        let wrong = server.client.login(EMAIL, "wrong horse battery").await.unwrap_err();
+        assert_eq!(unknown.message(), wrong.message());
+        assert_eq!(unknown.details(), wrong.details());
+        for status in [unknown, wrong] {
+            Err::<(), _>(status).expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+        }
+    }
+
+    /// A password is compared as it is: no part is cut off or changed.
+    async fn a_password_is_taken_exactly(database: Database) {
+        let server = TestServer::start(&database).await;
+        for (n, length) in [16, 71, 72, 73, 128, 1_024].into_iter().enumerate() {
+            let email = format!("user{n}@example.com");
+            // Not one character over and over: such are common.
+            let password: String = "kP\u{F8}3 ".chars().cycle().scan(0, |bytes, c| {
+                *bytes += c.len_utf8();
+                (*bytes <= length).then_some(c)
+            }).collect();
+            server.client.register(&email, &password).await.unwrap();
+            server.client.login(&email, &password).await.unwrap();
+            let mut cut = password.clone();
+            cut.pop();
+            for other in [
+                format!("{cut}x"),
+                cut,
+                format!("{password} "),
+                format!("{password}\0"),
+                format!("{password}\0{password}"),
+                password.to_uppercase(),
+            ] {
+                server
+                    .client
+                    .login(&email, &other)
+                    .await
+                    .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+            }
+        }
+        // The one exception: two spellings of one character are one (NFC).
+        server.client.register("n@example.com", "caf\u{E9} au lait").await.unwrap();
+        server.client.login("n@example.com", "cafe\u{301} au lait").await.unwrap();
+    }
+
+    /// Of many that register one address at once, one does.
+    async fn a_race_for_an_address_has_one_winner(database: Database) {
+        let server = TestServer::start_with(&database, &["--hash-queue=64"]).await;
+        for round in 0..8 {
+            let spellings = [format!("race{round}@example.com"), format!("RACE{round}@Example.Com")];
+            let tries = (0..32).map(|n| {
+                let (client, email) = (server.client.clone(), spellings[n % 2].clone());
+                tokio::spawn(async move { client.register(&email, PASSWORD).await })
+            });
+            let mut winners = 0;
+            for tried in tries.collect::<Vec<_>>() {
+                match tried.await.unwrap() {
+                    Ok(_) => winners += 1,
+                    lost => {
+                        lost.expect_refusal(Code::AlreadyExists, "EMAIL_TAKEN");
+                    }
+                }
+            }
+            assert_eq!(winners, 1);
+        }
+    }
+
+    /// A logout that has been answered holds, however many checks there are.
+    async fn no_check_after_a_logout_succeeds(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        for _ in 0..5 {
+            let session_id = server.login().await.session_id;
+            let checks = (0..8).map(|_| {
+                let (client, session_id) = (server.client.clone(), session_id.clone());
+                tokio::spawn(async move { while client.check(&session_id).await.is_ok() {} })
+            });
+            let checks: Vec<_> = checks.collect();
+            server.client.logout(&session_id).await.unwrap();
+            for _ in 0..50 {
+                server
+                    .client
+                    .check(&session_id)
+                    .await
+                    .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+            }
+            for check in checks {
+                check.await.unwrap();
+            }
+        }
+    }
+
+    /// Nothing in the database opens anything.
+    async fn secrets_are_not_stored(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let session_id = server.login().await.session_id;
+        let stored = database.text("SELECT hashed_password FROM users");
+        assert!(stored.starts_with("$2b$04$"), "{stored}");
+        let digest = match database.is_sqlite() {
+            true => database.text("SELECT lower(hex(digest)) FROM sessions"),
+            false => database.text("SELECT encode(digest, 'hex') FROM sessions"),
+        };
+        use sha2::Digest as _;
+        let expected: String = sha2::Sha256::digest(&session_id)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(digest, expected);
+        server.stop().await;
+        if database.is_sqlite() {
+            let file = std::fs::read(database.path()).unwrap();
+            for secret in [PASSWORD, &session_id, &session_id[5..]] {
+                let found = file.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
+                assert!(!found, "{secret}");
+            }
+        }
+    }
+
+    /// The service's own health, and what it offers.
+    async fn health_and_reflection_answer(database: Database) {
+        use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+        let server = TestServer::start(&database).await;
+        let mut health = HealthClient::new(server.client.channel.clone());
+        for service in ["", "bienvenue.v1.AuthService"] {
+            let request = HealthCheckRequest { service: service.into() };
+            let status = health.check(request).await.unwrap().into_inner().status();
+            assert_eq!(status.as_str_name(), "SERVING");
+        }
+        let request = HealthCheckRequest { service: "nobody".into() };
+        health.check(request).await.expect_refusal(Code::NotFound, "NOT_FOUND");
+
+        assert_eq!(reflected(&server.client).await, Ok(vec![
+            "bienvenue.v1.AuthService".to_owned(),
+            "grpc.health.v1.Health".to_owned(),
+            "grpc.reflection.v1.ServerReflection".to_owned(),
+        ]));
+        let server = TestServer::start_with(&database, &["--reflection=off"]).await;
+        assert_eq!(reflected(&server.client).await, Err(Code::Unimplemented));
+    }
+}
+
+/// The services that reflection lists.
+async fn reflected(client: &Client) -> Result<Vec<String>, Code> {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let mut reflection = ServerReflectionClient::new(client.channel.clone());
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let requests = futures_util::stream::iter([request]);
+    let answers = reflection.server_reflection_info(requests).await;
+    let answer = answers
+        .map_err(|status| status.code())?
+        .into_inner()
+        .message()
+        .await
+        .map_err(|status| status.code())?;
+    match answer.and_then(|answer| answer.message_response) {
+        Some(MessageResponse::ListServicesResponse(list)) => {
+            let mut names: Vec<_> = list.service.into_iter().map(|one| one.name).collect();
+            names.sort();
+            Ok(names)
+        }
+        other => panic!("{other:?}"),
+    }
+}

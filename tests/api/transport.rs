@@ -1,0 +1,291 @@
+//! What one hostile peer may ask of the transport (`--help`, "Transport
+//! limits").
+
+use std::{
+    net::SocketAddr,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tonic::Code;
+
+use crate::harness::{
+    Database, EMAIL, Expect as _, PASSWORD, Process, TestServer,
+    process::command,
+    raw::{self, frame},
+    server::Client,
+};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+/// Sends some bytes, then nothing; returns what came back until the server
+/// hung up, and when it did.
+async fn hung_up_on(address: SocketAddr, bytes: &[u8]) -> (Vec<u8>, Duration) {
+    let start = Instant::now();
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let end = timeout(Duration::from_secs(20), socket.read_to_end(&mut answer));
+    // A reset is an end like any other.
+    let _ = end.await.expect("the server hangs up");
+    (answer, start.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_half_a_preface_and_half_a_request_do_not_last() {
+    let database = Database::sqlite();
+    let settings = ["--first-byte-timeout=200ms", "--handshake-timeout=600ms"];
+    let server = TestServer::start_with(&database, &settings).await;
+    for (bytes, at_least) in [
+        (&b""[..], 200),
+        (&PREFACE[..10], 600),
+        (b"GET / HT", 600),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n", 600),
+    ] {
+        let (_, after) = hung_up_on(server.address, bytes).await;
+        let range = Duration::from_millis(at_least - 50)..Duration::from_secs(5);
+        assert!(range.contains(&after), "{bytes:?}: {after:?}");
+    }
+    server.register().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_comes_is_not_waited_for() {
+    let database = Database::sqlite();
+    let server = TestServer::start_with(&database, &["--request-timeout=200ms"]).await;
+    let head = "POST /bienvenue.v1.AuthService/Login HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\
+                connection: close\r\ncontent-type: application/grpc-web\r\n\r\n";
+    let (answer, after) = hung_up_on(server.address, head.as_bytes()).await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("grpc-status: 4"), "{answer}");
+    assert!(after < Duration::from_secs(5), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_does_not_answer_pings_is_gone() {
+    let database = Database::sqlite();
+    let settings = ["--keepalive-interval=200ms", "--keepalive-timeout=200ms"];
+    let server = TestServer::start_with(&database, &settings).await;
+    let (_, after) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
+    assert!(after < Duration::from_secs(5), "{after:?}");
+    // A client that does answer stays.
+    sleep(Duration::from_secs(1)).await;
+    server.register().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_connection_is_asked_to_close_and_then_cut() {
+    let database = Database::sqlite();
+    let settings = [
+        "--max-connection-age=200ms",
+        "--max-connection-age-grace=300ms",
+    ];
+    let server = TestServer::start_with(&database, &settings).await;
+    let (answer, after) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
+    assert!(
+        frames(&answer).any(|(kind, _)| kind == 7),
+        "GOAWAY: {answer:?}"
+    );
+    assert!(after >= Duration::from_millis(150), "{after:?}");
+    // A client that calls again where its connection went is served.
+    let client = Client::connect(server.address).await;
+    let served = async { while client.register(EMAIL, PASSWORD).await.is_err() {} };
+    timeout(Duration::from_secs(5), served)
+        .await
+        .expect("it is served");
+}
+
+/// The frames of HTTP/2 in some bytes: type and payload.
+fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let [a, b, c, kind, _, _, _, _, _, rest @ ..] = bytes else {
+            return None;
+        };
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let (payload, after) = rest.split_at_checked(length)?;
+        bytes = after;
+        Some((*kind, payload))
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limits_are_announced_as_set() {
+    let database = Database::sqlite();
+    let keepalive = ["--keepalive-interval=200ms", "--keepalive-timeout=200ms"];
+    for (settings, streams, header_list) in [
+        (&[][..], 100, 8 * 1024),
+        (
+            &["--max-concurrent-streams=7", "--max-header-list-size=2KiB"],
+            7,
+            2 * 1024,
+        ),
+    ] {
+        let settings = [settings, &keepalive].concat();
+        let server = TestServer::start_with(&database, &settings).await;
+        let (answer, _) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
+        let (_, announced) = frames(&answer)
+            .find(|(kind, _)| *kind == 4)
+            .expect("SETTINGS");
+        let setting = |id: u16| {
+            announced.chunks(6).find_map(|one| {
+                let (name, value) = one.split_at(2);
+                (name == id.to_be_bytes()).then(|| u32::from_be_bytes(value.try_into().unwrap()))
+            })
+        };
+        // RFC 9113, 6.5.2.
+        assert_eq!(setting(3), Some(streams));
+        assert_eq!(setting(6), Some(header_list));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_refused_and_the_next_one_served() {
+    let database = Database::sqlite();
+    let server = TestServer::start(&database).await;
+    let large = "x".repeat(9 * 1024);
+    let headers = [
+        ("content-type", "application/grpc"),
+        ("x-large", large.as_str()),
+    ];
+    let path = "/bienvenue.v1.AuthService/Login";
+    let response = raw::h2(&server.client.channel, "POST", path, &headers, frame(&[])).await;
+    assert_eq!(response.status(), 431);
+    server.register().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_has_its_share_of_work() {
+    let database = Database::sqlite();
+    let settings = [
+        "--max-requests-per-connection=1",
+        "--bcrypt-cost=11",
+        "--hash-threads=1",
+    ];
+    let server = TestServer::start_with(&database, &settings).await;
+    let register = |n: usize| {
+        let client = server.client.clone();
+        tokio::spawn(async move {
+            client
+                .register(&format!("u{n}@example.com"), PASSWORD)
+                .await
+        })
+    };
+    let tries: Vec<_> = (0..4).map(register).collect();
+    // Another connection has a share of its own.
+    let other = Client::connect(server.address).await;
+    other
+        .check("sess_nobody")
+        .await
+        .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+    let mut refused = 0;
+    for tried in tries {
+        if let Err(status) = tried.await.unwrap() {
+            assert!(status.message().contains("connection"), "{status:?}");
+            Err::<(), _>(status).expect_refusal(Code::ResourceExhausted, "OVERLOADED");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 3);
+    server
+        .client
+        .register("later@example.com", PASSWORD)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_has_its_share_of_connections() {
+    let database = Database::sqlite();
+    // One is the harness's own client.
+    let server = TestServer::start_with(&database, &["--max-connections-per-peer=3"]).await;
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        socket
+            .write_all(&[PREFACE, EMPTY_SETTINGS].concat())
+            .await
+            .unwrap();
+        assert!(socket.read_u8().await.is_ok());
+        kept.push(socket);
+    }
+    let (answer, after) = hung_up_on(server.address, b"").await;
+    assert!(
+        answer.is_empty() && after < Duration::from_secs(2),
+        "{after:?}"
+    );
+    kept.clear();
+    let room = async { while raw_status(server.address).await != Some(200) {} };
+    timeout(Duration::from_secs(5), room)
+        .await
+        .expect("room again");
+}
+
+/// The status of `GET /`, or `None` where the server hung up.
+async fn raw_status(address: SocketAddr) -> Option<u16> {
+    let mut socket = TcpStream::connect(address).await.ok()?;
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    socket.write_all(request).await.ok()?;
+    let mut answer = String::new();
+    timeout(Duration::from_secs(5), socket.read_to_string(&mut answer))
+        .await
+        .ok()?
+        .ok()?;
+    answer.get(9..12)?.parse().ok()
+}
+
+/// Without file descriptors, it neither spins nor gives up.
+#[tokio::test(flavor = "multi_thread")]
+async fn running_out_of_file_descriptors_is_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = command(folder.path());
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
+        .arg(binary.get_program())
+        .args([
+            "--listen=127.0.0.1:0",
+            "--database-connections=2",
+            "--bcrypt-cost=4",
+        ])
+        .args(["--first-byte-timeout=1m"])
+        .current_dir(folder.path())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let process = Process::spawn(limited);
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(process.address).await.unwrap());
+    }
+    sleep(Duration::from_millis(200)).await;
+    let (before, start) = (cpu(&process), Instant::now());
+    sleep(Duration::from_secs(1)).await;
+    let busy = (cpu(&process) - before).as_secs_f64() / start.elapsed().as_secs_f64();
+    assert!(busy < 0.2, "{busy} of a core, doing nothing");
+    drop(silent);
+    let served = async { while raw_status(process.address).await != Some(200) {} };
+    timeout(Duration::from_secs(5), served)
+        .await
+        .expect("it serves again");
+    let client = Client::connect(process.address).await;
+    client.register(EMAIL, PASSWORD).await.unwrap();
+}
+
+/// CPU time that a process has used.
+fn cpu(process: &Process) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks: u64 = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap())
+        .sum();
+    Duration::from_millis(ticks * 10)
+}

@@ -1,0 +1,84 @@
+//! Browsers: gRPC-Web and who may use it.
+
+use bienvenue::proto::v1::{GetUserBySessionRequest, LoginRequest, LoginResponse};
+use tonic::Code;
+
+use crate::harness::{
+    Database, EMAIL, Expect as _, PASSWORD, TestServer, on_each_database,
+    raw::{self, Web, framed},
+};
+
+const APP: &str = "https://app.example.com";
+const LOGIN: &str = "/bienvenue.v1.AuthService/Login";
+
+on_each_database! {
+    /// What a page of an allowed origin does, from preflight to answer.
+    async fn an_allowed_page_calls(database: Database) {
+        let settings = ["--cors-origin", APP, "--cors-origin=http://localhost:3000"];
+        let server = TestServer::start_with(&database, &settings).await;
+        server.register().await;
+        for origin in [APP, "http://localhost:3000"] {
+            let preflight = [
+                ("origin", origin),
+                ("access-control-request-method", "POST"),
+                ("access-control-request-headers", "content-type,x-grpc-web"),
+            ];
+            let response = raw::http1(server.address, "OPTIONS", LOGIN, &preflight, b"").await;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.header("access-control-allow-origin"), Some(origin));
+            assert_eq!(response.header("access-control-allow-methods"), Some("POST"));
+            assert_eq!(response.header("access-control-allow-credentials"), None);
+            let allowed = response.header("access-control-allow-headers").unwrap();
+            assert!(allowed.contains("content-type") && allowed.contains("x-grpc-web"), "{allowed}");
+
+            let body = framed(&LoginRequest { email: EMAIL.into(), password: PASSWORD.into() });
+            let headers = [("origin", origin), ("content-type", "application/grpc-web+proto")];
+            let response = raw::http1(server.address, "POST", LOGIN, &headers, &body).await;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.header("access-control-allow-origin"), Some(origin));
+            assert!(response.header("vary").unwrap().contains("origin"));
+            let exposed = response.header("access-control-expose-headers").unwrap();
+            assert!(exposed.contains("grpc-status") && exposed.contains("grpc-message"), "{exposed}");
+        }
+    }
+
+    /// Nobody else is told anything.
+    async fn other_pages_are_not_answered_to(database: Database) {
+        let server = TestServer::start_with(&database, &["--cors-origin", APP]).await;
+        for origin in [
+            "https://evil.example",
+            "null",
+            "https://app.example.com.evil.example",
+            "https://evil-app.example.com",
+            "http://app.example.com",
+            "https://APP.example.com",
+            "https://app.example.com:8443",
+        ] {
+            let preflight = [("origin", origin), ("access-control-request-method", "POST")];
+            let response = raw::http1(server.address, "OPTIONS", LOGIN, &preflight, b"").await;
+            assert_eq!(response.header("access-control-allow-origin"), None, "{origin}");
+        }
+        // Without the setting there is no CORS at all.
+        let server = TestServer::start(&database).await;
+        let preflight = [("origin", APP), ("access-control-request-method", "POST")];
+        let response = raw::http1(server.address, "OPTIONS", LOGIN, &preflight, b"").await;
+        assert_eq!((response.status, response.header("access-control-allow-origin")), (405, None));
+    }
+
+    /// gRPC-Web over HTTP/2 as well.
+    async fn grpc_web_over_http2(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let body = framed(&GetUserBySessionRequest { session_id: "sess_nobody".into() });
+        let headers = [("content-type", "application/grpc-web+proto"), ("accept", "application/grpc-web+proto")];
+        let path = "/bienvenue.v1.AuthService/GetUserBySession";
+        let response = raw::h2(&server.client.channel, "POST", path, &headers, body).await;
+        assert_eq!(response.headers()["content-type"], "application/grpc-web+proto");
+        assert_eq!(raw::status_of(&response).code(), Code::Unauthenticated);
+        let login = LoginRequest { email: EMAIL.into(), password: "wrong".into() };
+        Web::Text
+            .call::<LoginResponse>(server.address, "Login", &login)
+            .await
+            .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+    }
+}
