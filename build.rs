@@ -10,10 +10,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=migrations");
 
     let descriptors = protox::compile(["bienvenue/v1/auth_service.proto"], ["proto"])?;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how cargo speaks to a build script"
-    )]
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
 

@@ -29,9 +29,9 @@ pub struct NetworkSettings {
     )]
     pub reflection: Reflection,
 
-    /// Web origin whose pages may call through gRPC-Web, such as
-    /// https://app.example.com, compared exactly; repeat the flag, or separate
-    /// by commas, for several [default: none]
+    /// Web origin (scheme, host, port) whose pages may call through gRPC-Web,
+    /// compared exactly; repeat the flag, or separate by commas, for several
+    /// [default: none]
     #[arg(
         long,
         env = "BIENVENUE_CORS_ORIGIN",
