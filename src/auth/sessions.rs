@@ -67,10 +67,10 @@ impl Auth {
             .find_session(digest)
             .await?
             .ok_or(AuthError::SessionInvalid)?;
-        let now = self.clock.now();
-        if self.session_limits.expires_at(&session) <= now {
+        if !self.is_live(&session) {
             return Err(AuthError::SessionInvalid);
         }
+        let now = self.clock.now();
         if session.last_seen_at + self.session_limits.touch_step() <= now {
             // The answer is right without the note; the next check makes it.
             match self.db.touch_session(digest, now).await {
@@ -88,11 +88,14 @@ impl Auth {
     /// `SessionInvalid` when there was none to end, `Unavailable`, `Internal`.
     pub async fn destroy_session(&self, session_id: &str) -> Result<(), AuthError> {
         let token = SessionToken::parse(session_id).ok_or(AuthError::SessionInvalid)?;
-        if self.db.remove_session(token.digest()).await? {
-            Ok(())
-        } else {
-            Err(AuthError::SessionInvalid)
+        match self.db.remove_session(token.digest()).await? {
+            Some(session) if self.is_live(&session) => Ok(()),
+            _ => Err(AuthError::SessionInvalid),
         }
+    }
+
+    fn is_live(&self, session: &Session) -> bool {
+        self.clock.now() < self.session_limits.expires_at(session)
     }
 
     fn live(&self, session: Session) -> LiveSession {

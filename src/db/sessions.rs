@@ -120,16 +120,20 @@ impl Db {
         .await
     }
 
-    /// Ends a session for good. `false` when there was none: of several that
-    /// end one at once, one is told `true`.
+    /// Ends a session for good and returns it as it was; `None` when there was
+    /// none. Of several that end one at once, one is given it.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn remove_session(&self, digest: TokenDigest) -> Result<bool, DbError> {
+    pub async fn remove_session(&self, digest: TokenDigest) -> Result<Option<Session>, DbError> {
         self.write(move |connection| {
             let session = sessions::table.filter(sessions::digest.eq(digest.as_bytes()));
-            Ok(diesel::delete(session).execute(connection)? > 0)
+            let row: Option<SessionRow> = diesel::delete(session)
+                .returning(sessions::all_columns)
+                .get_result(connection)
+                .optional()?;
+            row.map(Session::try_from).transpose()
         })
         .await
     }

@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{HeaderName, HeaderValue, Method, Uri, header},
     middleware::Next,
     response::Response,
 };
@@ -105,7 +105,7 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
 /// way, and has its line all the same.
 struct Record {
     method: Method,
-    path: String,
+    uri: Uri,
     quiet: bool,
     peer: Option<Peer>,
     start: Instant,
@@ -114,11 +114,10 @@ struct Record {
 
 impl Record {
     fn new(request: &Request) -> Self {
-        let path = request.uri().path();
         Self {
             method: request.method().clone(),
-            quiet: QUIET.contains(&path),
-            path: path[..path.floor_char_boundary(MAX_LOGGED_PATH)].to_owned(),
+            uri: request.uri().clone(),
+            quiet: QUIET.contains(&request.uri().path()),
             peer: request.extensions().get::<Peer>().cloned(),
             start: Instant::now(),
             finished: false,
@@ -166,11 +165,14 @@ impl Record {
         request_id
     }
 
-    /// `bienvenue.v1.AuthService/Login`, or `GET /path`.
+    /// `bienvenue.v1.AuthService/Login`, or `GET /path`; never the query, which
+    /// may hold what its sender should not have put there.
     fn name(&self) -> Cow<'_, str> {
-        match self.path.strip_prefix('/') {
+        let path = self.uri.path();
+        let path = &path[..path.floor_char_boundary(MAX_LOGGED_PATH)];
+        match path.strip_prefix('/') {
             Some(name) if self.method == Method::POST && name.contains('.') => name.into(),
-            _ => format!("{} {}", self.method, self.path).into(),
+            _ => format!("{} {path}", self.method).into(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod harness;
 mod house;
 mod log;
 mod overload;
+mod queries;
 mod sessions;
 mod settings;
 mod shutdown;

@@ -20,11 +20,12 @@ on_each_database! {
         server.clock.advance(2 * HOUR - 60 * SECOND);
         server.client.check(&session_id).await.unwrap();
         server.clock.advance(2 * HOUR);
-        server
-            .client
-            .check(&session_id)
-            .await
-            .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+        for refusal in [
+            server.client.check(&session_id).await.map(drop),
+            server.client.logout(&session_id).await,
+        ] {
+            refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+        }
     }
 
     /// Used all the time, it ends at the absolute limit.

@@ -128,29 +128,43 @@ fn help_names_every_setting_with_its_variable_and_no_secret() {
         .env("DATABASE_URL", "postgres://ada:hunter2@db/b");
     let ended = run(command);
     assert_eq!(ended.code, Some(0));
-    for setting in [
-        "listen",
-        "database-url",
-        "bcrypt-cost",
-        "password-min-length",
-        "session-idle",
-        "session-absolute",
-        "reflection",
-        "cors-origin",
-        "hash-threads",
-        "hash-max-wait",
-        "log-format",
-        "log",
-    ] {
-        assert!(ended.output.contains(&format!("--{setting} ")), "{setting}");
-        let variable = match setting {
+    let flags: Vec<&str> = ended
+        .output
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--")?.split(' ').next())
+        .collect();
+    assert!(flags.len() > 25, "{flags:?}");
+    for flag in &flags {
+        let variable = match *flag {
             "database-url" => "[env: DATABASE_URL]".to_owned(),
             _ => format!(
                 "[env: BIENVENUE_{}=]",
-                setting.to_uppercase().replace('-', "_")
+                flag.to_uppercase().replace('-', "_")
             ),
         };
         assert!(ended.output.contains(&variable), "{variable}");
+    }
+    // README's table is the same list, with the same defaults.
+    let readme = include_str!("../../README.md");
+    let table: Vec<(&str, &str)> = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| setting"))
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .map(|(setting, rest)| (setting, rest.split(" |").next().unwrap_or_default()))
+        .collect();
+    let listed: Vec<&str> = table.iter().map(|(setting, _)| *setting).collect();
+    assert_eq!(listed, flags);
+    for (setting, default) in table {
+        let help = ended.output.split(&format!("--{setting} ")).nth(1).unwrap();
+        let help = help.split("\n      --").next().unwrap();
+        let expected = match default {
+            "none" => "[default: none]".to_owned(),
+            "cores" => "[default: the number of cores]".to_owned(),
+            value => format!("[default: {}]", value.trim_matches('`')),
+        };
+        let words: Vec<&str> = help.split_whitespace().collect();
+        assert!(words.join(" ").contains(&expected), "{setting}: {help}");
     }
     assert!(!ended.output.contains("hunter2"));
 }
