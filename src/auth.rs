@@ -2,11 +2,13 @@
 //!
 //! The names are those of the service that Bienvenue replaces.
 
+mod decoys;
 mod error;
 mod login;
 mod registration;
 mod sessions;
 
+use self::decoys::Decoys;
 use crate::{
     clock::Clock,
     db::Db,
@@ -25,11 +27,11 @@ pub struct Auth {
     clock: Clock,
     password_policy: PasswordPolicy,
     session_limits: SessionLimits,
-    decoys: login::Decoys,
+    decoys: Decoys,
 }
 
 impl Auth {
-    /// Puts the rules on top of what they need.
+    /// Builds the rules from the resources that they use.
     ///
     /// # Errors
     ///
@@ -40,14 +42,14 @@ impl Auth {
         clock: Clock,
         password_policy: PasswordPolicy,
         session_limits: SessionLimits,
-    ) -> Result<Self, AuthError> {
+    ) -> Result<Self, getrandom::Error> {
         Ok(Self {
             db,
             passwords,
             clock,
             password_policy,
             session_limits,
-            decoys: login::Decoys::new()?,
+            decoys: Decoys::new()?,
         })
     }
 }

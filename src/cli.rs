@@ -1,16 +1,19 @@
 //! The command line: what is asked for, or one plain line on why it cannot be.
 
-use std::{error::Error as _, ffi::OsString};
+use std::{error::Error as _, ffi::OsString, net::SocketAddr};
 
 use clap::{
-    CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use crate::config::Config;
+use crate::{config::Config, db::DatabaseUrl};
 
 /// Exit code for a bad setting: `EX_USAGE` of sysexits.
 pub const EXIT_USAGE: u8 = 64;
+
+/// Exit code after a second signal: what a shell reports for SIGINT.
+pub const EXIT_AT_ONCE: u8 = 130;
 
 /// A self-hosted authentication service: people register, log in, and your
 /// services ask whose session it is, over gRPC, gRPC-Web or HTTP on one port.
@@ -19,7 +22,8 @@ pub const EXIT_USAGE: u8 = 64;
     name = "bienvenue",
     version,
     after_help = "Every setting is a flag and a variable; a flag wins. \
-                  Exit codes: 0 stopped as asked, 1 cannot start or go on, 64 a bad setting."
+                  Exit codes: 0 stopped as asked, 1 cannot start or go on, 64 a bad setting, \
+                  130 a second signal."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -94,21 +98,24 @@ fn one_line(error: &clap::Error) -> String {
                 (None, Some(valid)) => format!("write one of {valid}"),
                 (None, None) => "it needs a value".to_owned(),
             };
-            // A database URL may hold a password.
-            let shown = if flag == "--database-url" {
-                String::new()
+            let command = command();
+            let argument = command
+                .get_arguments()
+                .find(|argument| argument.get_long() == flag.strip_prefix("--"));
+            let variable = argument
+                .and_then(|argument| argument.get_env()?.to_str())
+                .map_or(String::new(), |name| format!(" ({name})"));
+            // What is hidden in the help may hold a password.
+            if argument.is_some_and(Arg::is_hide_env_values_set) {
+                format!("{flag}{variable} cannot be read: {advice}")
             } else {
-                format!(" {value:?}")
-            };
-            let variable = variable(flag).map_or(String::new(), |name| format!(" ({name})"));
-            format!("{flag}{variable} cannot be{shown}: {advice}")
-                .replace("cannot be: ", "cannot be read: ")
+                format!("{flag}{variable} cannot be {value:?}: {advice}")
+            }
         }
         ErrorKind::UnknownArgument => {
             let close = context(ContextKind::SuggestedArg)
                 .map_or(String::new(), |close| format!(" did you mean {close}?"));
             format!("there is no {flag};{close} bienvenue --help lists all settings")
-                .replace(";  ", "; ")
         }
         ErrorKind::InvalidSubcommand => {
             let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
@@ -126,15 +133,26 @@ fn one_line(error: &clap::Error) -> String {
     }
 }
 
-/// The variable that sets the same as a flag.
-fn variable(flag: &str) -> Option<String> {
-    let long = flag.strip_prefix("--")?;
-    command()
-        .get_arguments()
-        .find(|argument| argument.get_long() == Some(long))?
-        .get_env()?
-        .to_str()
-        .map(ToOwned::to_owned)
+/// What to tell the person who started it.
+pub fn greeting(config: &Config, address: SocketAddr) -> String {
+    let mut text = format!(
+        "bienvenue {} listens on {address} (gRPC, gRPC-Web, HTTP); its data is {}\n",
+        env!("CARGO_PKG_VERSION"),
+        match &config.database.database_url {
+            DatabaseUrl::Sqlite(path) => format!("in {path}"),
+            DatabaseUrl::Postgres(_) => "in PostgreSQL".to_owned(),
+        },
+    );
+    if config.network.reflects() {
+        text.push_str(&format!(
+            "\nTry it:\n  \
+             curl http://{address}/\n  \
+             grpcurl -plaintext -d '{{\"email\":\"ada@example.com\",\"password\":\"correct horse \
+             battery\"}}' {address} bienvenue.v1.AuthService/Register\n\n\
+             All settings: bienvenue --help. Stop with Ctrl-C.\n"
+        ));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -160,7 +178,7 @@ mod tests {
             (
                 &["--bcrypt-cost", "17"][..],
                 "--bcrypt-cost (BIENVENUE_BCRYPT_COST) cannot be \"17\": write a whole number \
-                 from 4 to 16, such as 12",
+                 from 4 to 16",
             ),
             (
                 &["serve", "--listen", "here"],

@@ -12,21 +12,27 @@ mod users;
 use std::{sync::Arc, time::Duration};
 
 use diesel::{
+    Connection,
     connection::{AnsiTransactionManager, TransactionManager},
-    r2d2::{NopErrorHandler, Pool, PooledConnection},
+    r2d2::{NopErrorHandler, Pool},
 };
 use tokio::{sync::Semaphore, task, time};
 
-use self::connection::{AnyConnection, Manager};
+use self::{
+    connection::{AnyConnection, Manager},
+    error::OpenProblem,
+};
 pub use self::{
     error::{DbError, OpenError},
     url::{DatabaseUrl, DatabaseUrlError},
     users::{AddUserError, UserBy, UserChanges},
 };
 
-/// How long a request may wait for a connection, and a connection for the
-/// database, before the database counts as away.
+/// The longest wait for a free connection, and then for opening one, before
+/// the database counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+type Transactions = <AnyConnection as Connection>::TransactionManager;
 
 /// The database, shared by everyone. Cheap to clone.
 #[derive(Clone)]
@@ -35,8 +41,8 @@ pub struct Db {
     writers: Lane,
 }
 
-/// Some connections, and a permit for each, so that who waits for a connection
-/// waits as a future and not as a blocked thread.
+/// Some connections, and a permit for each, so that whoever waits for a
+/// connection waits as a future and not as a blocked thread.
 #[derive(Clone)]
 struct Lane {
     pool: Pool<Manager>,
@@ -49,9 +55,16 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// When the database cannot be opened, is read-only or is newer than this
-    /// version; nothing has been changed then.
+    /// When the database cannot be opened, is read-only, is newer than this
+    /// version or cannot be migrated.
     pub fn open(url: &DatabaseUrl, connections: u32) -> Result<Self, OpenError> {
+        Self::try_open(url, connections).map_err(|problem| OpenError {
+            url: url.clone(),
+            problem,
+        })
+    }
+
+    fn try_open(url: &DatabaseUrl, connections: u32) -> Result<Self, OpenProblem> {
         migrate::prepare(url)?;
         let readers = Lane::open(url, connections)?;
         let writers = match url {
@@ -68,7 +81,7 @@ impl Db {
         &self,
         work: impl FnOnce(&mut AnyConnection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        self.readers.run(move |connection| work(connection)).await
+        self.readers.run(work).await
     }
 
     /// Runs one unit of work that writes: all of it is on disk when this
@@ -86,12 +99,12 @@ impl Db {
                 begin(connection)?;
                 match work(connection) {
                     Ok(done) => {
-                        commit(connection)?;
+                        Transactions::commit_transaction(connection).map_err(DbError::from)?;
                         Ok(done)
                     }
                     Err(error) => {
                         // A connection that cannot roll back is not reused.
-                        let _ = roll_back(connection);
+                        let _ = Transactions::rollback_transaction(connection);
                         Err(error)
                     }
                 }
@@ -101,7 +114,7 @@ impl Db {
 }
 
 impl Lane {
-    fn open(url: &DatabaseUrl, connections: u32) -> Result<Self, OpenError> {
+    fn open(url: &DatabaseUrl, connections: u32) -> Result<Self, OpenProblem> {
         let pool = Pool::builder()
             .max_size(connections)
             // A file does not hang up; a server may, and must be noticed
@@ -110,7 +123,7 @@ impl Lane {
             .connection_timeout(PATIENCE)
             .error_handler(Box::new(NopErrorHandler))
             .build(Manager::new(url.clone()))
-            .map_err(|error| OpenError::refused(url, &error))?;
+            .map_err(|error| OpenProblem::refused(&error))?;
         Ok(Self {
             pool,
             permits: Arc::new(Semaphore::new(connections as usize)),
@@ -119,7 +132,7 @@ impl Lane {
 
     async fn run<T, E>(
         &self,
-        work: impl FnOnce(&mut PooledConnection<Manager>) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&mut AnyConnection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
@@ -150,22 +163,6 @@ fn begin(connection: &mut AnyConnection) -> Result<(), DbError> {
             AnsiTransactionManager::begin_transaction_sql(sqlite, "BEGIN IMMEDIATE")
         }
         AnyConnection::Postgres(postgres) => AnsiTransactionManager::begin_transaction(postgres),
-    }
-    .map_err(DbError::from)
-}
-
-fn commit(connection: &mut AnyConnection) -> Result<(), DbError> {
-    match connection {
-        AnyConnection::Sqlite(sqlite) => AnsiTransactionManager::commit_transaction(sqlite),
-        AnyConnection::Postgres(postgres) => AnsiTransactionManager::commit_transaction(postgres),
-    }
-    .map_err(DbError::from)
-}
-
-fn roll_back(connection: &mut AnyConnection) -> Result<(), DbError> {
-    match connection {
-        AnyConnection::Sqlite(sqlite) => AnsiTransactionManager::rollback_transaction(sqlite),
-        AnyConnection::Postgres(postgres) => AnsiTransactionManager::rollback_transaction(postgres),
     }
     .map_err(DbError::from)
 }

@@ -8,7 +8,7 @@ mod token;
 mod user;
 
 pub use email::{Email, EmailError};
-pub use password::{HashedPassword, NewPassword, Password, PasswordError, PasswordPolicy};
+pub use password::{HashedPassword, NewPassword, Password, PasswordPolicy, PasswordPolicyError};
 pub use session::{Client, Session, SessionHandle, SessionLimits};
 pub use token::{SessionToken, TokenDigest};
 pub use user::{User, UserId};

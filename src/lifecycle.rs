@@ -4,9 +4,6 @@ use std::{io, process};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Exit code after a second signal.
-const EXIT_AT_ONCE: i32 = 130;
-
 /// SIGTERM and SIGINT, heard from the moment this is made.
 pub struct Signals {
     terminate: Signal,
@@ -27,14 +24,14 @@ impl Signals {
     }
 
     /// Resolves at the first signal; from then on, a second one ends the
-    /// process at once.
-    pub async fn shutdown(mut self) {
+    /// process at once, with the exit code that is given.
+    pub async fn shutdown(mut self, exit_at_once: u8) {
         self.next().await;
         tracing::info!("stopping: no new requests; a second signal stops at once");
         tokio::spawn(async move {
             self.next().await;
             tracing::warn!("stopped at once");
-            process::exit(EXIT_AT_ONCE);
+            process::exit(exit_at_once.into());
         });
     }
 

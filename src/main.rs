@@ -1,6 +1,10 @@
 //! The binary: read the settings, serve until a signal, say how it went.
 
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use bienvenue::{
     cli::{self, Command},
@@ -16,7 +20,7 @@ fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
         Ok(Command::Serve(config)) => serve(&config),
         Ok(Command::Print(text)) => {
-            print!("{text}");
+            say(&text);
             ExitCode::SUCCESS
         }
         Err(line) => {
@@ -36,7 +40,7 @@ fn serve(config: &Config) -> ExitCode {
         }
     };
     let outcome = runtime.block_on(run(config));
-    // A password that is still being hashed is nobody's any more.
+    // Do not wait for hashes whose callers are gone.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,9 +54,14 @@ fn serve(config: &Config) -> ExitCode {
 async fn run(config: &Config) -> Result<(), ServerError> {
     let signals = Signals::listen().map_err(ServerError::Io)?;
     let server = Server::open(config, Clock::system()).await?;
-    print!("{}", server.greeting());
+    say(&cli::greeting(config, server.address()));
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    server.run(signals.shutdown()).await
+    server.run(signals.shutdown(cli::EXIT_AT_ONCE)).await
+}
+
+/// Prints, to whoever still reads.
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }

@@ -1,6 +1,7 @@
 //! Password hashing as a resource: what is stored, how it is computed, and how
 //! the cores are shared. It knows nothing of users or sessions.
 
+mod kernel;
 mod queue;
 mod stored;
 
@@ -11,13 +12,13 @@ use thiserror::Error;
 pub use self::stored::{MAX_COST, MIN_COST, UnreadableHash};
 use self::{
     queue::{Queue, QueueError},
-    stored::{Scheme, StoredHash},
+    stored::StoredHash,
 };
 use crate::domain::{HashedPassword, NewPassword, Password};
 
-/// How much hashing costs and how much of it may go on.
+/// How much a hash costs and how many may go on.
 #[derive(Clone, Copy, Debug)]
-pub struct HashingLimits {
+pub struct HashingSettings {
     /// The bcrypt cost of new hashes, [`MIN_COST`] to [`MAX_COST`].
     pub cost: u32,
     /// How many hashes are computed at once.
@@ -41,7 +42,7 @@ pub struct Passwords {
 
 /// Why no answer could be given. None of these says anything about a password.
 #[derive(Debug, Error)]
-pub enum PasswordsError {
+pub enum HashingError {
     /// The queue is full, or the wait in it was too long.
     #[error("no hashing capacity in time")]
     Overloaded {
@@ -50,25 +51,27 @@ pub enum PasswordsError {
     },
     /// The stored hash cannot be read, or asks for more work than is allowed.
     /// As much work was done as for a readable one.
-    #[error("a stored hash is refused: {0}")]
+    #[error("a stored hash is refused")]
     Unreadable(#[from] UnreadableHash),
     /// The operating system gave no randomness for a salt.
-    #[error("no randomness: {0}")]
-    NoRandomness(getrandom::Error),
+    #[error("no randomness")]
+    NoRandomness(#[source] getrandom::Error),
     /// The computation panicked.
     #[error("a hashing job did not finish")]
     Broken,
 }
 
 impl Passwords {
+    /// Starts with an empty queue.
+    ///
     /// # Errors
     ///
     /// When the operating system gives no randomness.
-    pub fn new(limits: HashingLimits) -> Result<Self, PasswordsError> {
+    pub fn new(settings: HashingSettings) -> Result<Self, getrandom::Error> {
         Ok(Self {
-            cost: limits.cost,
-            queue: Queue::new(limits.threads, limits.queue, limits.max_wait),
-            decoy: Arc::new(stored::decoy(limits.cost).map_err(PasswordsError::NoRandomness)?),
+            cost: settings.cost,
+            queue: Queue::new(settings.threads, settings.queue, settings.max_wait),
+            decoy: Arc::new(stored::decoy(settings.cost)?),
         })
     }
 
@@ -76,16 +79,13 @@ impl Passwords {
     ///
     /// # Errors
     ///
-    /// [`PasswordsError`], never `Unreadable`.
-    pub async fn hash(&self, password: NewPassword) -> Result<HashedPassword, PasswordsError> {
+    /// [`HashingError`], never `Unreadable`.
+    pub async fn hash(&self, password: NewPassword) -> Result<HashedPassword, HashingError> {
         let cost = self.cost;
         self.queue
-            .run(move || {
-                let scheme = Scheme::for_password(password.as_bytes());
-                stored::hash(scheme, password.as_bytes(), cost)
-            })
+            .run(move || stored::hash(password.as_bytes(), cost))
             .await?
-            .map_err(PasswordsError::NoRandomness)
+            .map_err(HashingError::NoRandomness)
     }
 
     /// Whether the password is the one that was stored. The work depends on
@@ -93,13 +93,13 @@ impl Passwords {
     ///
     /// # Errors
     ///
-    /// [`PasswordsError`]; for an unreadable hash, after the work of the
+    /// [`HashingError`]; for an unreadable hash, after the work of the
     /// configured cost.
     pub async fn verify(
         &self,
         password: Password,
         stored: HashedPassword,
-    ) -> Result<bool, PasswordsError> {
+    ) -> Result<bool, HashingError> {
         let parsed = StoredHash::parse(stored.expose());
         let decoy = Arc::clone(&self.decoy);
         self.queue
@@ -122,10 +122,10 @@ impl Passwords {
     }
 }
 
-impl From<QueueError> for PasswordsError {
+impl From<QueueError> for HashingError {
     fn from(error: QueueError) -> Self {
         match error {
-            QueueError::Full { retry_after } => Self::Overloaded { retry_after },
+            QueueError::Overloaded { retry_after } => Self::Overloaded { retry_after },
             QueueError::Panicked => Self::Broken,
         }
     }
@@ -137,7 +137,7 @@ mod tests {
     use crate::domain::{Email, PasswordPolicy};
 
     fn passwords() -> Passwords {
-        Passwords::new(HashingLimits {
+        Passwords::new(HashingSettings {
             cost: MIN_COST,
             threads: 2,
             queue: 8,
@@ -200,7 +200,7 @@ mod tests {
                     HashedPassword::new(stored),
                 )
                 .await;
-            assert!(matches!(verdict, Err(PasswordsError::Unreadable(_))));
+            assert!(matches!(verdict, Err(HashingError::Unreadable(_))));
         }
     }
 

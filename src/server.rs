@@ -3,8 +3,10 @@
 mod connection;
 mod edge;
 mod listener;
+mod places;
+mod request_log;
 
-use std::{fmt::Write as _, io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
@@ -23,12 +25,12 @@ use tower_http::{
 
 use self::listener::Listener;
 use crate::{
-    auth::{Auth, AuthError},
+    auth::Auth,
     clock::Clock,
     config::{Config, LimitSettings},
     db::{Db, OpenError},
     http,
-    passwords::{Passwords, PasswordsError},
+    passwords::Passwords,
     proto::{self, v1::auth_service_server::AuthServiceServer},
     rpc::{AuthRpc, status},
 };
@@ -51,12 +53,12 @@ pub enum ServerError {
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
-    /// Hashing cannot begin.
-    #[error("cannot begin to hash passwords: {0}")]
-    Passwords(#[from] PasswordsError),
-    /// The rules cannot begin.
-    #[error("cannot begin: {0}")]
-    Auth(#[from] AuthError),
+    /// There are no secrets without randomness.
+    #[error(
+        "the operating system gives no randomness ({0}); check that a sandbox does not forbid \
+         getrandom"
+    )]
+    NoRandomness(#[from] getrandom::Error),
     /// Server reflection has no descriptors to show.
     #[error("cannot serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -75,7 +77,8 @@ pub struct Server {
     address: SocketAddr,
     router: Router,
     health: HealthReporter,
-    config: Config,
+    limits: LimitSettings,
+    shutdown_timeout: Duration,
 }
 
 impl Server {
@@ -112,34 +115,14 @@ impl Server {
             address,
             router,
             health,
-            config: config.clone(),
+            limits: config.limits.clone(),
+            shutdown_timeout: config.network.shutdown_timeout,
         })
     }
 
     /// Where it listens, with the port that was picked where 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// What to tell the person who started it.
-    pub fn greeting(&self) -> String {
-        let address = self.address;
-        let mut text = format!(
-            "bienvenue {} listens on {address} (gRPC, gRPC-Web, HTTP); its data is in {}\n",
-            env!("CARGO_PKG_VERSION"),
-            self.config.database.database_url,
-        );
-        if self.config.network.reflects() {
-            let _ = write!(
-                text,
-                "\nTry it:\n  \
-                 curl http://{address}/\n  \
-                 grpcurl -plaintext -d '{{\"email\":\"ada@example.com\",\"password\":\"correct \
-                 horse battery\"}}' {address} bienvenue.v1.AuthService/Register\n\n\
-                 All settings: bienvenue --help. Stop with Ctrl-C.\n"
-            );
-        }
-        text
     }
 
     /// Answers until `shutdown` resolves; then accepts nothing new and lets
@@ -149,7 +132,7 @@ impl Server {
     ///
     /// When the transport cannot go on.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let limits = &self.config.limits;
+        let limits = &self.limits;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = transport(limits).serve_with_incoming_shutdown(
             Routes::from(self.router).prepare(),
@@ -170,7 +153,7 @@ impl Server {
             .set_not_serving::<AuthServiceServer<AuthRpc>>()
             .await;
         let _ = stop.send(());
-        match time::timeout(self.config.network.shutdown_timeout, serving).await {
+        match time::timeout(self.shutdown_timeout, serving).await {
             Ok(ended) => ended?,
             Err(_) => tracing::warn!("some requests did not finish in time and were cut off"),
         }
@@ -219,7 +202,7 @@ async fn router(
     Ok(grpc
         .merge(http::routes())
         .fallback(edge::unclaimed)
-        .layer(middleware::from_fn(edge::observe)))
+        .layer(middleware::from_fn(request_log::observe)))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -249,7 +232,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             HeaderName::from_static("grpc-status"),
             HeaderName::from_static("grpc-message"),
             HeaderName::from_static("grpc-status-details-bin"),
-            edge::REQUEST_ID,
+            request_log::REQUEST_ID,
         ])
         .max_age(PREFLIGHT_MAX_AGE)
 }

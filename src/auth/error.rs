@@ -1,16 +1,16 @@
 //! All that can come of a call besides success.
 
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use thiserror::Error;
 
 use crate::{
-    db::{AddUserError, DbError},
-    domain::Email,
-    passwords::PasswordsError,
+    db::DbError,
+    domain::{Email, EmailError, PasswordPolicyError},
+    passwords::HashingError,
 };
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+type Cause = Box<dyn Error + Send + Sync>;
 
 /// How long a caller should leave a database alone that is away.
 const RETRY_DATABASE: Duration = Duration::from_secs(1);
@@ -33,8 +33,8 @@ impl fmt::Display for Field {
     }
 }
 
-/// What came of a call. The text of the first ones is for the caller; a cause
-/// is for the log alone.
+/// What came of a call. Each text is for the caller; a cause is for the log
+/// alone.
 #[derive(Debug, Error)]
 pub enum AuthError {
     /// A field is missing or not what it should be.
@@ -46,10 +46,10 @@ pub enum AuthError {
         /// field's name.
         problem: String,
     },
-    /// The address has an account.
+    /// The e-mail has an account.
     #[error("User {0} already exists")]
     EmailTaken(Email),
-    /// Unknown address or wrong password; nothing tells which.
+    /// Unknown e-mail or wrong password, without saying which.
     #[error("unknown e-mail or wrong password")]
     InvalidCredentials,
     /// The session is missing, expired or revoked.
@@ -82,9 +82,17 @@ impl AuthError {
             problem: problem.to_string(),
         }
     }
+}
 
-    pub(super) fn internal(cause: impl Into<Cause>) -> Self {
-        Self::Internal(cause.into())
+impl From<EmailError> for AuthError {
+    fn from(error: EmailError) -> Self {
+        Self::invalid(Field::Email, &error)
+    }
+}
+
+impl From<PasswordPolicyError> for AuthError {
+    fn from(error: PasswordPolicyError) -> Self {
+        Self::invalid(Field::Password, &error)
     }
 }
 
@@ -95,34 +103,24 @@ impl From<DbError> for AuthError {
                 retry_after: RETRY_DATABASE,
                 cause: error.into(),
             },
-            DbError::Fault(_) => Self::internal(error),
+            DbError::Fault(_) => Self::Internal(error.into()),
         }
     }
 }
 
-impl From<PasswordsError> for AuthError {
-    fn from(error: PasswordsError) -> Self {
+impl From<HashingError> for AuthError {
+    fn from(error: HashingError) -> Self {
         match error {
-            PasswordsError::Overloaded { retry_after } => Self::Overloaded { retry_after },
-            PasswordsError::Unreadable(_)
-            | PasswordsError::NoRandomness(_)
-            | PasswordsError::Broken => Self::internal(error),
+            HashingError::Overloaded { retry_after } => Self::Overloaded { retry_after },
+            HashingError::Unreadable(_) | HashingError::NoRandomness(_) | HashingError::Broken => {
+                Self::Internal(error.into())
+            }
         }
     }
 }
 
 impl From<getrandom::Error> for AuthError {
     fn from(error: getrandom::Error) -> Self {
-        Self::internal(error)
-    }
-}
-
-impl AuthError {
-    /// What a refused registration means for the one who asked.
-    pub(super) fn from_adding(error: AddUserError, email: Email) -> Self {
-        match error {
-            AddUserError::EmailTaken => Self::EmailTaken(email),
-            AddUserError::Db(error) => error.into(),
-        }
+        Self::Internal(error.into())
     }
 }

@@ -1,9 +1,11 @@
 //! Opening, recognising and ending sessions.
 
+use std::error::Error;
+
 use chrono::{DateTime, Utc};
 
 use super::{Auth, AuthError};
-use crate::domain::{Client, Session, SessionHandle, SessionToken, User};
+use crate::domain::{Client, Session, SessionHandle, SessionToken, TokenDigest, User};
 
 /// A session that was good when it was looked up.
 #[derive(Debug)]
@@ -60,8 +62,7 @@ impl Auth {
         &self,
         session_id: &str,
     ) -> Result<(User, LiveSession), AuthError> {
-        let token = SessionToken::parse(session_id).ok_or(AuthError::SessionInvalid)?;
-        let digest = token.digest();
+        let digest = digest_of(session_id)?;
         let (mut session, user) = self
             .db
             .find_session(digest)
@@ -75,7 +76,10 @@ impl Auth {
             // The answer is right without the note; the next check makes it.
             match self.db.touch_session(digest, now).await {
                 Ok(()) => session.last_seen_at = now,
-                Err(error) => tracing::warn!(%error, "a session's use was not noted"),
+                Err(error) => {
+                    let error: &(dyn Error + 'static) = &error;
+                    tracing::warn!(error, "a session's use was not noted");
+                }
             }
         }
         Ok((user, self.live(session)))
@@ -87,8 +91,7 @@ impl Auth {
     ///
     /// `SessionInvalid` when there was none to end, `Unavailable`, `Internal`.
     pub async fn destroy_session(&self, session_id: &str) -> Result<(), AuthError> {
-        let token = SessionToken::parse(session_id).ok_or(AuthError::SessionInvalid)?;
-        match self.db.remove_session(token.digest()).await? {
+        match self.db.remove_session(digest_of(session_id)?).await? {
             Some(session) if self.is_live(&session) => Ok(()),
             _ => Err(AuthError::SessionInvalid),
         }
@@ -103,5 +106,12 @@ impl Auth {
             expires_at: self.session_limits.expires_at(&session),
             session,
         }
+    }
+}
+
+fn digest_of(session_id: &str) -> Result<TokenDigest, AuthError> {
+    match SessionToken::parse(session_id) {
+        Some(token) => Ok(token.digest()),
+        None => Err(AuthError::SessionInvalid),
     }
 }

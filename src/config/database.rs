@@ -25,7 +25,7 @@ pub struct DatabaseSettings {
         env = "BIENVENUE_DATABASE_CONNECTIONS",
         value_name = "NUMBER",
         default_value = "10",
-        value_parser = values::number(1_u32..=1_000, 10)
+        value_parser = values::number(1_u32..=1_000)
     )]
     pub database_connections: u32,
 }

@@ -39,34 +39,35 @@ pub struct LimitSettings {
     )]
     pub max_header_list_size: usize,
 
-    /// How many connections may be open at once
+    /// How many connections may be open at once; more are disconnected
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONNECTIONS",
         value_name = "NUMBER",
         default_value = "10000",
-        value_parser = values::number(1_usize..=1_000_000, 10_000)
+        value_parser = values::number(1_usize..=1_000_000)
     )]
     pub max_connections: usize,
 
-    /// How many of them may come from one IPv4 address or one IPv6 /64 network
+    /// How many connections may come from one IPv4 address or one IPv6 /64
+    /// network
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONNECTIONS_PER_PEER",
         value_name = "NUMBER",
         default_value = "1024",
-        value_parser = values::number(1_usize..=1_000_000, 1_024)
+        value_parser = values::number(1_usize..=1_000_000)
     )]
     pub max_connections_per_peer: usize,
 
-    /// How many requests a connection may have in work; the next is told to
-    /// come back
+    /// How many requests a connection may have in progress; further ones are
+    /// told to come back
     #[arg(
         long,
         env = "BIENVENUE_MAX_REQUESTS_PER_CONNECTION",
         value_name = "NUMBER",
         default_value = "64",
-        value_parser = values::number(1_usize..=100_000, 64)
+        value_parser = values::number(1_usize..=100_000)
     )]
     pub max_requests_per_connection: usize,
 
@@ -76,7 +77,7 @@ pub struct LimitSettings {
         env = "BIENVENUE_MAX_CONCURRENT_STREAMS",
         value_name = "NUMBER",
         default_value = "100",
-        value_parser = values::number(1_u32..=100_000, 100)
+        value_parser = values::number(1_u32..=100_000)
     )]
     pub max_concurrent_streams: u32,
 
@@ -86,7 +87,7 @@ pub struct LimitSettings {
         env = "BIENVENUE_MAX_LOCAL_ERROR_RESET_STREAMS",
         value_name = "NUMBER",
         default_value = "256",
-        value_parser = values::number(1_usize..=100_000, 256)
+        value_parser = values::number(1_usize..=100_000)
     )]
     pub max_local_error_reset_streams: usize,
 
@@ -100,8 +101,8 @@ pub struct LimitSettings {
     )]
     pub first_byte_timeout: Duration,
 
-    /// Longest time from the start of a connection to the first byte of an
-    /// answer: the HTTP/2 preface or the first HTTP/1.1 request
+    /// Longest time from the start of a connection until the server first
+    /// answers: an HTTP/2 preface or HTTP/1.1 request has to be whole by then
     #[arg(
         long,
         env = "BIENVENUE_HANDSHAKE_TIMEOUT",
@@ -121,7 +122,7 @@ pub struct LimitSettings {
     )]
     pub keepalive_interval: Duration,
 
-    /// How long it may take to answer that
+    /// How long an HTTP/2 peer may take to answer a keepalive ping
     #[arg(
         long,
         env = "BIENVENUE_KEEPALIVE_TIMEOUT",
@@ -141,7 +142,8 @@ pub struct LimitSettings {
     )]
     pub max_connection_age: Duration,
 
-    /// How long after that it is cut
+    /// How much longer a connection past that age may finish its requests
+    /// before it is cut
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONNECTION_AGE_GRACE",

@@ -5,7 +5,7 @@ use clap::Args;
 use super::values;
 use crate::{
     domain::PasswordPolicy,
-    passwords::{HashingLimits, MAX_COST, MIN_COST},
+    passwords::{HashingSettings, MAX_COST, MIN_COST},
 };
 
 /// What passwords may be and what hashing them may cost.
@@ -19,7 +19,7 @@ pub struct PasswordSettings {
         env = "BIENVENUE_BCRYPT_COST",
         value_name = "COST",
         default_value = "12",
-        value_parser = values::number(MIN_COST..=MAX_COST, 12)
+        value_parser = values::number(MIN_COST..=MAX_COST)
     )]
     pub bcrypt_cost: u32,
 
@@ -30,7 +30,7 @@ pub struct PasswordSettings {
         env = "BIENVENUE_PASSWORD_MIN_LENGTH",
         value_name = "NUMBER",
         default_value = "8",
-        value_parser = values::number(1_usize..=256, 15)
+        value_parser = values::number(1_usize..=256)
     )]
     pub password_min_length: usize,
 
@@ -39,7 +39,7 @@ pub struct PasswordSettings {
         long,
         env = "BIENVENUE_HASH_THREADS",
         value_name = "NUMBER",
-        value_parser = values::number(1_usize..=1_024, 4)
+        value_parser = values::number(1_usize..=1_024)
     )]
     pub hash_threads: Option<usize>,
 
@@ -49,7 +49,7 @@ pub struct PasswordSettings {
         env = "BIENVENUE_HASH_QUEUE",
         value_name = "NUMBER",
         default_value = "64",
-        value_parser = values::number(0_usize..=100_000, 64)
+        value_parser = values::number(0_usize..=100_000)
     )]
     pub hash_queue: usize,
 
@@ -72,10 +72,10 @@ impl PasswordSettings {
         }
     }
 
-    /// What hashing may take.
-    pub fn hashing(&self) -> HashingLimits {
+    /// What hashing may cost.
+    pub fn hashing(&self) -> HashingSettings {
         let cores = || thread::available_parallelism().map_or(1, NonZero::get);
-        HashingLimits {
+        HashingSettings {
             cost: self.bcrypt_cost,
             threads: self.hash_threads.unwrap_or_else(cores),
             queue: self.hash_queue,

@@ -1,7 +1,7 @@
 //! One connection, to whichever database it is.
 
 use diesel::{
-    Connection as _, ConnectionError, MultiConnection, PgConnection, SqliteConnection,
+    Connection as _, MultiConnection, PgConnection, SqliteConnection,
     connection::SimpleConnection as _,
     r2d2::{Error, ManageConnection, R2D2Connection as _},
 };
@@ -17,25 +17,15 @@ pub(super) enum AnyConnection {
     Sqlite(SqliteConnection),
 }
 
-/// Opens a connection and sets it up so that what it commits is on disk.
-pub(super) fn connect(url: &DatabaseUrl) -> Result<AnyConnection, Error> {
-    match url {
-        DatabaseUrl::Sqlite(_) => connect_sqlite(url).map(AnyConnection::Sqlite),
-        DatabaseUrl::Postgres(_) => connect_postgres(url).map(AnyConnection::Postgres),
-    }
-}
-
-pub(super) fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, Error> {
-    let DatabaseUrl::Sqlite(path) = url else {
-        return Err(misdirected(url));
-    };
-    let path = path.to_str().ok_or_else(|| misdirected(url))?;
+/// Opens a file and sets the connection up so that what it commits is on disk.
+pub(super) fn connect_sqlite(path: &str) -> Result<SqliteConnection, Error> {
     let mut connection = SqliteConnection::establish(path).map_err(Error::ConnectionError)?;
     connection
         .batch_execute(
-            // Less than a request may take, so that whoever waits in vain hears
-            // why. FULL: each commit is synced before it is acknowledged, so that no
-            // power cut brings an ended session back.
+            // The wait for a lock is shorter than a request may take, so that
+            // whoever waits in vain hears why. FULL: each commit is synced
+            // before it is acknowledged, so that no power cut brings an ended
+            // session back.
             "PRAGMA busy_timeout = 2000;
              PRAGMA synchronous = FULL;
              PRAGMA foreign_keys = ON;
@@ -46,16 +36,14 @@ pub(super) fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, Erro
     Ok(connection)
 }
 
-pub(super) fn connect_postgres(url: &DatabaseUrl) -> Result<PgConnection, Error> {
-    let DatabaseUrl::Postgres(uri) = url else {
-        return Err(misdirected(url));
-    };
+/// Connects to a server, likewise.
+pub(super) fn connect_postgres(uri: &str) -> Result<PgConnection, Error> {
     let mut connection =
         PgConnection::establish(&with_timeouts(uri)).map_err(Error::ConnectionError)?;
     connection
         .batch_execute(
-            // Whatever the server's own defaults are; less than a request may
-            // take, so that whoever waits in vain hears why.
+            // Whatever the server's own defaults are; the waits are shorter
+            // than a request may take, so that whoever waits in vain hears why.
             "SET synchronous_commit = on;
              SET statement_timeout = '4s';
              SET lock_timeout = '2s';
@@ -80,10 +68,6 @@ fn with_timeouts(uri: &str) -> String {
     uri
 }
 
-fn misdirected(url: &DatabaseUrl) -> Error {
-    Error::ConnectionError(ConnectionError::InvalidConnectionUrl(url.to_string()))
-}
-
 /// Makes connections for a pool. diesel's own manager would try one database
 /// after the other.
 pub(super) struct Manager {
@@ -101,7 +85,10 @@ impl ManageConnection for Manager {
     type Error = Error;
 
     fn connect(&self) -> Result<AnyConnection, Error> {
-        connect(&self.url)
+        Ok(match &self.url {
+            DatabaseUrl::Sqlite(path) => AnyConnection::Sqlite(connect_sqlite(path)?),
+            DatabaseUrl::Postgres(uri) => AnyConnection::Postgres(connect_postgres(uri)?),
+        })
     }
 
     fn is_valid(&self, connection: &mut AnyConnection) -> Result<(), Error> {
@@ -140,8 +127,8 @@ mod tests {
         }
 
         let folder = tempfile::tempdir().unwrap();
-        let url = DatabaseUrl::Sqlite(folder.path().join("b.db"));
-        let mut connection = connect_sqlite(&url).unwrap();
+        let path = folder.path().join("b.db");
+        let mut connection = connect_sqlite(path.to_str().unwrap()).unwrap();
         let pragma: Pragma = diesel::sql_query("PRAGMA synchronous")
             .get_result(&mut connection)
             .unwrap();

@@ -1,21 +1,23 @@
 //! What can go wrong with a database.
 
+use std::error::Error;
+
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use thiserror::Error;
 
 use super::url::DatabaseUrl;
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why a unit of work has no result. Absence is no error, and neither of these
+/// Why a unit of work has no result. Absence is no error, and none of these
 /// says anything about a user or a session.
 #[derive(Debug, Error)]
 pub enum DbError {
     /// The database cannot be reached, or cannot work just now.
-    #[error("the database is away: {0}")]
+    #[error("the database is away")]
     Unavailable(#[source] Cause),
     /// A bug, or data that this service has not written.
-    #[error("the database and this version do not fit: {0}")]
+    #[error("the database gave what this version cannot use")]
     Fault(#[source] Cause),
 }
 
@@ -23,8 +25,6 @@ impl From<DieselError> for DbError {
     fn from(error: DieselError) -> Self {
         use DatabaseErrorKind as Kind;
         match error {
-            // What a server that goes down or a disk that is full answers has
-            // no kind of its own: all that is not plainly ours is theirs.
             DieselError::DatabaseError(
                 Kind::UniqueViolation
                 | Kind::ForeignKeyViolation
@@ -32,6 +32,9 @@ impl From<DieselError> for DbError {
                 | Kind::CheckViolation,
                 _,
             ) => Self::Fault(error.into()),
+            // A stopping server and a full disk report no kind of their own,
+            // so whatever is not plainly our fault counts as the database
+            // being away.
             DieselError::DatabaseError(..)
             | DieselError::BrokenTransactionManager
             | DieselError::RollbackErrorOnCommit { .. } => Self::Unavailable(error.into()),
@@ -40,68 +43,57 @@ impl From<DieselError> for DbError {
     }
 }
 
-/// Why the service cannot start on a database. Each is one line for a person.
+/// Why the service cannot start on a database: one line for a person. Nothing
+/// has been changed then, but that an SQLite file that was missing may be there
+/// and empty.
 #[derive(Debug, Error)]
-pub enum OpenError {
-    /// The SQLite file is missing and cannot be created.
-    #[error(
-        "cannot create the database {url}: {cause}; check that its folder exists and is writable"
-    )]
-    Create {
-        /// Where it should be.
-        url: DatabaseUrl,
-        /// Why it is not.
-        cause: std::io::Error,
-    },
-    /// It cannot be opened, or is no database.
-    #[error("cannot open the database {url}: {cause}")]
-    Unreachable {
-        /// Which.
-        url: DatabaseUrl,
-        /// What the database or its library said.
-        cause: String,
-    },
-    /// It cannot be written to.
-    #[error("the database {url} is read-only ({cause}); give this user the right to write it")]
-    ReadOnly {
-        /// Which.
-        url: DatabaseUrl,
-        /// What the database said.
-        cause: String,
-    },
-    /// A later version has migrated it.
-    #[error(
-        "the database {url} is newer than this version of bienvenue (it has migration {version}); \
-         run the version that wrote it, or a later one"
-    )]
-    Newer {
-        /// Which.
-        url: DatabaseUrl,
-        /// A migration that this version does not have.
-        version: String,
-    },
-    /// A migration failed and was rolled back.
-    #[error("cannot migrate the database {url}: {cause}; nothing was changed")]
-    Migrate {
-        /// Which.
-        url: DatabaseUrl,
-        /// What the database said.
-        cause: Cause,
-    },
+#[error("cannot use the database {url}: {problem}")]
+pub struct OpenError {
+    pub(super) url: DatabaseUrl,
+    pub(super) problem: OpenProblem,
 }
 
-impl OpenError {
-    /// Says what a database said that did not open.
-    pub(super) fn refused(url: &DatabaseUrl, error: &dyn std::error::Error) -> Self {
-        // libpq explains itself over several lines.
-        let text = error.to_string();
-        let cause = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let url = url.clone();
+/// What is wrong with it.
+#[derive(Debug, Error)]
+pub(super) enum OpenProblem {
+    #[error(
+        "it is not there and cannot be created ({0}); check that its folder exists and is writable"
+    )]
+    Create(std::io::Error),
+    #[error("it does not open ({0}); check --database-url")]
+    Unreachable(String),
+    #[error("it is read-only ({0}); give this user the right to write it")]
+    ReadOnly(String),
+    #[error(
+        "it is newer than this version of bienvenue (it has the migration {0}); run the version \
+         that wrote it, or a later one"
+    )]
+    Newer(String),
+    #[error("it cannot be migrated ({0}); nothing was changed")]
+    Migrate(String),
+}
+
+impl OpenProblem {
+    /// What a database said that did not open or answer.
+    pub(super) fn refused(error: &dyn Error) -> Self {
+        let cause = on_one_line(error);
         // SQLite's text for a file that needs to be written even to be read.
         if cause.contains("readonly database") {
-            Self::ReadOnly { url, cause }
+            Self::ReadOnly(cause)
         } else {
-            Self::Unreachable { url, cause }
+            Self::Unreachable(cause)
         }
     }
+}
+
+impl From<DieselError> for OpenProblem {
+    fn from(error: DieselError) -> Self {
+        Self::refused(&error)
+    }
+}
+
+/// libpq explains itself over several lines.
+pub(super) fn on_one_line(error: &dyn Error) -> String {
+    let text = error.to_string();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

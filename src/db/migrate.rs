@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet, fs::OpenOptions, io::ErrorKind, os::unix::fs::OpenOptionsExt as _,
-    path::Path,
 };
 
 use diesel::{
@@ -19,97 +18,73 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{
     connection::{connect_postgres, connect_sqlite},
-    error::OpenError,
+    error::{Cause, OpenProblem, on_one_line},
     url::DatabaseUrl,
 };
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
-
 /// Checks that the database can be used and migrates it, before the pool
 /// exists. All pending migrations happen or none.
-pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenError> {
+pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenProblem> {
     match url {
-        DatabaseUrl::Sqlite(path) => prepare_sqlite(url, path),
-        DatabaseUrl::Postgres(_) => prepare_postgres(url),
+        DatabaseUrl::Sqlite(path) => prepare_sqlite(path),
+        DatabaseUrl::Postgres(uri) => prepare_postgres(uri),
     }
 }
 
-fn prepare_sqlite(url: &DatabaseUrl, path: &Path) -> Result<(), OpenError> {
-    create_private(path).map_err(|cause| OpenError::Create {
-        url: url.clone(),
-        cause,
-    })?;
-    let mut connection = connect_sqlite(url).map_err(|error| OpenError::refused(url, &error))?;
-    let has_history = exists(
+fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
+    create_private(path).map_err(OpenProblem::Create)?;
+    let mut connection = connect_sqlite(path).map_err(|error| OpenProblem::refused(&error))?;
+    let has_history = ask(
         &mut connection,
-        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '__diesel_schema_migrations') AS found",
-    )
-    .map_err(|error| OpenError::refused(url, &error))?;
-    let pending = pending(url, &mut connection, has_history, SQLITE)?;
-
+        "EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '__diesel_schema_migrations')",
+    )?;
+    let has_pending = has_pending(&mut connection, has_history, SQLITE)?;
     // What is rolled back changes nothing, and fails where nothing can be
     // changed.
     connection
         .batch_execute("BEGIN IMMEDIATE; CREATE TABLE write_probe (x); ROLLBACK;")
-        .map_err(|error| OpenError::ReadOnly {
-            url: url.clone(),
-            cause: error.to_string(),
-        })?;
-
-    let migrate = migrate_error(url);
-    connection
-        .batch_execute("PRAGMA journal_mode = WAL")
-        .map_err(|error| migrate(error.into()))?;
-    if pending {
-        connection
-            .immediate_transaction(|connection| run_pending(connection, SQLITE))
-            .map_err(|error| migrate(error.0))?;
+        .map_err(|error| OpenProblem::ReadOnly(on_one_line(&error)))?;
+    if has_pending {
+        connection.immediate_transaction(|connection| run_pending(connection, SQLITE))?;
     }
+    connection.batch_execute("PRAGMA journal_mode = WAL")?;
     Ok(())
 }
 
-fn prepare_postgres(url: &DatabaseUrl) -> Result<(), OpenError> {
-    let mut connection = connect_postgres(url).map_err(|error| OpenError::refused(url, &error))?;
-    let unreachable = |error: DieselError| OpenError::refused(url, &error);
-    let has_history = exists(
+fn prepare_postgres(uri: &str) -> Result<(), OpenProblem> {
+    let mut connection = connect_postgres(uri).map_err(|error| OpenProblem::refused(&error))?;
+    let has_history = ask(
         &mut connection,
-        "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS found",
-    )
-    .map_err(unreachable)?;
-    let pending = pending(url, &mut connection, has_history, POSTGRES)?;
-    let read_only = exists(
+        "to_regclass('__diesel_schema_migrations') IS NOT NULL",
+    )?;
+    let has_pending = has_pending(&mut connection, has_history, POSTGRES)?;
+    if ask(
         &mut connection,
-        "SELECT current_setting('transaction_read_only') = 'on' AS found",
-    )
-    .map_err(unreachable)?;
-    if read_only {
-        return Err(OpenError::ReadOnly {
-            url: url.clone(),
-            cause: "it takes no writes: a standby, or default_transaction_read_only".into(),
-        });
+        "current_setting('transaction_read_only') = 'on'",
+    )? {
+        let why = "a standby, or default_transaction_read_only";
+        return Err(OpenProblem::ReadOnly(why.to_owned()));
     }
-    if pending {
-        connection
-            .transaction(|connection| {
-                // Nodes that start together migrate one after the other; the
-                // later ones find nothing left to do.
-                connection.batch_execute(
-                    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
-                     SELECT pg_advisory_xact_lock(hashtext('bienvenue migrations'));",
-                )?;
-                run_pending(connection, POSTGRES)
-            })
-            .map_err(|error| migrate_error(url)(error.0))?;
+    if has_pending {
+        connection.transaction(|connection| {
+            // Nodes that start together migrate one after the other; the later
+            // ones find nothing left to do.
+            connection.batch_execute(
+                "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
+                 SELECT pg_advisory_xact_lock(hashtext('bienvenue migrations'));",
+            )?;
+            run_pending(connection, POSTGRES)
+        })?;
     }
     Ok(())
 }
 
 /// Creates the file for its owner alone; one that is there stays as it is.
 /// SQLite gives the files beside it the same mode.
-fn create_private(path: &Path) -> std::io::Result<()> {
+fn create_private(path: &str) -> std::io::Result<()> {
     let created = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -122,9 +97,9 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 }
 
 #[derive(QueryableByName)]
-struct Found {
+struct Answer {
     #[diesel(sql_type = Bool)]
-    found: bool,
+    answer: bool,
 }
 
 #[derive(QueryableByName)]
@@ -133,45 +108,43 @@ struct Applied {
     version: String,
 }
 
-fn exists<C>(connection: &mut C, question: &str) -> QueryResult<bool>
+/// Asks a question that is answered by yes or no.
+fn ask<C>(connection: &mut C, question: &str) -> QueryResult<bool>
 where
     C: LoadConnection,
-    SqlQuery: for<'query> LoadQuery<'query, C, Found>,
+    SqlQuery: for<'query> LoadQuery<'query, C, Answer>,
 {
-    let answer: Found = diesel::sql_query(question).get_result(connection)?;
-    Ok(answer.found)
+    let query = diesel::sql_query(format!("SELECT {question} AS answer"));
+    let row: Answer = query.get_result(connection)?;
+    Ok(row.answer)
 }
 
-/// Whether a migration is left to do.
-fn pending<C>(
-    url: &DatabaseUrl,
+/// Whether a migration is left to do. diesel's own check would create its
+/// table, and this must not write.
+fn has_pending<C>(
     connection: &mut C,
     has_history: bool,
     migrations: EmbeddedMigrations,
-) -> Result<bool, OpenError>
+) -> Result<bool, OpenProblem>
 where
     C: LoadConnection,
     C::Backend: 'static,
     SqlQuery: for<'query> LoadQuery<'query, C, Applied>,
 {
-    let known = versions::<C::Backend>(&migrations).map_err(migrate_error(url))?;
     if !has_history {
         return Ok(true);
     }
+    let known = versions::<C::Backend>(&migrations)?;
     let applied: Vec<Applied> =
         diesel::sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version")
-            .load(connection)
-            .map_err(|error| OpenError::refused(url, &error))?;
-    if let Some(newer) = applied.iter().find(|row| !known.contains(&row.version)) {
-        return Err(OpenError::Newer {
-            url: url.clone(),
-            version: newer.version.clone(),
-        });
+            .load(connection)?;
+    match applied.iter().find(|row| !known.contains(&row.version)) {
+        Some(newer) => Err(OpenProblem::Newer(newer.version.clone())),
+        None => Ok(applied.len() < known.len()),
     }
-    Ok(applied.len() < known.len())
 }
 
-fn versions<B: Backend>(migrations: &EmbeddedMigrations) -> Result<HashSet<String>, Cause> {
+fn versions<B: Backend>(migrations: &EmbeddedMigrations) -> Result<HashSet<String>, Failed> {
     let migrations: Vec<Box<dyn Migration<B>>> = migrations.migrations()?;
     Ok(migrations
         .iter()
@@ -179,30 +152,32 @@ fn versions<B: Backend>(migrations: &EmbeddedMigrations) -> Result<HashSet<Strin
         .collect())
 }
 
-/// Carries a migration's error through diesel's transaction.
-struct Failed(Cause);
-
-impl From<DieselError> for Failed {
-    fn from(error: DieselError) -> Self {
-        Self(error.into())
-    }
-}
-
 fn run_pending<C, B>(connection: &mut C, migrations: EmbeddedMigrations) -> Result<(), Failed>
 where
     C: MigrationHarness<B>,
     B: Backend,
 {
-    connection
-        .run_pending_migrations(migrations)
-        .map(drop)
-        .map_err(Failed)
+    connection.run_pending_migrations(migrations)?;
+    Ok(())
 }
 
-fn migrate_error(url: &DatabaseUrl) -> impl Fn(Cause) -> OpenError {
-    let url = url.clone();
-    move |cause| OpenError::Migrate {
-        url: url.clone(),
-        cause,
+/// Why a migration, or the transaction around it, did not happen.
+struct Failed(String);
+
+impl From<Cause> for Failed {
+    fn from(error: Cause) -> Self {
+        Self(on_one_line(error.as_ref()))
+    }
+}
+
+impl From<DieselError> for Failed {
+    fn from(error: DieselError) -> Self {
+        Self(on_one_line(&error))
+    }
+}
+
+impl From<Failed> for OpenProblem {
+    fn from(failed: Failed) -> Self {
+        Self::Migrate(failed.0)
     }
 }

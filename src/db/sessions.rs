@@ -35,7 +35,7 @@ impl SessionRow {
             created_at: session.created_at.naive_utc(),
             last_seen_at: session.last_seen_at.naive_utc(),
             user_agent: session.client.user_agent().to_owned(),
-            ip: session.client.ip.to_string(),
+            ip: session.client.ip().to_string(),
         }
     }
 }
@@ -54,7 +54,7 @@ impl TryFrom<SessionRow> for Session {
             last_seen_at: row.last_seen_at.and_utc(),
             client: Client::new(
                 &row.user_agent,
-                row.ip.parse().map_err(|_| unfit("address"))?,
+                row.ip.parse().map_err(|_| unfit("IP address"))?,
             ),
         })
     }

@@ -1,14 +1,14 @@
 //! Where the database is.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
 /// `sqlite:PATH` or `postgres://…`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
-    /// A file, created when it is missing.
-    Sqlite(PathBuf),
+    /// The path of a file, created when it is missing.
+    Sqlite(String),
     /// A connection URI as libpq reads it. It may hold a password.
     Postgres(String),
 }
@@ -27,21 +27,25 @@ impl FromStr for DatabaseUrl {
         }
         let path = text.strip_prefix("sqlite:").ok_or(DatabaseUrlError)?;
         let path = path.strip_prefix("//").unwrap_or(path);
-        // SQLite reads these as a URI's parameters or as a database that
+        // SQLite reads these as a URI, as its parameters, or as a database that
         // every connection has for itself alone.
-        if path.is_empty() || path.starts_with(':') || path.contains(['?', '#', '%', '\0']) {
+        if path.is_empty()
+            || path.starts_with(':')
+            || path.starts_with("file:")
+            || path.contains(['?', '#', '%', '\0'])
+        {
             return Err(DatabaseUrlError);
         }
-        Ok(Self::Sqlite(path.into()))
+        Ok(Self::Sqlite(path.to_owned()))
     }
 }
 
-/// Without a password, for people.
+/// For people, and so without a password.
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sqlite(path) => path.display().fmt(f),
-            Self::Postgres(_) => f.write_str("PostgreSQL"),
+            Self::Sqlite(path) => f.write_str(path),
+            Self::Postgres(_) => f.write_str("on the PostgreSQL server"),
         }
     }
 }
@@ -64,13 +68,14 @@ mod tests {
             ("sqlite:///var/lib/b.db", "/var/lib/b.db"),
             ("sqlite:/var/lib/b.db", "/var/lib/b.db"),
         ] {
-            assert_eq!(text.parse(), Ok(DatabaseUrl::Sqlite(path.into())));
+            assert_eq!(text.parse(), Ok(DatabaseUrl::Sqlite(path.to_owned())));
         }
         for text in [
             "",
             "b.db",
             "sqlite:",
             "sqlite::memory:",
+            "sqlite:file:b.db",
             "sqlite:b.db?mode=ro",
             "mysql://x",
         ] {

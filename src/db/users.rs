@@ -19,7 +19,7 @@ use crate::domain::{Email, HashedPassword, TokenDigest, User, UserId};
 pub enum UserBy {
     /// The id.
     Id(UserId),
-    /// The canonical address.
+    /// The canonical e-mail.
     Email(Email),
     /// A session of theirs, expired or not.
     Session(TokenDigest),
@@ -35,8 +35,8 @@ pub struct UserChanges {
 /// Why a user was not added.
 #[derive(Debug, Error)]
 pub enum AddUserError {
-    /// Another user has the address.
-    #[error("the address is taken")]
+    /// Another user has the e-mail.
+    #[error("the e-mail is taken")]
     EmailTaken,
     /// The database could not.
     #[error(transparent)]
@@ -74,7 +74,7 @@ impl TryFrom<UserRow> for User {
             .ok()
             .filter(|email| email.as_str() == row.email)
             .ok_or_else(|| {
-                DbError::Fault(format!("user {} has no canonical address", row.id).into())
+                DbError::Fault(format!("user {} has no canonical e-mail", row.id).into())
             })?;
         Ok(Self {
             id: UserId(row.id),
@@ -86,11 +86,11 @@ impl TryFrom<UserRow> for User {
 }
 
 impl Db {
-    /// Adds a user. Of several that add one address at once, one succeeds.
+    /// Adds a user. Of several that add one e-mail at once, one succeeds.
     ///
     /// # Errors
     ///
-    /// When the address is taken, or the database cannot.
+    /// When the e-mail is taken, or the database cannot.
     pub async fn add_user(
         &self,
         email: Email,
@@ -170,16 +170,16 @@ impl Db {
         .await
     }
 
-    /// The stored hash of some user, chosen by where `point` lies between 0
-    /// and 1 among all ids; `None` when there are no users. The choice follows
-    /// the mix of costs that is stored.
+    /// The stored hash of some user, the same one for a number as long as no
+    /// user comes or goes; `None` when there are no users. Over all numbers
+    /// the choice follows the mix of costs that is stored.
     ///
     /// # Errors
     ///
     /// When the database cannot.
     pub async fn sample_hashed_password(
         &self,
-        point: f64,
+        number: u32,
     ) -> Result<Option<HashedPassword>, DbError> {
         self.read(move |connection| {
             let highest: Option<i64> = users::table
@@ -188,14 +188,9 @@ impl Db {
             let Some(highest) = highest else {
                 return Ok(None);
             };
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_precision_loss,
-                reason = "any id near the point will do"
-            )]
-            let from = (point.clamp(0.0, 1.0) * highest as f64) as i64;
+            let from = i64::from(number) % highest.saturating_add(1).max(1);
             let stored: Option<String> = users::table
-                .filter(users::id.ge(from.min(highest)))
+                .filter(users::id.ge(from))
                 .order(users::id)
                 .select(users::hashed_password)
                 .first(connection)

@@ -59,7 +59,7 @@ pub struct PasswordPolicy {
 
 /// Why a password cannot be set, told to whoever chose it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum PasswordError {
+pub enum PasswordPolicyError {
     /// The text is empty.
     #[error("is missing")]
     Missing,
@@ -90,28 +90,28 @@ impl PasswordPolicy {
     /// # Errors
     ///
     /// When a rule forbids it; the first that does is told.
-    pub fn admit(&self, chosen: String, email: &Email) -> Result<NewPassword, PasswordError> {
+    pub fn admit(&self, chosen: String, email: &Email) -> Result<NewPassword, PasswordPolicyError> {
         if chosen.is_empty() {
-            return Err(PasswordError::Missing);
+            return Err(PasswordPolicyError::Missing);
         }
         if chosen.len() > MAX_BYTES {
-            return Err(PasswordError::TooLong);
+            return Err(PasswordPolicyError::TooLong);
         }
         let password = Password::new(chosen);
         let text = password.0.as_str();
         if text.chars().any(char::is_control) {
-            return Err(PasswordError::ControlCharacter);
+            return Err(PasswordPolicyError::ControlCharacter);
         }
         if text.chars().count() < self.min_length {
-            return Err(PasswordError::TooShort {
+            return Err(PasswordPolicyError::TooShort {
                 min_length: self.min_length,
             });
         }
         if Email::parse(text).as_ref() == Ok(email) {
-            return Err(PasswordError::IsEmail);
+            return Err(PasswordPolicyError::IsEmail);
         }
         if common_passwords::contains(text) {
-            return Err(PasswordError::Common);
+            return Err(PasswordPolicyError::Common);
         }
         Ok(NewPassword(password))
     }
@@ -146,25 +146,25 @@ mod tests {
 
     use super::*;
 
-    fn admit(chosen: &str) -> Result<NewPassword, PasswordError> {
+    fn admit(chosen: &str) -> Result<NewPassword, PasswordPolicyError> {
         let email = Email::parse("ada@example.com").unwrap();
         PasswordPolicy { min_length: 8 }.admit(chosen.to_owned(), &email)
     }
 
     #[test]
     fn the_rules() {
-        let short = PasswordError::TooShort { min_length: 8 };
+        let short = PasswordPolicyError::TooShort { min_length: 8 };
         for (chosen, error) in [
-            ("", PasswordError::Missing),
+            ("", PasswordPolicyError::Missing),
             ("sevench", short),
             // Seven code points after NFC, fourteen before.
             (&"e\u{301}".repeat(7), short),
-            (&"x".repeat(1_025), PasswordError::TooLong),
-            ("with\0 a NUL", PasswordError::ControlCharacter),
-            ("with a\ttab", PasswordError::ControlCharacter),
-            ("with a \u{85} C1", PasswordError::ControlCharacter),
-            ("PassWord1", PasswordError::Common),
-            ("ADA@Example.com", PasswordError::IsEmail),
+            (&"x".repeat(1_025), PasswordPolicyError::TooLong),
+            ("with\0 a NUL", PasswordPolicyError::ControlCharacter),
+            ("with a\ttab", PasswordPolicyError::ControlCharacter),
+            ("with a \u{85} C1", PasswordPolicyError::ControlCharacter),
+            ("PassWord1", PasswordPolicyError::Common),
+            ("ADA@Example.com", PasswordPolicyError::IsEmail),
         ] {
             assert_eq!(admit(chosen).err(), Some(error), "{chosen:?}");
         }
@@ -209,7 +209,7 @@ mod tests {
         ) {
             let admitted = admit(&chosen);
             prop_assert!(
-                matches!(admitted, Ok(_) | Err(PasswordError::Common)),
+                matches!(admitted, Ok(_) | Err(PasswordPolicyError::Common)),
                 "{:?}", admitted.err()
             );
         }

@@ -40,13 +40,12 @@ impl fmt::Display for SessionHandle {
 #[derive(Clone, Debug)]
 pub struct Client {
     user_agent: String,
-    /// The address of the peer.
-    pub ip: IpAddr,
+    ip: IpAddr,
 }
 
 impl Client {
     /// Keeps of the user agent what is safe to show: no control characters, at
-    /// most 256 bytes. An IPv4 address in IPv6 clothes is shown as IPv4.
+    /// most 256 bytes.
     pub fn new(user_agent: &str, ip: IpAddr) -> Self {
         let mut user_agent: String = user_agent.chars().filter(|c| !c.is_control()).collect();
         user_agent.truncate(user_agent.floor_char_boundary(MAX_USER_AGENT_BYTES));
@@ -59,6 +58,11 @@ impl Client {
     /// The user agent, empty when it sent none.
     pub fn user_agent(&self) -> &str {
         &self.user_agent
+    }
+
+    /// The IP address, never an IPv4 one in IPv6 clothes.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
     }
 }
 
@@ -136,7 +140,7 @@ mod tests {
         let client = Client::new(&format!("a\r\n\0{}", "\u{E9}".repeat(200)), ip);
         assert_eq!(client.user_agent().len(), 255);
         assert!(client.user_agent().starts_with("a\u{E9}"));
-        assert_eq!(client.ip.to_string(), "192.0.2.1");
+        assert_eq!(client.ip().to_string(), "192.0.2.1");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) struct Queue {
 pub(super) enum QueueError {
     /// No place in the queue, or no turn in time.
     #[error("no capacity in time")]
-    Full {
+    Overloaded {
         /// When to try again.
         retry_after: Duration,
     },
@@ -45,15 +45,15 @@ impl Queue {
         &self,
         compute: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, QueueError> {
-        let full = QueueError::Full {
+        let overloaded = QueueError::Overloaded {
             retry_after: self.max_wait,
         };
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return Err(full);
+            return Err(overloaded);
         };
         let turn = Arc::clone(&self.turns).acquire_owned();
         let Ok(Ok(turn)) = time::timeout(self.max_wait, turn).await else {
-            return Err(full);
+            return Err(overloaded);
         };
         task::spawn_blocking(move || {
             let _held = (place, turn);
@@ -94,7 +94,7 @@ mod tests {
         }
         assert!(matches!(
             queue.run(|| ()).await,
-            Err(QueueError::Full { .. })
+            Err(QueueError::Overloaded { .. })
         ));
 
         // A caller that leaves makes room.
@@ -119,7 +119,7 @@ mod tests {
         }
         assert!(matches!(
             queue.run(|| ()).await,
-            Err(QueueError::Full { .. })
+            Err(QueueError::Overloaded { .. })
         ));
         drop(release);
         running.await.unwrap().unwrap();

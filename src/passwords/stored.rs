@@ -7,7 +7,13 @@
 //!
 //! So nothing is ever truncated, and a NUL ends nothing.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{
+        GeneralPurpose,
+        general_purpose::{NO_PAD, STANDARD},
+    },
+};
 use bcrypt::HashParts;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -15,6 +21,7 @@ use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::kernel::{MAX_KEY_BYTES, bcrypt};
 use crate::domain::HashedPassword;
 
 /// The lowest bcrypt cost there is.
@@ -24,14 +31,14 @@ pub const MIN_COST: u32 = 4;
 /// step doubles the work: a stored cost of 31 would hold a core for days.
 pub const MAX_COST: u32 = 16;
 
-/// How many bytes of a key bcrypt reads.
-const MAX_KEY_BYTES: usize = 72;
-
 /// Characters of a salt and of a digest in bcrypt's base64.
 const SALT_CHARS: usize = 22;
 const DIGEST_CHARS: usize = 31;
 
 const SHA256_PREFIX: &str = "$bcrypt-sha256$v=2,t=2b,r=";
+
+/// The base64 of bcrypt's own alphabet.
+const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::BCRYPT, NO_PAD);
 
 /// Why a stored hash cannot be compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -46,7 +53,7 @@ pub enum UnreadableHash {
 
 /// How a password becomes bcrypt's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
+enum Scheme {
     /// The password itself.
     Plain,
     /// passlib's `bcrypt_sha256`, version 2.
@@ -55,7 +62,7 @@ pub(super) enum Scheme {
 
 impl Scheme {
     /// Plain where bcrypt can tell the password from every other one.
-    pub(super) fn for_password(password: &[u8]) -> Self {
+    fn for_password(password: &[u8]) -> Self {
         if fits_plain(password) {
             Self::Plain
         } else {
@@ -102,7 +109,7 @@ impl StoredHash {
 
     /// Compares in constant time, after the same work for any password.
     pub(super) fn matches(&self, password: &[u8]) -> bool {
-        let computed = digest(self.scheme, password, self.cost, self.salt);
+        let computed = compute_digest(self.scheme, password, self.cost, self.salt);
         let equal = computed.as_bytes().ct_eq(self.digest.as_bytes());
         let comparable = self.scheme == Scheme::Sha256 || fits_plain(password);
         bool::from(equal) && comparable
@@ -125,26 +132,21 @@ fn sha256_as_plain(rest: &str) -> Result<String, UnreadableHash> {
 }
 
 /// Computes what to store for a password, with a salt of its own.
-pub(super) fn hash(
-    scheme: Scheme,
-    password: &[u8],
-    cost: u32,
-) -> Result<HashedPassword, getrandom::Error> {
-    let salt = random_salt()?;
-    let digest = digest(scheme, password, cost, salt);
-    Ok(format(scheme, cost, salt, &digest))
+pub(super) fn hash(password: &[u8], cost: u32) -> Result<HashedPassword, getrandom::Error> {
+    let scheme = Scheme::for_password(password);
+    let salt = random()?;
+    let digest = compute_digest(scheme, password, cost, salt);
+    Ok(to_stored(scheme, cost, salt, &digest))
 }
 
 /// A well-formed hash of no known password.
 pub(super) fn decoy(cost: u32) -> Result<HashedPassword, getrandom::Error> {
-    let mut made_up = [0; 23];
-    getrandom::fill(&mut made_up)?;
-    let digest = bcrypt_base64(&made_up);
-    Ok(format(Scheme::Plain, cost, random_salt()?, &digest))
+    let digest = BCRYPT_BASE64.encode(random::<23>()?);
+    Ok(to_stored(Scheme::Plain, cost, random()?, &digest))
 }
 
-fn format(scheme: Scheme, cost: u32, salt: [u8; 16], digest: &str) -> HashedPassword {
-    let salt = bcrypt_base64(&salt);
+fn to_stored(scheme: Scheme, cost: u32, salt: [u8; 16], digest: &str) -> HashedPassword {
+    let salt = BCRYPT_BASE64.encode(salt);
     HashedPassword::new(match scheme {
         Scheme::Plain => format!("$2b${cost:02}${salt}{digest}"),
         Scheme::Sha256 => format!("{SHA256_PREFIX}{cost}${salt}${digest}"),
@@ -152,47 +154,27 @@ fn format(scheme: Scheme, cost: u32, salt: [u8; 16], digest: &str) -> HashedPass
 }
 
 /// The digest that a password has under a scheme, in bcrypt's base64.
-fn digest(scheme: Scheme, password: &[u8], cost: u32, salt: [u8; 16]) -> Zeroizing<String> {
-    let mut output = match scheme {
+fn compute_digest(scheme: Scheme, password: &[u8], cost: u32, salt: [u8; 16]) -> Zeroizing<String> {
+    let digest = match scheme {
         Scheme::Plain => bcrypt(password, cost, salt),
         Scheme::Sha256 => bcrypt(prehash(password, salt).as_bytes(), cost, salt),
     };
-    // bcrypt leaves the last byte of its output out.
-    let digest = Zeroizing::new(bcrypt_base64(&output[..23]));
-    zeroize::Zeroize::zeroize(&mut output);
-    digest
+    Zeroizing::new(BCRYPT_BASE64.encode(digest.as_ref()))
 }
 
 /// passlib's key: base64 with padding of HMAC-SHA256 over the password, keyed
 /// with the salt's 22 characters (not its 16 bytes).
 fn prehash(password: &[u8], salt: [u8; 16]) -> Zeroizing<String> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(bcrypt_base64(&salt).as_bytes())
+    let mut mac = Hmac::<Sha256>::new_from_slice(BCRYPT_BASE64.encode(salt).as_bytes())
         .expect("HMAC takes a key of any length");
     mac.update(password);
     Zeroizing::new(STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-/// The bcrypt function itself over the first 72 bytes of a password and its
-/// terminating NUL.
-fn bcrypt(password: &[u8], cost: u32, salt: [u8; 16]) -> [u8; 24] {
-    let mut key = Zeroizing::new([0; MAX_KEY_BYTES]);
-    let length = password.len().min(MAX_KEY_BYTES);
-    key[..length].copy_from_slice(&password[..length]);
-    bcrypt::bcrypt(cost, salt, &key[..MAX_KEY_BYTES.min(length + 1)])
-}
-
-fn bcrypt_base64(bytes: &[u8]) -> String {
-    use base64::{
-        alphabet,
-        engine::{GeneralPurpose, general_purpose::NO_PAD},
-    };
-    GeneralPurpose::new(&alphabet::BCRYPT, NO_PAD).encode(bytes)
-}
-
-fn random_salt() -> Result<[u8; 16], getrandom::Error> {
-    let mut salt = [0; 16];
-    getrandom::fill(&mut salt)?;
-    Ok(salt)
+fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -300,8 +282,7 @@ mod tests {
             (&[b'a'; 73], "$bcrypt-sha256$v=2,t=2b,r=4$"),
             (b"with\0nul", "$bcrypt-sha256$v=2,t=2b,r=4$"),
         ] {
-            let scheme = Scheme::for_password(password);
-            let stored = hash(scheme, password, MIN_COST).unwrap();
+            let stored = hash(password, MIN_COST).unwrap();
             assert!(stored.expose().starts_with(prefix));
             assert!(matches(stored.expose(), password));
         }
@@ -309,11 +290,11 @@ mod tests {
 
     #[test]
     fn a_plain_hash_never_matches_what_bcrypt_would_confuse() {
-        let stored = hash(Scheme::Plain, b"secret", MIN_COST).unwrap();
+        let stored = hash(b"secret", MIN_COST).unwrap();
         assert!(!matches(stored.expose(), b"secret\0secret"));
-        let stored = hash(Scheme::Plain, b"", MIN_COST).unwrap();
+        let stored = hash(b"", MIN_COST).unwrap();
         assert!(!matches(stored.expose(), b"\0"));
-        let stored = hash(Scheme::Plain, &[b'a'; 72], MIN_COST).unwrap();
+        let stored = hash(&[b'a'; 72], MIN_COST).unwrap();
         assert!(!matches(stored.expose(), &[b'a'; 73]));
     }
 
@@ -355,7 +336,7 @@ mod tests {
 
         #[test]
         fn plain_hashes_are_the_bcrypt_crates(password in proptest::collection::vec(1_u8.., 0..=72)) {
-            let ours = hash(Scheme::Plain, &password, MIN_COST).unwrap();
+            let ours = hash(&password, MIN_COST).unwrap();
             prop_assert!(::bcrypt::verify(&password, ours.expose()).unwrap());
             let theirs = ::bcrypt::hash(&password, MIN_COST).unwrap();
             prop_assert!(matches(&theirs, &password));
@@ -366,7 +347,7 @@ mod tests {
             password in proptest::collection::vec(any::<u8>(), 0..200),
             other in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
-            let stored = hash(Scheme::for_password(&password), &password, MIN_COST).unwrap();
+            let stored = hash(&password, MIN_COST).unwrap();
             prop_assert!(matches(stored.expose(), &password));
             prop_assert_eq!(matches(stored.expose(), &other), password == other);
         }

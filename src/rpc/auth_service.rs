@@ -1,12 +1,10 @@
 //! `bienvenue.v1.AuthService`.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use tonic::{Request, Response, Status};
 
-use super::{messages, status::to_status};
+use super::messages;
 use crate::{
-    auth::Auth,
+    auth::{Auth, AuthError},
     domain::Client,
     peer::Peer,
     proto::v1::{
@@ -35,11 +33,7 @@ impl AuthService for AuthRpc {
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
         let RegisterRequest { email, password } = request.into_inner();
-        let user = self
-            .auth
-            .register_user(&email, password)
-            .await
-            .map_err(to_status)?;
+        let user = self.auth.register_user(&email, password).await?;
         Ok(Response::new(RegisterResponse {
             user: Some(messages::user(&user)),
         }))
@@ -49,18 +43,10 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<LoginRequest>,
     ) -> Result<Response<LoginResponse>, Status> {
-        let client = client(&request);
+        let client = client(&request)?;
         let LoginRequest { email, password } = request.into_inner();
-        let user = self
-            .auth
-            .valid_login(&email, password)
-            .await
-            .map_err(to_status)?;
-        let opened = self
-            .auth
-            .create_session(&user, client)
-            .await
-            .map_err(to_status)?;
+        let user = self.auth.valid_login(&email, password).await?;
+        let opened = self.auth.create_session(&user, client).await?;
         Ok(Response::new(LoginResponse {
             session_id: opened.token.expose().to_owned(),
             session: Some(messages::current_session(&opened.live)),
@@ -75,8 +61,7 @@ impl AuthService for AuthRpc {
         let (user, live) = self
             .auth
             .get_user_from_session_id(&request.get_ref().session_id)
-            .await
-            .map_err(to_status)?;
+            .await?;
         Ok(Response::new(GetUserBySessionResponse {
             user: Some(messages::user(&user)),
             session: Some(messages::current_session(&live)),
@@ -89,22 +74,20 @@ impl AuthService for AuthRpc {
     ) -> Result<Response<LogoutResponse>, Status> {
         self.auth
             .destroy_session(&request.get_ref().session_id)
-            .await
-            .map_err(to_status)?;
+            .await?;
         Ok(Response::new(LogoutResponse {}))
     }
 }
 
 /// Who is asking, as far as the request and its connection tell.
-fn client<T>(request: &Request<T>) -> Client {
+fn client<T>(request: &Request<T>) -> Result<Client, AuthError> {
     let user_agent = request
         .metadata()
         .get("user-agent")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let ip = request
+        .and_then(|value| value.to_str().ok());
+    let peer = request
         .extensions()
         .get::<Peer>()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
-    Client::new(user_agent, ip)
+        .ok_or_else(|| AuthError::Internal("the request has no peer".into()))?;
+    Ok(peer.client(user_agent))
 }

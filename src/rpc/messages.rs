@@ -22,7 +22,7 @@ pub(super) fn current_session(live: &LiveSession) -> v1::Session {
         last_seen_at: Some(timestamp(session.last_seen_at)),
         expires_at: Some(timestamp(live.expires_at)),
         user_agent: session.client.user_agent().to_owned(),
-        ip: session.client.ip.to_string(),
+        ip: session.client.ip().to_string(),
         current: true,
     }
 }

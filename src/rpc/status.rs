@@ -15,31 +15,33 @@ const DOMAIN: &str = "bienvenue";
 const RETRY_CONNECTION: Duration = Duration::from_secs(1);
 
 /// What a caller is told; the cause goes along for the log, not for the wire.
-pub fn to_status(error: AuthError) -> Status {
-    let message = error.to_string();
-    match error {
-        AuthError::InvalidField { field, problem } => {
-            let mut details = details("INVALID_FIELD");
-            details.add_bad_request_violation(field.to_string(), problem);
-            Status::with_error_details(Code::InvalidArgument, message, details)
+impl From<AuthError> for Status {
+    fn from(error: AuthError) -> Self {
+        let message = error.to_string();
+        match error {
+            AuthError::InvalidField { field, problem } => {
+                let mut details = details("INVALID_FIELD");
+                details.add_bad_request_violation(field.to_string(), problem);
+                Self::with_error_details(Code::InvalidArgument, message, details)
+            }
+            AuthError::EmailTaken(_) => plain(Code::AlreadyExists, "EMAIL_TAKEN", message),
+            AuthError::InvalidCredentials => {
+                plain(Code::Unauthenticated, "INVALID_CREDENTIALS", message)
+            }
+            AuthError::SessionInvalid => plain(Code::Unauthenticated, "SESSION_INVALID", message),
+            AuthError::Overloaded { retry_after } => {
+                retryable(Code::ResourceExhausted, "OVERLOADED", message, retry_after)
+            }
+            AuthError::Unavailable { retry_after, cause } => caused(
+                retryable(Code::Unavailable, "UNAVAILABLE", message, retry_after),
+                cause,
+            ),
+            AuthError::Internal(cause) => caused(plain(Code::Internal, "INTERNAL", message), cause),
         }
-        AuthError::EmailTaken(_) => plain(Code::AlreadyExists, "EMAIL_TAKEN", message),
-        AuthError::InvalidCredentials => {
-            plain(Code::Unauthenticated, "INVALID_CREDENTIALS", message)
-        }
-        AuthError::SessionInvalid => plain(Code::Unauthenticated, "SESSION_INVALID", message),
-        AuthError::Overloaded { retry_after } => {
-            retryable(Code::ResourceExhausted, "OVERLOADED", message, retry_after)
-        }
-        AuthError::Unavailable { retry_after, cause } => caused(
-            retryable(Code::Unavailable, "UNAVAILABLE", message, retry_after),
-            cause,
-        ),
-        AuthError::Internal(cause) => caused(internal(message), cause),
     }
 }
 
-/// More requests in work than one connection may have.
+/// More requests in progress than one connection may have.
 pub fn connection_full() -> Status {
     retryable(
         Code::ResourceExhausted,
@@ -58,28 +60,19 @@ pub fn too_slow() -> Status {
     )
 }
 
-/// There is no such method.
-pub fn no_such_method() -> Status {
+/// There is no such method, or the message is compressed.
+pub fn unimplemented() -> Status {
     plain(
         Code::Unimplemented,
         "UNIMPLEMENTED",
-        "there is no such method; server reflection or the proto files list them",
+        "there is no such method, or it does not take compressed messages",
     )
 }
 
-/// A handler panicked: that call fails, everything else goes on.
-pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let what = panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    let message = "something went wrong inside the service; its log has the cause";
-    caused(
-        internal(message),
-        format!("a handler panicked: {what}").into(),
-    )
-    .into_http()
+/// A handler panicked: that call fails, everything else goes on. What it said
+/// stays out of the log, for it may quote what it choked on.
+pub fn panicked(_said: Box<dyn Any + Send>) -> Response {
+    Status::from(AuthError::Internal("a handler panicked".into())).into_http()
 }
 
 /// Puts what tonic says on its own account, which has no details, into the
@@ -96,12 +89,7 @@ pub fn complete(response: Response) -> Response {
     };
     let completed = match status.code() {
         Code::Ok => return response,
-        // No such method, or a compressed message.
-        Code::Unimplemented => plain(
-            Code::Unimplemented,
-            "UNIMPLEMENTED",
-            "there is no such method, or it does not take compressed messages",
-        ),
+        Code::Unimplemented => unimplemented(),
         // From the health and reflection services, which say it of a name.
         Code::NotFound => plain(Code::NotFound, "NOT_FOUND", status.message()),
         // Whatever failed before a handler ran: the bytes were no request.
@@ -138,11 +126,30 @@ fn retryable(
     Status::with_error_details(code, message, details)
 }
 
-fn internal(message: impl Into<String>) -> Status {
-    plain(Code::Internal, "INTERNAL", message)
-}
-
 fn caused(mut status: Status, cause: Box<dyn Error + Send + Sync>) -> Status {
     status.set_source(Arc::from(cause));
     status
+}
+
+/// The name that gRPC's own documentation gives a code.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
 }

@@ -2,9 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
-    net::SocketAddr,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,12 +10,11 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::Semaphore,
     time::{Instant, Sleep, sleep_until},
 };
 use tonic::transport::server::Connected;
 
-use super::listener::Place;
+use super::places::Place;
 use crate::{config::LimitSettings, peer::Peer};
 
 /// How long each stage of a connection may last, from its start.
@@ -44,8 +41,8 @@ enum Stage {
     /// The peer has said nothing.
     Silent,
     /// The peer has begun: an HTTP/2 preface, or the head of a request.
-    Greeting,
-    /// It was whole, for it has been answered.
+    Handshake,
+    /// The server has answered, so the preface or the request was whole.
     Established,
 }
 
@@ -62,13 +59,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        socket: TcpStream,
-        address: SocketAddr,
-        requests: usize,
-        timeouts: Timeouts,
-        place: Place,
-    ) -> Self {
+    pub(super) fn new(socket: TcpStream, peer: Peer, timeouts: Timeouts, place: Place) -> Self {
         // Replies are small and awaited. A socket that cannot be told so still
         // works.
         let _ = socket.set_nodelay(true);
@@ -79,10 +70,7 @@ impl Connection {
             start,
             timeouts,
             deadline: Box::pin(sleep_until(start + timeouts.first_byte)),
-            peer: Peer {
-                address,
-                permits: Arc::new(Semaphore::new(requests)),
-            },
+            peer,
             _place: place,
         }
     }
@@ -90,15 +78,14 @@ impl Connection {
     fn enter(&mut self, stage: Stage) {
         let lasts = match stage {
             Stage::Silent => self.timeouts.first_byte,
-            Stage::Greeting => self.timeouts.handshake,
+            Stage::Handshake => self.timeouts.handshake,
             Stage::Established => self.timeouts.age,
         };
         self.stage = stage;
         self.deadline.as_mut().reset(self.start + lasts);
     }
 
-    /// Passes on that there is nothing to do, unless it has been so for too
-    /// long.
+    /// `Pending`, or `TimedOut` once the stage's deadline has passed.
     fn pending<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         match self.deadline.as_mut().poll(context) {
             Poll::Pending => Poll::Pending,
@@ -140,7 +127,7 @@ impl AsyncRead for Connection {
             return self.pending(context);
         }
         if self.stage == Stage::Silent {
-            self.enter(Stage::Greeting);
+            self.enter(Stage::Handshake);
         }
         read
     }

@@ -48,7 +48,7 @@ fn a_folder_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let ended = fails_on(folder.path(), "sqlite:nowhere/bienvenue.db");
     assert!(
-        ended.errors.contains("cannot create the database"),
+        ended.errors.contains("cannot be created"),
         "{}",
         ended.errors
     );
@@ -119,17 +119,19 @@ fn somebody_elses_tables() {
         .batch_execute("CREATE TABLE users (id INTEGER PRIMARY KEY, email VARCHAR(250))")
         .unwrap();
     drop(flask);
+    let before = fs::read(&path).unwrap();
     let ended = fails_on(folder.path(), "sqlite:a.db");
-    assert!(ended.errors.contains("cannot migrate"), "{}", ended.errors);
+    assert!(
+        ended.errors.contains("cannot be migrated"),
+        "{}",
+        ended.errors
+    );
     assert!(
         ended.errors.contains("nothing was changed"),
         "{}",
         ended.errors
     );
-    let mut flask = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    flask
-        .batch_execute("INSERT INTO users (email) VALUES ('still theirs')")
-        .unwrap();
+    assert!(fs::read(&path).unwrap() == before, "it was changed");
 }
 
 on_each_database! {
@@ -302,11 +304,7 @@ async fn a_server_that_is_not_there_is_named_without_its_password() {
         .local_addr()
         .unwrap();
     let ended = fails_on(folder.path(), &format!("postgres://ada:hunter2@{free}/b"));
-    assert!(
-        ended.errors.contains("cannot open the database"),
-        "{}",
-        ended.errors
-    );
+    assert!(ended.errors.contains("does not open"), "{}", ended.errors);
     assert!(!ended.errors.contains("hunter2"), "{}", ended.errors);
     let ended = fails_on(
         folder.path(),

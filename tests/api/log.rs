@@ -112,8 +112,7 @@ async fn no_secret_is_in_the_log_at_any_level() {
 async fn a_line_is_one_line_whatever_is_in_the_request() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &["--bcrypt-cost=4", "--log-format=json"]);
-    let agent = [("user-agent", "a\tb\u{7F}\u{2028}<c>")];
-    raw::http1(process.address, "GET", "/a%0Ab%1B[31m", &agent[..0], b"").await;
+    raw::http1(process.address, "GET", "/a%0Ab%1B[31m", &[], b"").await;
     raw::http1(
         process.address,
         "GET",

@@ -1,0 +1,181 @@
+//! The one line on a request that changes something or fails.
+
+use std::{borrow::Cow, error::Error, time::Instant};
+
+use axum::{
+    extract::Request,
+    http::{HeaderName, HeaderValue, Method, Uri, header},
+    middleware::Next,
+    response::Response,
+};
+use tonic::{Code, Status};
+use tracing::Level;
+use uuid::Uuid;
+
+use crate::{peer::Peer, rpc::status};
+
+/// The id that the log line on this request has too.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Paths whose success changes nothing and is asked for all day: no line on it
+/// unless the log is set to debug.
+const QUIET: [&str; 6] = [
+    "/",
+    "/bienvenue.v1.AuthService/GetUserBySession",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// The longest path that the log repeats, in bytes.
+const MAX_LOGGED_PATH: usize = 128;
+
+/// Writes the line, and names the request to its caller where there is one.
+pub(super) async fn observe(request: Request, next: Next) -> Response {
+    let mut record = Record::new(&request);
+    let mut response = next.run(request).await;
+    record.finish(&mut response);
+    response
+}
+
+/// What the log line will say. A request whose caller leaves is dropped half
+/// way, and has its line all the same.
+struct Record {
+    method: Method,
+    uri: Uri,
+    peer: Option<Peer>,
+    start: Instant,
+    finished: bool,
+}
+
+impl Record {
+    fn new(request: &Request) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            peer: request.extensions().get::<Peer>().cloned(),
+            start: Instant::now(),
+            finished: false,
+        }
+    }
+
+    fn finish(&mut self, response: &mut Response) {
+        self.finished = true;
+        let Some(request_id) = self.log(&Outcome::of(response)) else {
+            return;
+        };
+        if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+    }
+
+    /// Writes the line, unless nobody wants it; returns the id that is in it.
+    fn log(&self, outcome: &Outcome) -> Option<Uuid> {
+        // A macro fixes the level of an event; the rest of the line is the same.
+        macro_rules! line {
+            ($level:expr) => {{
+                if !tracing::enabled!($level) {
+                    return None;
+                }
+                let request_id = Uuid::new_v4();
+                let elapsed = self.start.elapsed().as_micros();
+                tracing::event!(
+                    $level,
+                    method = %self.name(),
+                    code = %outcome.code,
+                    reason = outcome.reason,
+                    duration_us = u64::try_from(elapsed).unwrap_or(u64::MAX),
+                    peer = self.peer.as_ref().map(|peer| peer.address().to_string()),
+                    %request_id,
+                    cause = outcome.cause,
+                    "request"
+                );
+                Some(request_id)
+            }};
+        }
+        if outcome.cause.is_some() {
+            line!(Level::ERROR)
+        } else if outcome.failed || !QUIET.contains(&self.uri.path()) {
+            line!(Level::INFO)
+        } else {
+            line!(Level::DEBUG)
+        }
+    }
+
+    /// `bienvenue.v1.AuthService/Login`, or `GET /path`; never the query, which
+    /// may hold what its sender should not have put there.
+    fn name(&self) -> Cow<'_, str> {
+        let path = self.uri.path();
+        let path = &path[..path.floor_char_boundary(MAX_LOGGED_PATH)];
+        match path.strip_prefix('/') {
+            Some(name) if self.method == Method::POST && name.contains('.') => name.into(),
+            _ => format!("{} {path}", self.method).into(),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.log(&Outcome::CANCELLED);
+        }
+    }
+}
+
+/// How a request ended.
+struct Outcome {
+    /// A gRPC code by its name, or an HTTP status where there is none.
+    code: Cow<'static, str>,
+    reason: Option<String>,
+    cause: Option<String>,
+    failed: bool,
+}
+
+impl Outcome {
+    const CANCELLED: Self = Self {
+        code: Cow::Borrowed("CANCELLED"),
+        reason: None,
+        cause: None,
+        failed: true,
+    };
+
+    fn of(response: &Response) -> Self {
+        // Status::into_http leaves the whole status, with its cause, in the
+        // extensions. A success that has a body has none.
+        if let Some(status) = response.extensions().get::<Status>() {
+            return Self {
+                code: status::code_name(status.code()).into(),
+                reason: status::reason(status),
+                cause: status.source().map(with_causes),
+                failed: status.code() != Code::Ok,
+            };
+        }
+        let is_grpc = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        Self {
+            code: if is_grpc {
+                status::code_name(Code::Ok).into()
+            } else {
+                response.status().as_u16().to_string().into()
+            },
+            reason: None,
+            cause: None,
+            failed: !response.status().is_success(),
+        }
+    }
+}
+
+/// An error and what led to it, on one line.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text.replace(['\n', '\r', '\t'], " ")
+}
