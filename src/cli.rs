@@ -119,7 +119,12 @@ fn one_line(error: &clap::Error) -> String {
         }
         ErrorKind::InvalidSubcommand => {
             let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!("there is no command {name:?}; bienvenue --help lists them")
+            // A database URL in the wrong place may hold a password.
+            if name.contains(':') {
+                "a setting stands without its flag; bienvenue --help lists them".to_owned()
+            } else {
+                format!("there is no command {name:?}; bienvenue --help lists them")
+            }
         }
         ErrorKind::ArgumentConflict => format!("{flag} is given twice; write it once"),
         _ => {
@@ -193,7 +198,8 @@ mod tests {
             (
                 &["--database-url", "mysql://ada:hunter2@db/b"],
                 "--database-url (DATABASE_URL) cannot be read: write sqlite:PATH, such as \
-                 sqlite:bienvenue.db, or postgres://USER@HOST/DATABASE",
+                 sqlite:bienvenue.db, or postgres://USER@HOST/DATABASE with special characters of \
+                 a password percent-encoded (@ is %40, / is %2F)",
             ),
             (
                 &["--session-idle", "31d"],
@@ -202,6 +208,15 @@ mod tests {
             (
                 &["--lisen", "x"],
                 "there is no --lisen; did you mean --listen? bienvenue --help lists all settings",
+            ),
+            (
+                &["postgres://ada:hunter2@db/b"],
+                "a setting stands without its flag; bienvenue --help lists them",
+            ),
+            (
+                &["--hash-max-wait", "5s"],
+                "--hash-max-wait is not shorter than --request-timeout: write less, since nobody \
+                 waits longer than the whole request may take",
             ),
             (
                 &["sever"],

@@ -50,7 +50,22 @@ impl Config {
     ///
     /// One line that names the settings and says what to write instead.
     pub fn validate(&self) -> Result<(), String> {
-        self.sessions.validate()
+        self.sessions.validate()?;
+        if self.passwords.hash_max_wait >= self.limits.request_timeout {
+            return Err(
+                "--hash-max-wait is not shorter than --request-timeout: write less, since nobody \
+                 waits longer than the whole request may take"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// How many threads may block at once: one for each hash and for each
+    /// connection to the database, and a few for the rest.
+    pub fn blocking_threads(&self) -> usize {
+        let connections = self.database.database_connections as usize;
+        self.passwords.hashing().threads + connections + 16
     }
 
     /// What an operator should know although it is allowed.
@@ -60,6 +75,12 @@ impl Config {
             warnings.push(
                 "bcrypt-cost is below 10: stolen hashes can be guessed fast; \
                  use at least 10 for real accounts",
+            );
+        }
+        if self.passwords.bcrypt_cost > 14 {
+            warnings.push(
+                "bcrypt-cost is over 14: a login takes seconds of a core, and may take longer \
+                 than request-timeout allows",
             );
         }
         if !self.network.listen.ip().is_loopback() {

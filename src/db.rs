@@ -3,24 +3,21 @@
 
 mod connection;
 mod error;
+mod lane;
 mod migrate;
 mod schema;
 mod sessions;
 mod url;
 mod users;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use diesel::{
-    Connection,
-    connection::{AnsiTransactionManager, TransactionManager},
-    r2d2::{NopErrorHandler, Pool},
-};
-use tokio::{sync::Semaphore, task, time};
+use tokio::time;
 
 use self::{
-    connection::{AnyConnection, Manager},
+    connection::AnyConnection,
     error::OpenProblem,
+    lane::{Lane, transaction},
 };
 pub use self::{
     error::{DbError, OpenError},
@@ -28,25 +25,14 @@ pub use self::{
     users::{AddUserError, UserBy, UserChanges},
 };
 
-/// The longest wait for a free connection, and then for opening one, before
-/// the database counts as away.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-type Transactions = <AnyConnection as Connection>::TransactionManager;
+/// The longest that what need not be written may hold its request up.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// The database, shared by everyone. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     readers: Lane,
     writers: Lane,
-}
-
-/// Some connections, and a permit for each, so that whoever waits for a
-/// connection waits as a future and not as a blocked thread.
-#[derive(Clone)]
-struct Lane {
-    pool: Pool<Manager>,
-    permits: Arc<Semaphore>,
 }
 
 impl Db {
@@ -66,11 +52,11 @@ impl Db {
 
     fn try_open(url: &DatabaseUrl, connections: u32) -> Result<Self, OpenProblem> {
         migrate::prepare(url)?;
-        let readers = Lane::open(url, connections)?;
+        let readers = Lane::open(url, connections);
         let writers = match url {
             // SQLite has one writer at a time: queue for it here, in order,
             // not in its busy loop.
-            DatabaseUrl::Sqlite(_) => Lane::open(url, 1)?,
+            DatabaseUrl::Sqlite(_) => Lane::open(url, 1),
             DatabaseUrl::Postgres(_) => readers.clone(),
         };
         Ok(Self { readers, writers })
@@ -85,7 +71,8 @@ impl Db {
     }
 
     /// Runs one unit of work that writes: all of it is on disk when this
-    /// returns `Ok`, none of it otherwise.
+    /// returns `Ok`, none of it otherwise. Only an `Unavailable` leaves open
+    /// which.
     async fn write<T, E>(
         &self,
         work: impl FnOnce(&mut AnyConnection) -> Result<T, E> + Send + 'static,
@@ -95,74 +82,22 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         self.writers
-            .run(move |connection| {
-                begin(connection)?;
-                match work(connection) {
-                    Ok(done) => {
-                        Transactions::commit_transaction(connection).map_err(DbError::from)?;
-                        Ok(done)
-                    }
-                    Err(error) => {
-                        // A connection that cannot roll back is not reused.
-                        let _ = Transactions::rollback_transaction(connection);
-                        Err(error)
-                    }
-                }
-            })
+            .run(move |connection| transaction(connection, work))
             .await
     }
-}
 
-impl Lane {
-    fn open(url: &DatabaseUrl, connections: u32) -> Result<Self, OpenProblem> {
-        let pool = Pool::builder()
-            .max_size(connections)
-            // A file does not hang up; a server may, and must be noticed
-            // before a request meets it.
-            .test_on_check_out(matches!(url, DatabaseUrl::Postgres(_)))
-            .connection_timeout(PATIENCE)
-            .error_handler(Box::new(NopErrorHandler))
-            .build(Manager::new(url.clone()))
-            .map_err(|error| OpenProblem::refused(&error))?;
-        Ok(Self {
-            pool,
-            permits: Arc::new(Semaphore::new(connections as usize)),
-        })
-    }
-
-    async fn run<T, E>(
+    /// Writes if that can be done at once; `false` when it cannot. For what is
+    /// good to note and no loss to miss.
+    async fn write_if_idle(
         &self,
-        work: impl FnOnce(&mut AnyConnection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<DbError> + Send + 'static,
-    {
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        let permit = time::timeout(PATIENCE, permit)
-            .await
-            .map_err(|_| DbError::Unavailable("every connection is busy".into()))?;
-        let pool = self.pool.clone();
-        task::spawn_blocking(move || {
-            let _permit = permit;
-            let mut connection = pool
-                .get()
-                .map_err(|error| DbError::Unavailable(error.into()))?;
-            work(&mut connection)
-        })
-        .await
-        .map_err(|panic| DbError::Fault(panic.into()))?
+        work: impl FnOnce(&mut AnyConnection) -> Result<(), DbError> + Send + 'static,
+    ) -> bool {
+        let Some(permit) = self.writers.idle() else {
+            return false;
+        };
+        let working = self
+            .writers
+            .work(permit, move |connection| transaction(connection, work));
+        matches!(time::timeout(AT_ONCE, working).await, Ok(Ok(())))
     }
-}
-
-/// Opens a transaction that can write from the start: SQLite refuses to turn
-/// one that has read into a writing one while another writes.
-fn begin(connection: &mut AnyConnection) -> Result<(), DbError> {
-    match connection {
-        AnyConnection::Sqlite(sqlite) => {
-            AnsiTransactionManager::begin_transaction_sql(sqlite, "BEGIN IMMEDIATE")
-        }
-        AnyConnection::Postgres(postgres) => AnsiTransactionManager::begin_transaction(postgres),
-    }
-    .map_err(DbError::from)
 }

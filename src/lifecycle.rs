@@ -23,22 +23,22 @@ impl Signals {
         })
     }
 
-    /// Resolves at the first signal; from then on, a second one ends the
-    /// process at once, with the exit code that is given.
-    pub async fn shutdown(mut self, exit_at_once: u8) {
-        self.next().await;
-        tracing::info!("stopping: no new requests; a second signal stops at once");
-        tokio::spawn(async move {
-            self.next().await;
-            tracing::warn!("stopped at once");
-            process::exit(exit_at_once.into());
-        });
-    }
-
-    async fn next(&mut self) {
+    /// Resolves at the next signal.
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+
+    /// Resolves at the first signal; from then on, a second one ends the
+    /// process at once, with the exit code that is given.
+    pub async fn shutdown(mut self, exit_at_once: u8) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            process::exit(exit_at_once.into());
+        });
+        tracing::info!("stopping: no new requests; a second signal stops at once");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{io, panic};
 
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::{
     Registry, fmt,
     layer::{Layer as _, SubscriberExt as _},
@@ -11,9 +12,14 @@ use tracing_subscriber::{
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Starts logging for the whole process. A second call changes nothing.
-pub fn start(settings: &LogSettings) {
-    let lines = fmt::layer().with_target(false).with_writer(io::stderr);
+/// Starts logging for the whole process; what is written is flushed when the
+/// returned guard is dropped. A second call changes nothing.
+///
+/// A thread of its own writes the lines. One that cannot keep up, since nobody
+/// reads what it writes, loses lines rather than hold requests up.
+pub fn start(settings: &LogSettings) -> WorkerGuard {
+    let (writer, guard) = NonBlocking::new(io::stderr());
+    let lines = fmt::layer().with_target(false).with_writer(writer);
     let lines = match settings.log_format {
         LogFormat::Text => lines
             .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
@@ -31,4 +37,5 @@ pub fn start(settings: &LogSettings) {
             tracing::error!(location, "a thread panicked");
         }));
     }
+    guard
 }

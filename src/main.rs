@@ -31,8 +31,13 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> ExitCode {
-    log::start(&config.log);
-    let runtime = match runtime::Builder::new_multi_thread().enable_all().build() {
+    // Until the end, for what is logged last.
+    let _flushed = log::start(&config.log);
+    let runtime = runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(config.blocking_threads())
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("bienvenue: cannot start its threads: {error}");
@@ -52,13 +57,18 @@ fn serve(config: &Config) -> ExitCode {
 }
 
 async fn run(config: &Config) -> Result<(), ServerError> {
-    let signals = Signals::listen().map_err(ServerError::Io)?;
-    let server = Server::open(config, Clock::system()).await?;
+    let mut signals = Signals::listen().map_err(ServerError::Io)?;
+    let server = tokio::select! {
+        opened = Server::open(config, Clock::system()) => opened?,
+        // A migration that waits for another node is given up.
+        () = signals.next() => return Ok(()),
+    };
     say(&cli::greeting(config, server.address()));
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    server.run(signals.shutdown(cli::EXIT_AT_ONCE)).await
+    server.run(signals.shutdown(cli::EXIT_AT_ONCE)).await;
+    Ok(())
 }
 
 /// Prints, to whoever still reads.

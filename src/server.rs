@@ -1,10 +1,12 @@
 //! The only place that wires: from the settings to a service that answers.
 
 mod connection;
+mod descriptors;
 mod edge;
 mod listener;
 mod places;
 mod request_log;
+mod serve;
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -14,8 +16,8 @@ use axum::{
     middleware,
 };
 use thiserror::Error;
-use tokio::{net::TcpListener, task, time};
-use tonic::service::Routes;
+use tokio::{net::TcpListener, task};
+use tonic::{server::NamedService, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_web::GrpcWebLayer;
 use tower_http::{
@@ -23,7 +25,7 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-use self::listener::Listener;
+use self::{listener::Listener, serve::Serving};
 use crate::{
     auth::Auth,
     clock::Clock,
@@ -38,8 +40,7 @@ use crate::{
 /// How long a browser may remember what a preflight told it.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);
 
-/// Why the service cannot start, or cannot go on. Each is one line for a
-/// person.
+/// Why the service cannot start. Each is one line for a person.
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// The address cannot be listened on.
@@ -62,9 +63,6 @@ pub enum ServerError {
     /// Server reflection has no descriptors to show.
     #[error("cannot serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The transport gave up.
-    #[error("cannot go on serving: {0}")]
-    Transport(#[from] tonic::transport::Error),
     /// The operating system refused something else.
     #[error("cannot start: {0}")]
     Io(#[source] io::Error),
@@ -78,6 +76,7 @@ pub struct Server {
     router: Router,
     health: HealthReporter,
     limits: LimitSettings,
+    database_connections: u32,
     shutdown_timeout: Duration,
 }
 
@@ -116,6 +115,7 @@ impl Server {
             router,
             health,
             limits: config.limits.clone(),
+            database_connections: config.database.database_connections,
             shutdown_timeout: config.network.shutdown_timeout,
         })
     }
@@ -127,38 +127,22 @@ impl Server {
 
     /// Answers until `shutdown` resolves; then accepts nothing new and lets
     /// what is under way finish, within the deadline that is set.
-    ///
-    /// # Errors
-    ///
-    /// When the transport cannot go on.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let limits = &self.limits;
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = transport(limits).serve_with_incoming_shutdown(
-            Routes::from(self.router).prepare(),
-            Listener::new(self.listener, limits).connections(),
-            async {
-                let _ = stopped.await;
-            },
-        );
-        tokio::pin!(serving);
-        tokio::select! {
-            ended = &mut serving => return Ok(ended?),
-            () = shutdown => {}
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        let mut serving = Serving::new(self.router, &self.limits);
+        let places = descriptors::places(&self.limits, self.database_connections);
+        let listener = Listener::new(self.listener, places, &self.limits);
+        serving.accept(listener, shutdown).await;
+        for service in ["", <AuthServiceServer<AuthRpc> as NamedService>::NAME] {
+            self.health
+                .set_service_status(service, ServingStatus::NotServing)
+                .await;
+            // Ends the streams of those who watch it, which would never end.
+            self.health.clear_service_status(service).await;
         }
-        self.health
-            .set_service_status("", ServingStatus::NotServing)
-            .await;
-        self.health
-            .set_not_serving::<AuthServiceServer<AuthRpc>>()
-            .await;
-        let _ = stop.send(());
-        match time::timeout(self.shutdown_timeout, serving).await {
-            Ok(ended) => ended?,
-            Err(_) => tracing::warn!("some requests did not finish in time and were cut off"),
+        if !serving.drain(self.shutdown_timeout).await {
+            tracing::warn!("some requests did not finish in time and were cut off");
         }
         tracing::info!("stopped");
-        Ok(())
     }
 }
 
@@ -235,19 +219,4 @@ fn cors(origins: &[String]) -> CorsLayer {
             request_log::REQUEST_ID,
         ])
         .max_age(PREFLIGHT_MAX_AGE)
-}
-
-fn transport(limits: &LimitSettings) -> tonic::transport::Server {
-    tonic::transport::Server::builder()
-        .accept_http1(true)
-        // tonic passes None for the next two, which would switch hyper's own
-        // limits off.
-        .max_concurrent_streams(limits.max_concurrent_streams)
-        .http2_max_local_error_reset_streams(Some(limits.max_local_error_reset_streams))
-        .http2_max_header_list_size(u32::try_from(limits.max_header_list_size).ok())
-        .http2_keepalive_interval(Some(limits.keepalive_interval))
-        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-        // Without tonic's grace, which would cut the connection instead of
-        // asking it to close: `Connection` cuts it, later.
-        .max_connection_age(limits.max_connection_age)
 }

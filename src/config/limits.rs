@@ -55,7 +55,7 @@ pub struct LimitSettings {
         long,
         env = "BIENVENUE_MAX_CONNECTIONS_PER_PEER",
         value_name = "NUMBER",
-        default_value = "1024",
+        default_value = "256",
         value_parser = values::number(1_usize..=1_000_000)
     )]
     pub max_connections_per_peer: usize,

@@ -86,6 +86,20 @@ impl OpenProblem {
     }
 }
 
+impl OpenProblem {
+    /// Whether another process has the database for itself, for now.
+    pub(super) fn is_locked(&self) -> bool {
+        match self {
+            Self::Unreachable(cause) | Self::Migrate(cause) => Self::is_lock(cause),
+            Self::Create(_) | Self::ReadOnly(_) | Self::Newer(_) => false,
+        }
+    }
+
+    pub(super) fn is_lock(cause: &str) -> bool {
+        cause.contains("database is locked")
+    }
+}
+
 impl From<DieselError> for OpenProblem {
     fn from(error: DieselError) -> Self {
         Self::refused(&error)

@@ -1,7 +1,12 @@
 //! Bringing a database to the schema of this version, or leaving it alone.
 
 use std::{
-    collections::HashSet, fs::OpenOptions, io::ErrorKind, os::unix::fs::OpenOptionsExt as _,
+    collections::HashSet,
+    fs::OpenOptions,
+    io::ErrorKind,
+    os::unix::fs::OpenOptionsExt as _,
+    thread,
+    time::{Duration, Instant},
 };
 
 use diesel::{
@@ -25,11 +30,26 @@ use super::{
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
+/// The longest wait for another process that has an SQLite file locked.
+const MAX_LOCKED: Duration = Duration::from_secs(5);
+const TRY_LOCKED_EVERY: Duration = Duration::from_millis(20);
+
 /// Checks that the database can be used and migrates it, before the pool
 /// exists. All pending migrations happen or none.
 pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenProblem> {
     match url {
-        DatabaseUrl::Sqlite(path) => prepare_sqlite(path),
+        DatabaseUrl::Sqlite(path) => {
+            // Changing the journal's mode does not wait for a lock by itself.
+            let start = Instant::now();
+            loop {
+                match prepare_sqlite(path) {
+                    Err(problem) if problem.is_locked() && start.elapsed() < MAX_LOCKED => {
+                        thread::sleep(TRY_LOCKED_EVERY);
+                    }
+                    prepared => return prepared,
+                }
+            }
+        }
         DatabaseUrl::Postgres(uri) => prepare_postgres(uri),
     }
 }
@@ -46,7 +66,12 @@ fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
     // changed.
     connection
         .batch_execute("BEGIN IMMEDIATE; CREATE TABLE write_probe (x); ROLLBACK;")
-        .map_err(|error| OpenProblem::ReadOnly(on_one_line(&error)))?;
+        .map_err(|error| match OpenProblem::refused(&error) {
+            OpenProblem::Unreachable(cause) if !OpenProblem::is_lock(&cause) => {
+                OpenProblem::ReadOnly(cause)
+            }
+            problem => problem,
+        })?;
     if has_pending {
         connection.immediate_transaction(|connection| run_pending(connection, SQLITE))?;
     }

@@ -98,17 +98,10 @@ impl Db {
     }
 
     /// Notes that a session was checked at `now`, unless that was noted
-    /// already. A session that has ended meanwhile stays ended.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot.
-    pub async fn touch_session(
-        &self,
-        digest: TokenDigest,
-        now: DateTime<Utc>,
-    ) -> Result<(), DbError> {
-        self.write(move |connection| {
+    /// already; a session that has ended meanwhile stays ended. `false` when
+    /// the database is too busy or away: the next check will note it.
+    pub async fn touch_session(&self, digest: TokenDigest, now: DateTime<Utc>) -> bool {
+        self.write_if_idle(move |connection| {
             let session = sessions::table
                 .filter(sessions::digest.eq(digest.as_bytes()))
                 .filter(sessions::last_seen_at.lt(now.naive_utc()));

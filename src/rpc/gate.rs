@@ -2,6 +2,8 @@
 //! gRPC or gRPC-Web. tonic would run a handler for any method and any content
 //! type, and so for requests that a foreign web page can make a browser send.
 
+use std::time::Duration;
+
 use axum::{
     extract::Request,
     http::{HeaderMap, Method, StatusCode, Version, header},
@@ -70,6 +72,26 @@ pub fn check(request: &Request) -> Result<(), Refusal> {
     }
 }
 
+/// How long the caller waits, by its `grpc-timeout`; `None` where it does not
+/// say, or not in the form of gRPC over HTTP/2: up to eight digits and a unit.
+pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3_600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
 /// The one content type; two of them are none.
 fn content_type(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
@@ -91,6 +113,38 @@ mod tests {
             request = request.header(header::CONTENT_TYPE, *content_type);
         }
         request.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn how_long_a_caller_waits() {
+        let parse = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            timeout(&headers)
+        };
+        for (text, seconds) in [("2H", 7_200.0), ("1M", 60.0), ("5S", 5.0), ("1500m", 1.5)] {
+            assert_eq!(
+                parse(text),
+                Some(Duration::from_secs_f64(seconds)),
+                "{text}"
+            );
+        }
+        assert_eq!(parse("7u"), Some(Duration::from_micros(7)));
+        assert_eq!(parse("99999999n"), Some(Duration::from_nanos(99_999_999)));
+        for text in [
+            "",
+            "S",
+            "5",
+            "5s",
+            "-5S",
+            "+5S",
+            "5 S",
+            "999999999S",
+            "1.5S",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -12,7 +12,6 @@ use tokio::{
     net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
-use tonic::transport::server::Connected;
 
 use super::places::Place;
 use crate::{config::LimitSettings, peer::Peer};
@@ -46,8 +45,8 @@ enum Stage {
     Established,
 }
 
-/// A TCP connection that ends itself when a stage lasts too long: hyper and
-/// tonic would wait for ever for a peer that says nothing or half a preface.
+/// A TCP connection that ends itself when a stage lasts too long: hyper
+/// would wait for ever for a peer that says nothing or half a preface.
 pub(super) struct Connection {
     socket: TcpStream,
     stage: Stage,
@@ -73,6 +72,11 @@ impl Connection {
             peer,
             _place: place,
         }
+    }
+
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer.clone()
     }
 
     fn enter(&mut self, stage: Stage) {
@@ -105,14 +109,6 @@ impl Connection {
             self.enter(Stage::Established);
         }
         written
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
     }
 }
 

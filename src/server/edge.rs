@@ -62,6 +62,8 @@ pub(super) async fn limit(
         Some(None) => return status::connection_full().into_http(),
         counted => counted,
     };
+    // Whoever gives up sooner is not worked for any longer.
+    let timeout = timeout.min(gate::timeout(request.headers()).unwrap_or(Duration::MAX));
     match time::timeout(timeout, next.run(request)).await {
         Ok(response) => status::complete(response),
         Err(_) => status::too_slow().into_http(),

@@ -1,14 +1,12 @@
 //! Accepting connections.
 
 use std::{
-    convert::Infallible,
     io::{self, ErrorKind},
     net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::{Stream, stream};
 use tokio::{
     net::{TcpListener, TcpSocket},
     time::{self, Instant},
@@ -53,27 +51,19 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(socket: TcpListener, limits: &LimitSettings) -> Self {
+    pub(super) fn new(socket: TcpListener, places: Places, limits: &LimitSettings) -> Self {
         Self {
             socket,
-            places: Arc::new(Places::new(
-                limits.max_connections,
-                limits.max_connections_per_peer,
-            )),
+            places: Arc::new(places),
             requests_per_connection: limits.max_requests_per_connection,
             timeouts: Timeouts::new(limits),
             warned: None,
         }
     }
 
-    /// The connections, as they come.
-    pub(super) fn connections(self) -> impl Stream<Item = Result<Connection, Infallible>> {
-        stream::unfold(self, async |mut listener| {
-            Some((Ok(listener.next().await), listener))
-        })
-    }
-
-    async fn next(&mut self) -> Connection {
+    /// The next connection that has a place. Nothing is lost when this is
+    /// dropped before it is ready.
+    pub(super) async fn next(&mut self) -> Connection {
         loop {
             match self.socket.accept().await {
                 Ok((socket, address)) => {

@@ -105,12 +105,16 @@ impl Record {
 
     /// `bienvenue.v1.AuthService/Login`, or `GET /path`; never the query, which
     /// may hold what its sender should not have put there.
-    fn name(&self) -> Cow<'_, str> {
+    fn name(&self) -> String {
         let path = self.uri.path();
         let path = &path[..path.floor_char_boundary(MAX_LOGGED_PATH)];
-        match path.strip_prefix('/') {
-            Some(name) if self.method == Method::POST && name.contains('.') => name.into(),
-            _ => format!("{} {path}", self.method).into(),
+        // hyper lets in what a terminal obeys, such as U+009B.
+        let path = path.escape_default();
+        match self.uri.path().strip_prefix('/') {
+            Some(name) if self.method == Method::POST && name.contains('.') => {
+                path.skip(1).collect()
+            }
+            _ => format!("{} {path}", self.method),
         }
     }
 }

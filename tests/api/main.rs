@@ -3,7 +3,8 @@
 #![expect(unreachable_pub, reason = "nobody reaches into a test")]
 #![expect(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
-mod bad_input;
+mod bad_fields;
+mod bad_requests;
 mod databases;
 mod durability;
 mod harness;

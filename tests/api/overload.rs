@@ -1,11 +1,12 @@
 //! More logins than the cores can hash.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tonic::Code;
-use tonic_types::StatusExt as _;
 
-use crate::harness::{Database, EMAIL, Expect as _, PASSWORD, TestServer, on_each_database};
+use crate::harness::{
+    Database, PASSWORD, Process, TestServer, on_each_database, refused, server::Client,
+};
 
 on_each_database! {
     /// What does not fit in the queue is told at once when to come back, and
@@ -26,45 +27,58 @@ on_each_database! {
         });
         let tries: Vec<_> = tries.collect();
         server.client.check(&session_id).await.unwrap();
-        let mut refused = 0;
+        assert!(tries.iter().any(|tried| !tried.is_finished()), "the check did not wait");
+        let mut overloaded = 0;
         for tried in tries {
             if let Err(status) = tried.await.unwrap() {
-                let details = Err::<(), _>(status).expect_refusal(Code::ResourceExhausted, "OVERLOADED");
+                let details = refused(&status, Code::ResourceExhausted, "OVERLOADED");
                 let delay = details.retry_info().unwrap().retry_delay;
                 assert_eq!(delay, Some(Duration::from_secs(2)));
-                refused += 1;
+                overloaded += 1;
             }
         }
-        assert!((1..=10).contains(&refused), "{refused} of 12");
+        assert!((1..=10).contains(&overloaded), "{overloaded} of 12");
         // Afterwards there is room again.
         server.client.register("later@example.com", PASSWORD).await.unwrap();
     }
+}
 
-    /// A caller that leaves the queue makes room for the next.
-    async fn a_caller_that_left_is_not_worked_for(database: Database) {
-        let settings = ["--hash-threads=1", "--hash-queue=1", "--bcrypt-cost=10", "--hash-max-wait=20s"];
-        let server = TestServer::start_with(&database, &settings).await;
-        server.register().await;
-        let login = |email: &'static str| {
-            let client = server.client.clone();
-            tokio::spawn(async move { client.login(email, PASSWORD).await.map(drop) })
-        };
-        // One hashes, one waits, and whoever comes then is refused, until
-        // those who wait have left.
-        for _ in 0..3 {
-            let waiting: Vec<_> = (0..4).map(|_| login(EMAIL)).collect();
-            for one in &waiting {
-                one.abort();
-            }
-            for one in waiting {
-                let _ = one.await;
-            }
-        }
-        let accepted = async {
-            while let Err(status) = server.client.login(EMAIL, PASSWORD).await {
-                assert_eq!(status.get_details_error_info().unwrap().reason, "OVERLOADED");
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), accepted).await.expect("room");
+/// A caller that leaves is taken out of the queue, not worked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_left_is_not_worked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--hash-threads=1", "--bcrypt-cost=13", "--log-format=json"];
+    let process = Process::start(folder.path(), &settings);
+    let client = Client::connect(process.address).await;
+    let register = |email: &'static str| {
+        let client = client.clone();
+        tokio::spawn(async move { client.register(email, PASSWORD).await })
+    };
+    let first = register("first@example.com");
+    while process.cpu_time() < Duration::from_millis(50) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    // They wait for their turn, and leave.
+    let waiting: Vec<_> = (0..5).map(|_| register("second@example.com")).collect();
+    client.check("sess_nobody").await.unwrap_err();
+    for one in waiting {
+        one.abort();
+        let _ = one.await;
+    }
+    first.await.unwrap().unwrap();
+    let (after_first, start) = (process.cpu_time(), Instant::now());
+    client
+        .register("third@example.com", PASSWORD)
+        .await
+        .unwrap();
+    let one_hash = process.cpu_time() - after_first;
+    // Five more would have come before it.
+    assert!(
+        start.elapsed() < one_hash * 4,
+        "{:?} for {one_hash:?}",
+        start.elapsed()
+    );
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    assert_eq!(log.matches("CANCELLED").count(), 5, "{log}");
 }

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use diesel::connection::SimpleConnection as _;
 use tokio::{net::TcpStream, time::sleep};
 use tonic::Code;
 
-use crate::harness::{EMAIL, PASSWORD, Process, server::Client};
+use crate::harness::{
+    Database, EMAIL, PASSWORD, Process, database::connect_postgres, process::command,
+    server::Client,
+};
 
 /// A hash that takes long enough to be caught in the middle, even optimised.
 const SLOW: &str = "--bcrypt-cost=13";
@@ -16,18 +20,11 @@ async fn begin(process: &Process) -> tokio::task::JoinHandle<Result<(), tonic::S
     let registration =
         tokio::spawn(async move { client.register(EMAIL, PASSWORD).await.map(drop) });
     // In work once a thread of its own burns for it.
-    let start = cpu_ticks(process);
-    while cpu_ticks(process) < start + 3 {
+    let start = process.cpu_time();
+    while process.cpu_time() < start + Duration::from_millis(30) {
         sleep(Duration::from_millis(1)).await;
     }
     registration
-}
-
-/// User time of the process, in the kernel's ticks of 10 ms.
-fn cpu_ticks(process: &Process) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    fields.split(' ').nth(11).unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,4 +96,57 @@ async fn the_deadline_holds() {
         ),
         "{cut:?}"
     );
+}
+
+/// Whoever watches the service's health is told, and is not waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_watcher_does_not_hold_it_up() {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &[]);
+    let client = Client::connect(process.address).await;
+    let mut health = HealthClient::new(client.channel.clone());
+    let request = HealthCheckRequest {
+        service: "bienvenue.v1.AuthService".into(),
+    };
+    let mut watch = health.watch(request).await.unwrap().into_inner();
+    let told = |message: Option<tonic_health::pb::HealthCheckResponse>| {
+        message.unwrap().status().as_str_name()
+    };
+    assert_eq!(told(watch.message().await.unwrap()), "SERVING");
+    let start = Instant::now();
+    process.signal("TERM");
+    assert_eq!(told(watch.message().await.unwrap()), "NOT_SERVING");
+    assert!(watch.message().await.unwrap().is_none(), "and that was all");
+    let (status, log) = process.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{log}");
+}
+
+/// A start that waits for another node's migration can be given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_during_the_start_ends_it() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let mut other = connect_postgres(database.url());
+    other
+        .batch_execute("BEGIN; SELECT pg_advisory_xact_lock(hashtext('bienvenue migrations'))")
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(folder.path());
+    command.args(["--listen=127.0.0.1:0", "--database-url", database.url()]);
+    let mut child = command.spawn().unwrap();
+    // It waits once the lock has a second one in line.
+    let waits = "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    while database.text(waits) == "0" {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let killed = std::process::Command::new("kill")
+        .arg(child.id().to_string())
+        .status();
+    assert!(killed.unwrap().success());
+    let start = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5));
 }

@@ -1,6 +1,9 @@
 //! Browsers: gRPC-Web and who may use it.
 
-use bienvenue::proto::v1::{GetUserBySessionRequest, LoginRequest, LoginResponse};
+use bienvenue::proto::v1::{
+    GetUserBySessionRequest, GetUserBySessionResponse, LoginRequest, LoginResponse, LogoutRequest,
+    LogoutResponse, RegisterRequest, RegisterResponse,
+};
 use tonic::Code;
 
 use crate::harness::{
@@ -80,5 +83,41 @@ on_each_database! {
             .call::<LoginResponse>(server.address, "Login", &login)
             .await
             .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+    }
+
+    /// The same answers over every transport.
+    async fn transports_agree(database: Database) {
+        let server = TestServer::start(&database).await;
+        let credentials = |email: &str, password: &str| (email.to_owned(), password.to_owned());
+        for (n, web) in [Web::Binary, Web::Text].into_iter().enumerate() {
+            let email = format!("user{n}@example.com");
+            let register = |(email, password)| RegisterRequest { email, password };
+            let login = |(email, password)| LoginRequest { email, password };
+            let registered: RegisterResponse = web
+                .call(server.address, "Register", &register(credentials(&email, PASSWORD)))
+                .await
+                .unwrap();
+            web.call::<RegisterResponse>(server.address, "Register", &register(credentials(&email, PASSWORD)))
+                .await
+                .expect_refusal(Code::AlreadyExists, "EMAIL_TAKEN");
+            let opened: LoginResponse = web
+                .call(server.address, "Login", &login(credentials(&email, PASSWORD)))
+                .await
+                .unwrap();
+            assert_eq!(opened.user, registered.user);
+            web.call::<LoginResponse>(server.address, "Login", &login(credentials(&email, "wrong")))
+                .await
+                .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+            let session_id = opened.session_id;
+            let check = GetUserBySessionRequest { session_id: session_id.clone() };
+            let checked: GetUserBySessionResponse =
+                web.call(server.address, "GetUserBySession", &check).await.unwrap();
+            assert_eq!(checked, server.client.check(&session_id).await.unwrap());
+            let logout = LogoutRequest { session_id };
+            let _: LogoutResponse = web.call(server.address, "Logout", &logout).await.unwrap();
+            web.call::<GetUserBySessionResponse>(server.address, "GetUserBySession", &check)
+                .await
+                .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The real binary, as an operator runs it.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
     path::Path,
@@ -90,6 +91,20 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The CPU time that it has used, to a hundredth of a second.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("its statistics");
+        let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+        // User and system time (proc(5)), in ticks of 10 ms.
+        let ticks: u64 = fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>().expect("a number"))
+            .sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Sends a signal by its name.

@@ -38,6 +38,17 @@ pub async fn h2(
     headers: &[(&str, &str)],
     body: Vec<u8>,
 ) -> http::Response<tonic::body::Body> {
+    h2_with(channel, method, path, headers, Body::from(body)).await
+}
+
+/// The same with a body that need not be at hand.
+pub async fn h2_with(
+    channel: &Channel,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Body,
+) -> http::Response<tonic::body::Body> {
     let mut request = http::Request::builder()
         .method(method)
         .uri(format!("http://server{path}"));
@@ -45,7 +56,7 @@ pub async fn h2(
         request = request.header(*name, *value);
     }
     let request = request
-        .body(tonic::body::Body::new(Body::from(body)))
+        .body(tonic::body::Body::new(body))
         .expect("a request");
     let mut channel = channel.clone();
     std::future::poll_fn(|context| channel.poll_ready(context))
@@ -251,7 +262,8 @@ impl Web {
     }
 }
 
-fn status(trailers: &[(String, String)]) -> Status {
+/// The status in the trailers, or in the headers where they come first.
+pub fn status(trailers: &[(String, String)]) -> Status {
     let mut headers = http::HeaderMap::new();
     for (name, value) in trailers
         .iter()

@@ -60,8 +60,7 @@ impl TestServer {
                 .run(async {
                     let _ = stopped.await;
                 })
-                .await
-                .expect("the server serves");
+                .await;
         });
         Self {
             address,
@@ -88,6 +87,13 @@ impl TestServer {
             .register(EMAIL, PASSWORD)
             .await
             .expect("a registration")
+    }
+
+    /// On the same connection, the usual user logs in and is recognised.
+    pub async fn still_serves(&self) {
+        let login = self.login().await;
+        let checked = self.client.check(&login.session_id).await;
+        checked.expect("a session");
     }
 
     /// Logs the usual user in.

@@ -1,0 +1,121 @@
+//! From accepted connections to answered requests, until it is time to stop.
+//!
+//! hyper is driven directly: tonic's own server knows no limits for HTTP/1.1,
+//! answers a `grpc-timeout` in words of its own, and cuts an old connection
+//! without asking it to close first.
+
+use std::{pin::pin, time::Duration};
+
+use axum::{Router, body::Body, extract::Request};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use tokio::{sync::watch, task::JoinSet, time};
+use tower_service::Service as _;
+
+use super::{connection::Connection, listener::Listener};
+use crate::config::LimitSettings;
+
+/// How much of a stream's request may be on its way unread: more than the
+/// largest message, and far less than hyper's megabyte.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The same for all streams of a connection.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// How much of a stream's answer is kept for a peer that does not read it.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// The least that hyper takes for the buffer of an HTTP/1.1 connection.
+const MIN_BUFFER: usize = 8 * 1024;
+
+/// Connections being served.
+pub(super) struct Serving {
+    http: Builder<TokioExecutor>,
+    router: Router,
+    max_age: Duration,
+    connections: JoinSet<()>,
+    stop: watch::Sender<()>,
+}
+
+impl Serving {
+    pub(super) fn new(router: Router, limits: &LimitSettings) -> Self {
+        Self {
+            http: http(limits),
+            router,
+            max_age: limits.max_connection_age,
+            connections: JoinSet::new(),
+            stop: watch::Sender::new(()),
+        }
+    }
+
+    /// Takes connections on until `shutdown` resolves.
+    pub(super) async fn accept(
+        &mut self,
+        mut listener: Listener,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                connection = listener.next() => self.serve(connection),
+                Some(_) = self.connections.join_next() => {}
+                () = &mut shutdown => return,
+            }
+        }
+    }
+
+    /// Asks every connection to close once its requests are done, and waits.
+    /// Those that are not done in time are cut; `false` then.
+    pub(super) async fn drain(mut self, timeout: Duration) -> bool {
+        let _ = self.stop.send(());
+        let drained = async { while self.connections.join_next().await.is_some() {} };
+        time::timeout(timeout, drained).await.is_ok()
+    }
+
+    fn serve(&mut self, connection: Connection) {
+        let (router, peer) = (self.router.clone(), connection.peer());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer.clone());
+            router.clone().call(request)
+        });
+        let served = self
+            .http
+            .serve_connection(TokioIo::new(connection), service)
+            .into_owned();
+        let (max_age, mut stopped) = (self.max_age, self.stop.subscribe());
+        self.connections.spawn(async move {
+            let mut served = pin!(served);
+            tokio::select! {
+                // How a connection ends is its peer's affair.
+                _ = &mut served => return,
+                () = time::sleep(max_age) => {}
+                _ = stopped.changed() => {}
+            }
+            served.as_mut().graceful_shutdown();
+            let _ = served.await;
+        });
+    }
+}
+
+fn http(limits: &LimitSettings) -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.handshake_timeout)
+        .max_buf_size(limits.max_header_list_size.max(MIN_BUFFER));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_local_error_reset_streams(limits.max_local_error_reset_streams)
+        .max_header_list_size(u32::try_from(limits.max_header_list_size).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    http
+}
