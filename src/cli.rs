@@ -22,7 +22,7 @@ pub const EXIT_AT_ONCE: u8 = 130;
     name = "bienvenue",
     version,
     after_help = "Every setting is a flag and a variable; a flag wins. \
-                  Exit codes: 0 stopped as asked, 1 cannot start or go on, 64 a bad setting, \
+                  Exit codes: 0 stopped as asked, 1 cannot start, 64 a bad setting, \
                   130 a second signal."
 )]
 struct Cli {
@@ -203,7 +203,8 @@ mod tests {
             ),
             (
                 &["--session-idle", "31d"],
-                "--session-idle is longer than --session-absolute: write the same or less, since a session that has ended cannot be idle",
+                "--session-idle is longer than --session-absolute: write the same or less, since \
+                 a session that has ended cannot be idle",
             ),
             (
                 &["--lisen", "x"],

@@ -13,7 +13,7 @@ pub struct UserId(pub i64);
 pub struct User {
     /// Given at registration, never reused.
     pub id: UserId,
-    /// The canonical address, unique among users.
+    /// The canonical e-mail, unique among users.
     pub email: Email,
     /// What to compare a presented password with.
     pub hashed_password: HashedPassword,

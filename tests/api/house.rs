@@ -52,6 +52,7 @@ const WORDS: [(&[&str], &[&str], &str); 6] = [
         &[
             "axum",
             "hyper",
+            "hyper_util",
             "tonic",
             "tonic_health",
             "tonic_prost",
@@ -60,6 +61,7 @@ const WORDS: [(&[&str], &[&str], &str); 6] = [
             "tonic_web",
             "tower",
             "tower_http",
+            "tower_service",
         ],
         &["rpc", "http", "server", "proto"],
         "only the edge knows the transport",
