@@ -24,7 +24,7 @@ use crate::harness::{
     Database, EMAIL, Expect as _, PASSWORD, Process, TestServer,
     database::{server_address, with_database},
     on_each_database,
-    process::{Ended, command, run},
+    process::{Binary, Ended, command, run},
 };
 
 /// Runs the binary on a database that it cannot start with.
@@ -89,7 +89,8 @@ fn a_file_that_is_read_only() {
         for (path, mode) in [(database.as_path(), 0o444), (folder.path(), 0o555)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
-        let mut command = command(folder.path());
+        let binary = Binary::for_anybody();
+        let mut command = binary.command(folder.path());
         command.arg("--listen=127.0.0.1:0");
         // A mode means nothing to root: be somebody else.
         if fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {

@@ -1,14 +1,17 @@
 //! The real binary, as an operator runs it.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+use tempfile::TempDir;
 
 /// Started, killed when dropped.
 pub struct Process {
@@ -28,7 +31,32 @@ pub struct Ended {
 
 /// The binary with a clean environment, in a folder of the caller's.
 pub fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bienvenue"));
+    command_of(Path::new(BINARY), folder)
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_bienvenue");
+
+/// A copy of the binary where every user of the machine may run it: the build's
+/// own folder may be closed to them.
+pub struct Binary {
+    folder: TempDir,
+}
+
+impl Binary {
+    pub fn for_anybody() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("chmod");
+        fs::copy(BINARY, folder.path().join("bienvenue")).expect("a copy");
+        Self { folder }
+    }
+
+    pub fn command(&self, folder: &Path) -> Command {
+        command_of(&self.folder.path().join("bienvenue"), folder)
+    }
+}
+
+fn command_of(binary: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(binary);
     command
         .current_dir(folder)
         .env_clear()

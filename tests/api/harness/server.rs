@@ -23,11 +23,11 @@ use bienvenue::{
 use chrono::{DateTime, Utc};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{
-    Status,
+    Code, Status,
     transport::{Channel, Endpoint},
 };
 
-use super::{Database, EMAIL, PASSWORD};
+use super::{Database, EMAIL, Expect as _, PASSWORD};
 
 /// A server that stops when dropped.
 pub struct TestServer {
@@ -200,6 +200,12 @@ impl Client {
         };
         let response = self.stub().get_user_by_session(request).await?;
         Ok(response.into_inner())
+    }
+
+    /// Checks that a `session_id` is refused.
+    pub async fn has_no_session(&self, session_id: &str) {
+        let refusal = self.check(session_id).await;
+        refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
     }
 
     pub async fn logout(&self, session_id: &str) -> Result<(), Status> {
