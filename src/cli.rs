@@ -80,6 +80,9 @@ fn command() -> clap::Command {
     Cli::command().mut_args(|argument| argument.global(true))
 }
 
+/// Said of a value where a flag or a command should be.
+const STRAY: &str = "a setting stands without its flag; bienvenue --help lists them";
+
 /// clap explains itself over many lines; an operator's log has room for one.
 fn one_line(error: &clap::Error) -> String {
     let context = |kind| match error.get(kind) {
@@ -93,10 +96,11 @@ fn one_line(error: &clap::Error) -> String {
     match error.kind() {
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             let value = context(ContextKind::InvalidValue).unwrap_or_default();
-            let advice = match (error.source(), context(ContextKind::ValidValue)) {
+            let valid = context(ContextKind::ValidValue).filter(|valid| !valid.is_empty());
+            let advice = match (error.source(), valid) {
                 (Some(source), _) => source.to_string(),
                 (None, Some(valid)) => format!("write one of {valid}"),
-                (None, None) => "it needs a value".to_owned(),
+                (None, None) => "write a value after it".to_owned(),
             };
             let command = command();
             let argument = command
@@ -112,6 +116,8 @@ fn one_line(error: &clap::Error) -> String {
                 format!("{flag}{variable} cannot be {value:?}: {advice}")
             }
         }
+        // A database URL in the wrong place may hold a password.
+        ErrorKind::UnknownArgument if !flag.starts_with('-') => STRAY.to_owned(),
         ErrorKind::UnknownArgument => {
             let close = context(ContextKind::SuggestedArg)
                 .map_or(String::new(), |close| format!(" did you mean {close}?"));
@@ -119,9 +125,8 @@ fn one_line(error: &clap::Error) -> String {
         }
         ErrorKind::InvalidSubcommand => {
             let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            // A database URL in the wrong place may hold a password.
             if name.contains(':') {
-                "a setting stands without its flag; bienvenue --help lists them".to_owned()
+                STRAY.to_owned()
             } else {
                 format!("there is no command {name:?}; bienvenue --help lists them")
             }
@@ -213,6 +218,18 @@ mod tests {
             (
                 &["postgres://ada:hunter2@db/b"],
                 "a setting stands without its flag; bienvenue --help lists them",
+            ),
+            (
+                &["serve", "postgres://ada:hunter2@db/b"],
+                "a setting stands without its flag; bienvenue --help lists them",
+            ),
+            (
+                &["--log"],
+                "--log (BIENVENUE_LOG) cannot be \"\": write a value after it",
+            ),
+            (
+                &["--database-url"],
+                "--database-url (DATABASE_URL) cannot be read: write a value after it",
             ),
             (
                 &["--hash-max-wait", "5s"],

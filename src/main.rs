@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(line) => {
-            eprintln!("bienvenue: {line}");
+            complain(&line);
             ExitCode::from(cli::EXIT_USAGE)
         }
     }
@@ -40,7 +40,7 @@ fn serve(config: &Config) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("bienvenue: cannot start its threads: {error}");
+            complain(&format!("cannot start its threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -50,7 +50,7 @@ fn serve(config: &Config) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bienvenue: {error}");
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     }
@@ -74,4 +74,9 @@ async fn run(config: &Config) -> Result<(), ServerError> {
 /// Prints, to whoever still reads.
 fn say(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// The one line on why it ended.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "bienvenue: {line}");
 }

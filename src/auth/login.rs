@@ -2,7 +2,7 @@
 
 use super::{Auth, AuthError, Field};
 use crate::{
-    db::UserBy,
+    db::{DbError, UserBy},
     domain::{Email, Password, PasswordPolicyError, User},
     passwords::HashingError,
 };
@@ -25,10 +25,15 @@ impl Auth {
                 &PasswordPolicyError::Missing,
             ));
         }
-        let sampled = self
+        let sampled = match self
             .db
             .sample_hashed_password(self.decoys.number(&email))
-            .await?;
+            .await
+        {
+            // Somebody else's damaged row is no matter of this login.
+            Err(DbError::Fault(_)) => None,
+            sampled => sampled?,
+        };
         let user = self.db.find_user_by(UserBy::Email(email)).await?;
         let stored = match &user {
             Some(user) => user.hashed_password.clone(),

@@ -9,7 +9,7 @@ use super::values;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Transport limits")]
 pub struct LimitSettings {
-    /// Longest that a request may take, from its head to its reply
+    /// Longest that a unary call may take, from its head to its reply
     #[arg(
         long,
         env = "BIENVENUE_REQUEST_TIMEOUT",
@@ -60,8 +60,8 @@ pub struct LimitSettings {
     )]
     pub max_connections_per_peer: usize,
 
-    /// How many requests a connection may have in progress; further ones are
-    /// told to come back
+    /// How many unary calls a connection may have in progress; further ones
+    /// are told to come back
     #[arg(
         long,
         env = "BIENVENUE_MAX_REQUESTS_PER_CONNECTION",

@@ -58,14 +58,21 @@ pub(super) fn connect_postgres(uri: &str) -> Result<PgConnection, Error> {
 /// libpq waits for ever for a host that does not answer, unless it is told
 /// otherwise. What the operator wrote stands.
 fn with_timeouts(uri: &str) -> String {
-    let mut uri = uri.to_owned();
-    for (parameter, value) in [("connect_timeout", "3"), ("tcp_user_timeout", "5000")] {
-        if !uri.contains(parameter) {
-            uri.push(if uri.contains('?') { '&' } else { '?' });
-            uri.push_str(&format!("{parameter}={value}"));
+    let (location, parameters) = uri.split_once('?').unwrap_or((uri, ""));
+    let mut parameters: Vec<&str> = parameters
+        .split('&')
+        .filter(|one| !one.is_empty())
+        .collect();
+    for timeout in ["connect_timeout=3", "tcp_user_timeout=5000"] {
+        let name = timeout.split_inclusive('=').next();
+        if !parameters
+            .iter()
+            .any(|one| one.split_inclusive('=').next() == name)
+        {
+            parameters.push(timeout);
         }
     }
-    uri
+    format!("{location}?{}", parameters.join("&"))
 }
 
 /// Makes connections for a pool. diesel's own manager would try one database
@@ -113,6 +120,10 @@ mod tests {
         assert_eq!(
             with_timeouts("postgres://db/b?connect_timeout=9"),
             "postgres://db/b?connect_timeout=9&tcp_user_timeout=5000"
+        );
+        assert_eq!(
+            with_timeouts("postgres://db/connect_timeout?&a=1&"),
+            "postgres://db/connect_timeout?a=1&connect_timeout=3&tcp_user_timeout=5000"
         );
     }
 

@@ -3,8 +3,8 @@
 use std::{
     collections::HashSet,
     fs::OpenOptions,
-    io::ErrorKind,
     os::unix::fs::OpenOptionsExt as _,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -112,11 +112,13 @@ fn prepare_postgres(uri: &str) -> Result<(), OpenProblem> {
 fn create_private(path: &str) -> std::io::Result<()> {
     let created = OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(false)
         .mode(0o600)
         .open(path);
     match created {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        // What keeps an existing file from being written is found out later.
+        Err(_) if Path::new(path).exists() => Ok(()),
         result => result.map(drop),
     }
 }

@@ -1,6 +1,6 @@
 //! Where the database is.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use thiserror::Error;
 
@@ -56,25 +56,34 @@ impl FromStr for DatabaseUrl {
 fn is_plain(uri: &str) -> bool {
     let (location, parameters) = uri.split_once('?').unwrap_or((uri, ""));
     let (authority, database) = location.split_once('/').unwrap_or((location, ""));
-    let hosts = match authority.split_once('@') {
-        Some((_, hosts)) => hosts,
-        None => authority,
-    };
-    let has_numeric_ports = hosts.split(',').all(|host| {
-        // Colons within brackets are an IPv6 address's.
-        let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
-        let port = after.rsplit_once(':').map_or("", |(_, port)| port);
-        port.bytes().all(|byte| byte.is_ascii_digit())
+    let hosts = authority
+        .split_once('@')
+        .map_or(authority, |(_, hosts)| hosts);
+    let is_encoded = uri.split('%').skip(1).all(|rest| {
+        let digits = rest.get(..2).unwrap_or_default();
+        digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) && digits != "00"
     });
-    let is_encoded = uri
-        .split('%')
-        .skip(1)
-        .all(|rest| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit));
-    has_numeric_ports
-        && is_encoded
-        && ![hosts, database].iter().any(|part| part.contains('@'))
+    is_encoded
+        && uri
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        && hosts.split(',').all(is_host)
+        && !database.contains('@')
         && !parameters.contains('@')
-        && !uri.contains('#')
+}
+
+/// A name, an IPv4 address, or an IPv6 one in brackets, and perhaps a port.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((address, port))) if address.parse::<Ipv6Addr>().is_ok() => ("", port),
+        Some(_) => return false,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let is_port = match port.strip_prefix(':') {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_digit()),
+        None => port.is_empty(),
+    };
+    is_port && !host.contains(['[', ']', '@'])
 }
 
 /// For people, and so without a password.
@@ -142,6 +151,16 @@ mod tests {
             "postgres://ada:12?et2@db/b",
             "postgres://ada:secr#et2@db/b",
             "postgres://db:port/b",
+            "postgres://ada:hunter2@[::1/b",
+            "postgres://ada:hunter2@[]/b",
+            "postgres://ada:hunter2@[::1]x/b",
+            "postgres://ada:hunter2@[::1]:x/b",
+            "postgres://ada:hunter2@d[b/b",
+            "postgres://ada:hun%00ter2@db/b",
+            "postgres://ada@db/b?password=hun%00ter2",
+            "postgres://ada:hun ter2@db/b",
+            "postgres://ada@db/b?password=hunt er2",
+            "postgres://ada:hunt\u{E9}r2@db/b",
         ] {
             assert_eq!(text.parse::<DatabaseUrl>(), Err(DatabaseUrlError), "{text}");
         }

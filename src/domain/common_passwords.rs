@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 /// 30,000 passwords from published breaches, in lower case and sorted by
-/// bytes: the `passwords` frequency list of zxcvbn (MIT, Dropbox, Inc.).
+/// bytes: the `passwords` frequency list of zxcvbn, under the licence in
+/// `common_passwords.LICENSE`.
 static LIST: &str = include_str!("common_passwords.txt");
 
 /// Words that name this service, and so come to the mind of whoever attacks it.

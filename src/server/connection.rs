@@ -3,6 +3,10 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -54,7 +58,22 @@ pub(super) struct Connection {
     timeouts: Timeouts,
     deadline: Pin<Box<Sleep>>,
     peer: Peer,
+    heard: Heard,
     _place: Place,
+}
+
+/// Whether a connection has brought a whole request. Clones share the answer.
+#[derive(Clone, Default)]
+pub(super) struct Heard(Arc<AtomicBool>);
+
+impl Heard {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Connection {
@@ -70,6 +89,7 @@ impl Connection {
             timeouts,
             deadline: Box::pin(sleep_until(start + timeouts.first_byte)),
             peer,
+            heard: Heard::default(),
             _place: place,
         }
     }
@@ -77,6 +97,11 @@ impl Connection {
     /// Who is at the other end.
     pub(super) fn peer(&self) -> Peer {
         self.peer.clone()
+    }
+
+    /// To be set by the first request.
+    pub(super) fn heard(&self) -> Heard {
+        self.heard.clone()
     }
 
     fn enter(&mut self, stage: Stage) {
@@ -91,10 +116,15 @@ impl Connection {
 
     /// `Pending`, or `TimedOut` once the stage's deadline has passed.
     fn pending<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        match self.deadline.as_mut().poll(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        while self.deadline.as_mut().poll(context).is_ready() {
+            // A request that is being worked on has had its handshake, although
+            // nothing has been written yet.
+            if self.stage == Stage::Established || !self.heard.get() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.enter(Stage::Established);
         }
+        Poll::Pending
     }
 
     fn written(

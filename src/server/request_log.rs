@@ -17,10 +17,9 @@ use crate::{peer::Peer, rpc::status};
 /// The id that the log line on this request has too.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Paths whose success changes nothing and is asked for all day: no line on it
-/// unless the log is set to debug.
-const QUIET: [&str; 6] = [
-    "/",
+/// Methods whose success changes nothing and is asked for all day: no line on
+/// it unless the log is set to debug. The same goes for GET, HEAD and OPTIONS.
+const QUIET: [&str; 5] = [
     "/bienvenue.v1.AuthService/GetUserBySession",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
@@ -62,44 +61,44 @@ impl Record {
 
     fn finish(&mut self, response: &mut Response) {
         self.finished = true;
-        let Some(request_id) = self.log(&Outcome::of(response)) else {
+        let outcome = Outcome::of(response);
+        if !outcome.failed && self.is_quiet() && !tracing::enabled!(Level::DEBUG) {
             return;
-        };
+        }
+        let request_id = Uuid::new_v4();
+        self.log(&outcome, request_id);
         if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
     }
 
-    /// Writes the line, unless nobody wants it; returns the id that is in it.
-    fn log(&self, outcome: &Outcome) -> Option<Uuid> {
+    fn is_quiet(&self) -> bool {
+        self.method.is_safe() || QUIET.contains(&self.uri.path())
+    }
+
+    fn log(&self, outcome: &Outcome, request_id: Uuid) {
         // A macro fixes the level of an event; the rest of the line is the same.
         macro_rules! line {
-            ($level:expr) => {{
-                if !tracing::enabled!($level) {
-                    return None;
-                }
-                let request_id = Uuid::new_v4();
-                let elapsed = self.start.elapsed().as_micros();
+            ($level:expr) => {
                 tracing::event!(
                     $level,
                     method = %self.name(),
                     code = %outcome.code,
                     reason = outcome.reason,
-                    duration_us = u64::try_from(elapsed).unwrap_or(u64::MAX),
+                    duration_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX),
                     peer = self.peer.as_ref().map(|peer| peer.address().to_string()),
                     %request_id,
                     cause = outcome.cause,
                     "request"
-                );
-                Some(request_id)
-            }};
+                )
+            };
         }
         if outcome.cause.is_some() {
-            line!(Level::ERROR)
-        } else if outcome.failed || !QUIET.contains(&self.uri.path()) {
-            line!(Level::INFO)
+            line!(Level::ERROR);
+        } else if outcome.failed || !self.is_quiet() {
+            line!(Level::INFO);
         } else {
-            line!(Level::DEBUG)
+            line!(Level::DEBUG);
         }
     }
 
@@ -122,7 +121,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.finished {
-            self.log(&Outcome::CANCELLED);
+            self.log(&Outcome::CANCELLED, Uuid::new_v4());
         }
     }
 }

@@ -31,6 +31,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// The least that hyper takes for the buffer of an HTTP/1.1 connection.
 const MIN_BUFFER: usize = 8 * 1024;
 
+/// How long a connection that has brought no request yet may still bring one
+/// after it was asked to close.
+const UNHEARD: Duration = Duration::from_secs(1);
+
 /// Connections being served.
 pub(super) struct Serving {
     http: Builder<TokioExecutor>,
@@ -77,7 +81,9 @@ impl Serving {
 
     fn serve(&mut self, connection: Connection) {
         let (router, peer) = (self.router.clone(), connection.peer());
+        let (heard, hears) = (connection.heard(), connection.heard());
         let service = service_fn(move |request: Request<Incoming>| {
+            hears.set();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer.clone());
             router.clone().call(request)
@@ -96,7 +102,8 @@ impl Serving {
                 _ = stopped.changed() => {}
             }
             served.as_mut().graceful_shutdown();
-            let _ = served.await;
+            let patience = if heard.get() { Duration::MAX } else { UNHEARD };
+            let _ = time::timeout(patience, served).await;
         });
     }
 }

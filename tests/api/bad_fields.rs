@@ -2,6 +2,7 @@
 //! request is served as if nothing had happened.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use diesel::connection::SimpleConnection as _;
 use tonic::Code;
 
 use crate::harness::{
@@ -174,4 +175,39 @@ on_each_database! {
         database.execute(&format!("UPDATE users SET hashed_password = '{good}' WHERE id = 1"));
         server.still_serves().await;
     }
+}
+
+/// Bytes that are no text at all, which only SQLite would keep, and that only
+/// for somebody who tells it to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_hash_that_is_no_text() {
+    let database = Database::sqlite();
+    let server = TestServer::start(&database).await;
+    let user = server.register().await;
+    for n in 0..8 {
+        let email = format!("u{n}@example.com");
+        server.client.register(&email, PASSWORD).await.unwrap();
+    }
+    let poison = format!(
+        "PRAGMA ignore_check_constraints = ON;
+         UPDATE users SET hashed_password = X'FF' WHERE id = {}",
+        user.id
+    );
+    database.connect_sqlite().batch_execute(&poison).unwrap();
+    // Nobody else is touched, known or not.
+    for n in 0..8 {
+        let email = format!("u{n}@example.com");
+        server.client.login(&email, PASSWORD).await.unwrap();
+        let email = format!("nobody{n}@example.com");
+        server
+            .client
+            .login(&email, PASSWORD)
+            .await
+            .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+    }
+    server
+        .client
+        .login(EMAIL, PASSWORD)
+        .await
+        .expect_refusal(Code::Internal, "INTERNAL");
 }

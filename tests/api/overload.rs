@@ -41,44 +41,48 @@ on_each_database! {
         // Afterwards there is room again.
         server.client.register("later@example.com", PASSWORD).await.unwrap();
     }
-}
 
-/// A caller that leaves is taken out of the queue, not worked for.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_left_is_not_worked_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = ["--hash-threads=1", "--bcrypt-cost=13", "--log-format=json"];
-    let process = Process::start(folder.path(), &settings);
-    let client = Client::connect(process.address).await;
-    let register = |email: &'static str| {
-        let client = client.clone();
-        tokio::spawn(async move { client.register(email, PASSWORD).await })
-    };
-    let first = register("first@example.com");
-    while process.cpu_time() < Duration::from_millis(50) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    /// A caller that leaves is taken out of the queue, not worked for.
+    async fn a_caller_that_left_is_not_worked_for(database: Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = [
+            "--hash-threads=1",
+            "--bcrypt-cost=13",
+            "--database-url",
+            database.url(),
+        ];
+        let process = Process::start(folder.path(), &settings);
+        let client = Client::connect(process.address).await;
+        let register = |email: &'static str| {
+            let client = client.clone();
+            tokio::spawn(async move { client.register(email, PASSWORD).await })
+        };
+        let first = register("first@example.com");
+        while process.cpu_time() < Duration::from_millis(50) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // They wait for their turn, and leave.
+        let waiting: Vec<_> = (0..5).map(|_| register("second@example.com")).collect();
+        client.check("sess_nobody").await.unwrap_err();
+        for one in waiting {
+            one.abort();
+            let _ = one.await;
+        }
+        first.await.unwrap().unwrap();
+        let (after_first, start) = (process.cpu_time(), Instant::now());
+        client
+            .register("third@example.com", PASSWORD)
+            .await
+            .unwrap();
+        let one_hash = process.cpu_time() - after_first;
+        // Five more would have come before it.
+        assert!(
+            start.elapsed() < one_hash * 4,
+            "{:?} for {one_hash:?}",
+            start.elapsed()
+        );
+        process.signal("TERM");
+        let (_, log) = process.wait();
+        assert_eq!(log.matches("CANCELLED").count(), 5, "{log}");
     }
-    // They wait for their turn, and leave.
-    let waiting: Vec<_> = (0..5).map(|_| register("second@example.com")).collect();
-    client.check("sess_nobody").await.unwrap_err();
-    for one in waiting {
-        one.abort();
-        let _ = one.await;
-    }
-    first.await.unwrap().unwrap();
-    let (after_first, start) = (process.cpu_time(), Instant::now());
-    client
-        .register("third@example.com", PASSWORD)
-        .await
-        .unwrap();
-    let one_hash = process.cpu_time() - after_first;
-    // Five more would have come before it.
-    assert!(
-        start.elapsed() < one_hash * 4,
-        "{:?} for {one_hash:?}",
-        start.elapsed()
-    );
-    process.signal("TERM");
-    let (_, log) = process.wait();
-    assert_eq!(log.matches("CANCELLED").count(), 5, "{log}");
 }

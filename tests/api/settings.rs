@@ -25,6 +25,28 @@ async fn with_nothing_set_it_makes_its_own_database() {
 }
 
 #[test]
+fn the_database_is_private_behind_a_link_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target.db");
+    std::os::unix::fs::symlink(&target, folder.path().join("bienvenue.db")).unwrap();
+    let _process = Process::start(folder.path(), &[]);
+    assert_eq!(
+        target.metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn a_bad_setting_has_its_exit_code_although_nobody_reads_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(folder.path());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.arg("--bcrypt-cost=99").stderr(writer);
+    assert_eq!(run(command).code, Some(64));
+}
+
+#[test]
 fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
     let folder = tempfile::tempdir().unwrap();
     for (flag, variable, value, advice) in [

@@ -3,22 +3,24 @@
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection as _;
-use tokio::{net::TcpStream, time::sleep};
-use tonic::Code;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
 
 use crate::harness::{
-    Database, EMAIL, PASSWORD, Process, database::connect_postgres, process::command,
-    server::Client,
+    Database, EMAIL, PASSWORD, Process, database::connect_postgres, on_each_database,
+    process::command, server::Client,
 };
 
 /// A hash that takes long enough to be caught in the middle, even optimised.
 const SLOW: &str = "--bcrypt-cost=13";
 
 /// A registration that is being hashed.
-async fn begin(process: &Process) -> tokio::task::JoinHandle<Result<(), tonic::Status>> {
+async fn begin(
+    process: &Process,
+    email: &'static str,
+) -> tokio::task::JoinHandle<Result<(), tonic::Status>> {
     let client = Client::connect(process.address).await;
     let registration =
-        tokio::spawn(async move { client.register(EMAIL, PASSWORD).await.map(drop) });
+        tokio::spawn(async move { client.register(email, PASSWORD).await.map(drop) });
     // In work once a thread of its own burns for it.
     let start = process.cpu_time();
     while process.cpu_time() < start + Duration::from_millis(30) {
@@ -27,27 +29,48 @@ async fn begin(process: &Process) -> tokio::task::JoinHandle<Result<(), tonic::S
     registration
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_under_way_finishes_and_nothing_new_begins() {
-    for signal in ["TERM", "INT"] {
-        let folder = tempfile::tempdir().unwrap();
-        let process = Process::start(folder.path(), &[SLOW]);
-        let address = process.address;
-        let registration = begin(&process).await;
-        process.signal(signal);
-        // Nobody is let in any more, as soon as the signal has been heard.
-        while TcpStream::connect(address).await.is_ok() {
-            sleep(Duration::from_millis(1)).await;
+on_each_database! {
+    async fn what_is_under_way_finishes_and_nothing_new_begins(database: Database) {
+        for (signal, email) in [("TERM", "ada@example.com"), ("INT", "bob@example.com")] {
+            let folder = tempfile::tempdir().unwrap();
+            let process = Process::start(folder.path(), &[SLOW, "--database-url", database.url()]);
+            let address = process.address;
+            let registration = begin(&process, email).await;
+            process.signal(signal);
+            // Nobody is let in any more, as soon as the signal has been heard.
+            while TcpStream::connect(address).await.is_ok() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            registration.await.unwrap().expect("it finishes");
+            let (status, log) = process.wait();
+            assert_eq!(status.code(), Some(0), "{log}");
+            assert!(log.contains("stopping") && log.contains("stopped"), "{log}");
+
+            // And it was no lie.
+            let cheap = ["--bcrypt-cost=4", "--database-url", database.url()];
+            let process = Process::start(folder.path(), &cheap);
+            let client = Client::connect(process.address).await;
+            client.login(email, PASSWORD).await.unwrap();
         }
-        registration.await.unwrap().expect("it finishes");
+    }
+
+    async fn the_deadline_holds(database: Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = [
+            "--bcrypt-cost=16",
+            "--shutdown-timeout=100ms",
+            "--database-url",
+            database.url(),
+        ];
+        let process = Process::start(folder.path(), &settings);
+        let registration = begin(&process, EMAIL).await;
+        let start = Instant::now();
+        process.signal("TERM");
         let (status, log) = process.wait();
         assert_eq!(status.code(), Some(0), "{log}");
-        assert!(log.contains("stopping") && log.contains("stopped"), "{log}");
-
-        // And it was no lie.
-        let process = Process::start(folder.path(), &["--bcrypt-cost=4"]);
-        let client = Client::connect(process.address).await;
-        client.login(EMAIL, PASSWORD).await.unwrap();
+        assert!(log.contains("cut off"), "{log}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        registration.await.unwrap().unwrap_err();
     }
 }
 
@@ -55,7 +78,7 @@ async fn what_is_under_way_finishes_and_nothing_new_begins() {
 async fn a_second_signal_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &["--bcrypt-cost=16"]);
-    let registration = begin(&process).await;
+    let registration = begin(&process, EMAIL).await;
     process.signal("TERM");
     while TcpStream::connect(process.address).await.is_ok() {
         sleep(Duration::from_millis(1)).await;
@@ -70,32 +93,6 @@ async fn a_second_signal_ends_it_at_once() {
         start.elapsed()
     );
     assert!(registration.await.unwrap().is_err());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_deadline_holds() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = ["--bcrypt-cost=16", "--shutdown-timeout=100ms"];
-    let process = Process::start(folder.path(), &settings);
-    let registration = begin(&process).await;
-    let start = Instant::now();
-    process.signal("TERM");
-    let (status, log) = process.wait();
-    assert_eq!(status.code(), Some(0), "{log}");
-    assert!(log.contains("cut off"), "{log}");
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
-    let cut = registration.await.unwrap().unwrap_err();
-    assert!(
-        matches!(
-            cut.code(),
-            Code::Unknown | Code::Unavailable | Code::Cancelled | Code::Internal
-        ),
-        "{cut:?}"
-    );
 }
 
 /// Whoever watches the service's health is told, and is not waited for.
@@ -149,4 +146,37 @@ async fn a_signal_during_the_start_ends_it() {
     let start = Instant::now();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+/// Peers that have asked for nothing are not waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_request_does_not_hold_it_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &[]);
+    let mut open = Vec::new();
+    for bytes in [
+        &b""[..],
+        b"GET / HT",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    ] {
+        let mut socket = TcpStream::connect(process.address).await.unwrap();
+        socket.write_all(bytes).await.unwrap();
+        open.push(socket);
+    }
+    // They are served once one that came after them is.
+    Client::connect(process.address)
+        .await
+        .check("")
+        .await
+        .unwrap_err();
+    let start = Instant::now();
+    process.signal("TERM");
+    let (status, log) = process.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(!log.contains("cut off"), "{log}");
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
 }

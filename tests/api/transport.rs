@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::body::Body;
-use bienvenue::proto::v1::RegisterRequest;
+use bienvenue::proto::v1::{RegisterRequest, RegisterResponse};
 use futures_util::stream;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -20,7 +20,7 @@ use tonic::Code;
 use crate::harness::{
     Database, EMAIL, PASSWORD, Process, TestServer,
     process::command,
-    raw::{self, frame, framed},
+    raw::{self, Web, frame, framed},
     refused,
     server::Client,
 };
@@ -254,6 +254,27 @@ async fn half_a_head_after_a_whole_request_does_not_last() {
     let (answer, after) = hung_up_on(server.address, bytes).await;
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
     assert!(after < Duration::from_secs(5), "{after:?}");
+}
+
+/// Work on a request is no part of the handshake.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_may_take_longer_than_the_handshake() {
+    let database = Database::sqlite();
+    let settings = ["--handshake-timeout=50ms", "--bcrypt-cost=12"];
+    let server = TestServer::start_with(&database, &settings).await;
+    let request = RegisterRequest {
+        email: EMAIL.into(),
+        password: PASSWORD.into(),
+    };
+    let start = Instant::now();
+    let _: RegisterResponse = Web::Binary
+        .call(server.address, "Register", &request)
+        .await
+        .unwrap();
+    assert!(
+        start.elapsed() > Duration::from_millis(50),
+        "it was no test"
+    );
 }
 
 /// A caller's own deadline is kept, and told in the words of the table.

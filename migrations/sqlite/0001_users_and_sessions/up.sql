@@ -2,8 +2,8 @@
 CREATE TABLE users (
     id              INTEGER   PRIMARY KEY AUTOINCREMENT NOT NULL,
     -- The canonical form; its one spelling makes uniqueness a matter of bytes.
-    email           TEXT      NOT NULL UNIQUE,
-    hashed_password TEXT      NOT NULL,
+    email           TEXT      NOT NULL UNIQUE CHECK (typeof(email) = 'text'),
+    hashed_password TEXT      NOT NULL CHECK (typeof(hashed_password) = 'text'),
     created_at      TIMESTAMP NOT NULL -- UTC
 );
 
