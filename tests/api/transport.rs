@@ -18,7 +18,7 @@ use tokio::{
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, PASSWORD, Process, TestServer,
+    Database, EMAIL, PASSWORD, Process, TestServer, on_each_database,
     process::command,
     raw::{self, Web, frame, framed},
     refused,
@@ -42,70 +42,6 @@ async fn hung_up_on(address: SocketAddr, bytes: &[u8]) -> (Vec<u8>, Duration) {
     (answer, start.elapsed())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn silence_half_a_preface_and_half_a_request_do_not_last() {
-    let database = Database::sqlite();
-    let settings = ["--first-byte-timeout=200ms", "--handshake-timeout=600ms"];
-    let server = TestServer::start_with(&database, &settings).await;
-    for (bytes, at_least) in [
-        (&b""[..], 200),
-        (&PREFACE[..10], 600),
-        (b"GET / HT", 600),
-        (b"GET / HTTP/1.1\r\nhost: x\r\n", 600),
-    ] {
-        let (_, after) = hung_up_on(server.address, bytes).await;
-        let range = Duration::from_millis(at_least - 50)..Duration::from_secs(5);
-        assert!(range.contains(&after), "{bytes:?}: {after:?}");
-    }
-    server.register().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_never_comes_is_not_waited_for() {
-    let database = Database::sqlite();
-    let settings = ["--request-timeout=200ms", "--hash-max-wait=100ms"];
-    let server = TestServer::start_with(&database, &settings).await;
-    let head = "POST /bienvenue.v1.AuthService/Login HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\
-                connection: close\r\ncontent-type: application/grpc-web\r\n\r\n";
-    let (answer, after) = hung_up_on(server.address, head.as_bytes()).await;
-    let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.contains("grpc-status: 4"), "{answer}");
-    assert!(after < Duration::from_secs(5), "{after:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_does_not_answer_pings_is_gone() {
-    let database = Database::sqlite();
-    let settings = ["--keepalive-interval=200ms", "--keepalive-timeout=2s"];
-    let server = TestServer::start_with(&database, &settings).await;
-    let (_, after) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
-    assert!(after < Duration::from_secs(5), "{after:?}");
-    // The harness's client, which does answer, is as old.
-    server.register().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_old_connection_is_asked_to_close_and_then_cut() {
-    let database = Database::sqlite();
-    let settings = [
-        "--max-connection-age=200ms",
-        "--max-connection-age-grace=300ms",
-    ];
-    let server = TestServer::start_with(&database, &settings).await;
-    let (answer, after) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
-    assert!(
-        frames(&answer).any(|(kind, _)| kind == 7),
-        "GOAWAY: {answer:?}"
-    );
-    assert!(after >= Duration::from_millis(150), "{after:?}");
-    // A client that calls again where its connection went is served.
-    let client = Client::connect(server.address).await;
-    let served = async { while client.register(EMAIL, PASSWORD).await.is_err() {} };
-    timeout(Duration::from_secs(5), served)
-        .await
-        .expect("it is served");
-}
-
 /// The frames of HTTP/2 in some bytes: type and payload.
 fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
@@ -119,119 +55,6 @@ fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_limits_are_announced_as_set() {
-    let database = Database::sqlite();
-    let keepalive = ["--keepalive-interval=200ms", "--keepalive-timeout=200ms"];
-    for (settings, streams, header_list) in [
-        (&[][..], 100, 8 * 1024),
-        (
-            &["--max-concurrent-streams=7", "--max-header-list-size=2KiB"],
-            7,
-            2 * 1024,
-        ),
-    ] {
-        let settings = [settings, &keepalive].concat();
-        let server = TestServer::start_with(&database, &settings).await;
-        let (answer, _) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
-        let (_, announced) = frames(&answer)
-            .find(|(kind, _)| *kind == 4)
-            .expect("SETTINGS");
-        let setting = |id: u16| {
-            announced.chunks(6).find_map(|one| {
-                let (name, value) = one.split_at(2);
-                (name == id.to_be_bytes()).then(|| u32::from_be_bytes(value.try_into().unwrap()))
-            })
-        };
-        // RFC 9113, 6.5.2.
-        assert_eq!(setting(3), Some(streams));
-        assert_eq!(setting(6), Some(header_list));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_is_too_large_is_refused_and_the_next_one_served() {
-    let database = Database::sqlite();
-    let server = TestServer::start(&database).await;
-    let large = "x".repeat(9 * 1024);
-    let headers = [
-        ("content-type", "application/grpc"),
-        ("x-large", large.as_str()),
-    ];
-    let path = "/bienvenue.v1.AuthService/Login";
-    let response = raw::h2(&server.client.channel, "POST", path, &headers, frame(&[])).await;
-    assert_eq!(response.status(), 431);
-    server.register().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_has_its_share_of_work() {
-    let database = Database::sqlite();
-    let server = TestServer::start_with(&database, &["--max-requests-per-connection=1"]).await;
-    server.register().await;
-    // A request whose body does not end keeps the connection's share.
-    let hold = || {
-        let channel = server.client.channel.clone();
-        let endless = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
-        tokio::spawn(async move {
-            let headers = [("content-type", "application/grpc")];
-            raw::h2_with(&channel, "POST", LOGIN, &headers, endless).await
-        })
-    };
-    let mut held = hold();
-    let full = async {
-        loop {
-            if let Err(status) = server.client.login(EMAIL, PASSWORD).await {
-                return status;
-            }
-            // It may have come while a login had the share, and been refused.
-            if held.is_finished() {
-                held = hold();
-            }
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let status = timeout(Duration::from_secs(4), full)
-        .await
-        .expect("a refusal");
-    assert!(status.message().contains("connection"), "{status:?}");
-    refused(&status, Code::ResourceExhausted, "OVERLOADED");
-    // Another connection has a share of its own.
-    let other = Client::connect(server.address).await;
-    other.login(EMAIL, PASSWORD).await.unwrap();
-    // And there is room again once the request is gone.
-    held.abort();
-    let room = async { while server.client.login(EMAIL, PASSWORD).await.is_err() {} };
-    timeout(Duration::from_secs(4), room).await.expect("room");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_peer_has_its_share_of_connections() {
-    let database = Database::sqlite();
-    // One is the harness's own client.
-    let server = TestServer::start_with(&database, &["--max-connections-per-peer=3"]).await;
-    let mut kept = Vec::new();
-    for _ in 0..2 {
-        let mut socket = TcpStream::connect(server.address).await.unwrap();
-        socket
-            .write_all(&[PREFACE, EMPTY_SETTINGS].concat())
-            .await
-            .unwrap();
-        assert!(socket.read_u8().await.is_ok());
-        kept.push(socket);
-    }
-    let (answer, after) = hung_up_on(server.address, b"").await;
-    assert!(
-        answer.is_empty() && after < Duration::from_secs(2),
-        "{after:?}"
-    );
-    kept.clear();
-    let room = async { while raw_status(server.address).await != Some(200) {} };
-    timeout(Duration::from_secs(5), room)
-        .await
-        .expect("room again");
-}
-
 /// The status of `GET /`, or `None` where the server hung up.
 async fn raw_status(address: SocketAddr) -> Option<u16> {
     let mut socket = TcpStream::connect(address).await.ok()?;
@@ -243,60 +66,6 @@ async fn raw_status(address: SocketAddr) -> Option<u16> {
         .ok()?
         .ok()?;
     answer.get(9..12)?.parse().ok()
-}
-
-/// The second request on a connection has its time like the first.
-#[tokio::test(flavor = "multi_thread")]
-async fn half_a_head_after_a_whole_request_does_not_last() {
-    let database = Database::sqlite();
-    let server = TestServer::start_with(&database, &["--handshake-timeout=300ms"]).await;
-    let bytes = b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HT";
-    let (answer, after) = hung_up_on(server.address, bytes).await;
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
-    assert!(after < Duration::from_secs(5), "{after:?}");
-}
-
-/// Work on a request is no part of the handshake.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_may_take_longer_than_the_handshake() {
-    let database = Database::sqlite();
-    let settings = ["--handshake-timeout=50ms", "--bcrypt-cost=12"];
-    let server = TestServer::start_with(&database, &settings).await;
-    let request = RegisterRequest {
-        email: EMAIL.into(),
-        password: PASSWORD.into(),
-    };
-    let start = Instant::now();
-    let _: RegisterResponse = Web::Binary
-        .call(server.address, "Register", &request)
-        .await
-        .unwrap();
-    assert!(
-        start.elapsed() > Duration::from_millis(50),
-        "it was no test"
-    );
-}
-
-/// A caller's own deadline is kept, and told in the words of the table.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_callers_deadline_is_kept() {
-    let database = Database::sqlite();
-    let server = TestServer::start_with(&database, &["--bcrypt-cost=12"]).await;
-    let request = RegisterRequest {
-        email: EMAIL.into(),
-        password: PASSWORD.into(),
-    };
-    let body = framed(&request);
-    let path = "/bienvenue.v1.AuthService/Register";
-    let web = "application/grpc-web+proto";
-    // A tonic client would not wait for the answer.
-    for deadline in ["1n", "5m"] {
-        let headers = [("content-type", web), ("grpc-timeout", deadline)];
-        let response = raw::http1(server.address, "POST", path, &headers, &body).await;
-        assert_eq!(response.header("content-type"), Some(web));
-        let status = raw::status(&response.headers);
-        refused(&status, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
-    }
 }
 
 /// Without file descriptors, it neither spins nor gives up.
@@ -336,4 +105,215 @@ async fn running_out_of_file_descriptors_is_survived() {
         .expect("it serves again");
     let client = Client::connect(process.address).await;
     client.register(EMAIL, PASSWORD).await.unwrap();
+}
+
+on_each_database! {
+    async fn silence_half_a_preface_and_half_a_request_do_not_last(database: Database) {
+        let settings = ["--first-byte-timeout=200ms", "--handshake-timeout=600ms"];
+        let server = TestServer::start_with(&database, &settings).await;
+        for (bytes, at_least) in [
+            (&b""[..], 200),
+            (&PREFACE[..10], 600),
+            (b"GET / HT", 600),
+            (b"GET / HTTP/1.1\r\nhost: x\r\n", 600),
+        ] {
+            let (_, after) = hung_up_on(server.address, bytes).await;
+            let range = Duration::from_millis(at_least - 50)..Duration::from_secs(5);
+            assert!(range.contains(&after), "{bytes:?}: {after:?}");
+        }
+        server.register().await;
+    }
+
+    async fn a_body_that_never_comes_is_not_waited_for(database: Database) {
+        let settings = ["--request-timeout=200ms", "--hash-max-wait=100ms"];
+        let server = TestServer::start_with(&database, &settings).await;
+        let head = "POST /bienvenue.v1.AuthService/Login HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\
+                    connection: close\r\ncontent-type: application/grpc-web\r\n\r\n";
+        let (answer, after) = hung_up_on(server.address, head.as_bytes()).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains("grpc-status: 4"), "{answer}");
+        assert!(after < Duration::from_secs(5), "{after:?}");
+    }
+
+    async fn a_peer_that_does_not_answer_pings_is_gone(database: Database) {
+        let settings = ["--keepalive-interval=200ms", "--keepalive-timeout=2s"];
+        let server = TestServer::start_with(&database, &settings).await;
+        let (_, after) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
+        assert!(after < Duration::from_secs(5), "{after:?}");
+        // The harness's client, which does answer, is as old.
+        server.register().await;
+    }
+
+    async fn an_old_connection_is_asked_to_close_and_then_cut(database: Database) {
+        let settings = [
+            "--max-connection-age=200ms",
+            "--max-connection-age-grace=300ms",
+        ];
+        let server = TestServer::start_with(&database, &settings).await;
+        let (answer, after) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
+        assert!(
+            frames(&answer).any(|(kind, _)| kind == 7),
+            "GOAWAY: {answer:?}"
+        );
+        assert!(after >= Duration::from_millis(150), "{after:?}");
+        // A client that calls again where its connection went is served.
+        let client = Client::connect(server.address).await;
+        let served = async { while client.register(EMAIL, PASSWORD).await.is_err() {} };
+        timeout(Duration::from_secs(5), served)
+            .await
+            .expect("it is served");
+    }
+
+    async fn the_limits_are_announced_as_set(database: Database) {
+        let keepalive = ["--keepalive-interval=200ms", "--keepalive-timeout=200ms"];
+        for (settings, streams, header_list) in [
+            (&[][..], 100, 8 * 1024),
+            (
+                &["--max-concurrent-streams=7", "--max-header-list-size=2KiB"],
+                7,
+                2 * 1024,
+            ),
+        ] {
+            let settings = [settings, &keepalive].concat();
+            let server = TestServer::start_with(&database, &settings).await;
+            let (answer, _) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
+            let (_, announced) = frames(&answer)
+                .find(|(kind, _)| *kind == 4)
+                .expect("SETTINGS");
+            let setting = |id: u16| {
+                announced.chunks(6).find_map(|one| {
+                    let (name, value) = one.split_at(2);
+                    (name == id.to_be_bytes()).then(|| u32::from_be_bytes(value.try_into().unwrap()))
+                })
+            };
+            // RFC 9113, 6.5.2.
+            assert_eq!(setting(3), Some(streams));
+            assert_eq!(setting(6), Some(header_list));
+        }
+    }
+
+    async fn a_head_that_is_too_large_is_refused_and_the_next_one_served(database: Database) {
+        let server = TestServer::start(&database).await;
+        let large = "x".repeat(9 * 1024);
+        let headers = [
+            ("content-type", "application/grpc"),
+            ("x-large", large.as_str()),
+        ];
+        let path = "/bienvenue.v1.AuthService/Login";
+        let response = raw::h2(&server.client.channel, "POST", path, &headers, frame(&[])).await;
+        assert_eq!(response.status(), 431);
+        server.register().await;
+    }
+
+    async fn a_connection_has_its_share_of_work(database: Database) {
+        let server = TestServer::start_with(&database, &["--max-requests-per-connection=1"]).await;
+        server.register().await;
+        // A request whose body does not end keeps the connection's share.
+        let hold = || {
+            let channel = server.client.channel.clone();
+            let endless = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
+            tokio::spawn(async move {
+                let headers = [("content-type", "application/grpc")];
+                raw::h2_with(&channel, "POST", LOGIN, &headers, endless).await
+            })
+        };
+        let mut held = hold();
+        let full = async {
+            loop {
+                if let Err(status) = server.client.login(EMAIL, PASSWORD).await {
+                    return status;
+                }
+                // It may have come while a login had the share, and been refused.
+                if held.is_finished() {
+                    held = hold();
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let status = timeout(Duration::from_secs(4), full)
+            .await
+            .expect("a refusal");
+        assert!(status.message().contains("connection"), "{status:?}");
+        refused(&status, Code::ResourceExhausted, "OVERLOADED");
+        // Another connection has a share of its own.
+        let other = Client::connect(server.address).await;
+        other.login(EMAIL, PASSWORD).await.unwrap();
+        // And there is room again once the request is gone.
+        held.abort();
+        let room = async { while server.client.login(EMAIL, PASSWORD).await.is_err() {} };
+        timeout(Duration::from_secs(4), room).await.expect("room");
+    }
+
+    async fn a_peer_has_its_share_of_connections(database: Database) {
+        // One is the harness's own client.
+        let server = TestServer::start_with(&database, &["--max-connections-per-peer=3"]).await;
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            let mut socket = TcpStream::connect(server.address).await.unwrap();
+            socket
+                .write_all(&[PREFACE, EMPTY_SETTINGS].concat())
+                .await
+                .unwrap();
+            assert!(socket.read_u8().await.is_ok());
+            kept.push(socket);
+        }
+        let (answer, after) = hung_up_on(server.address, b"").await;
+        assert!(
+            answer.is_empty() && after < Duration::from_secs(2),
+            "{after:?}"
+        );
+        kept.clear();
+        let room = async { while raw_status(server.address).await != Some(200) {} };
+        timeout(Duration::from_secs(5), room)
+            .await
+            .expect("room again");
+    }
+
+    /// The second request on a connection has its time like the first.
+    async fn half_a_head_after_a_whole_request_does_not_last(database: Database) {
+        let server = TestServer::start_with(&database, &["--handshake-timeout=300ms"]).await;
+        let bytes = b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HT";
+        let (answer, after) = hung_up_on(server.address, bytes).await;
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+        assert!(after < Duration::from_secs(5), "{after:?}");
+    }
+
+    /// Work on a request is no part of the handshake.
+    async fn an_answer_may_take_longer_than_the_handshake(database: Database) {
+        let settings = ["--handshake-timeout=50ms", "--bcrypt-cost=12"];
+        let server = TestServer::start_with(&database, &settings).await;
+        let request = RegisterRequest {
+            email: EMAIL.into(),
+            password: PASSWORD.into(),
+        };
+        let start = Instant::now();
+        let _: RegisterResponse = Web::Binary
+            .call(server.address, "Register", &request)
+            .await
+            .unwrap();
+        assert!(
+            start.elapsed() > Duration::from_millis(50),
+            "it was no test"
+        );
+    }
+
+    /// A caller's own deadline is kept, and told in the words of the table.
+    async fn a_callers_deadline_is_kept(database: Database) {
+        let server = TestServer::start_with(&database, &["--bcrypt-cost=12"]).await;
+        let request = RegisterRequest {
+            email: EMAIL.into(),
+            password: PASSWORD.into(),
+        };
+        let body = framed(&request);
+        let path = "/bienvenue.v1.AuthService/Register";
+        let web = "application/grpc-web+proto";
+        // A tonic client would not wait for the answer.
+        for deadline in ["1n", "5m"] {
+            let headers = [("content-type", web), ("grpc-timeout", deadline)];
+            let response = raw::http1(server.address, "POST", path, &headers, &body).await;
+            assert_eq!(response.header("content-type"), Some(web));
+            let status = raw::status(&response.headers);
+            refused(&status, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+        }
+    }
 }
