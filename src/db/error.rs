@@ -62,6 +62,9 @@ pub(super) enum OpenProblem {
     Create(std::io::Error),
     #[error("it does not open ({0}); check --database-url")]
     Unreachable(String),
+    /// By another process, for now.
+    #[error("it is locked ({0}); stop the other process that uses it, or wait for it")]
+    Locked(String),
     #[error("it is read-only ({0}); give this user the right to write it")]
     ReadOnly(String),
     #[error(
@@ -76,27 +79,20 @@ pub(super) enum OpenProblem {
 impl OpenProblem {
     /// What a database said that did not open or answer.
     pub(super) fn refused(error: &dyn Error) -> Self {
-        let cause = on_one_line(error);
-        // SQLite's text for a file that needs to be written even to be read.
-        if cause.contains("readonly database") {
-            Self::ReadOnly(cause)
+        Self::known(on_one_line(error)).unwrap_or_else(Self::Unreachable)
+    }
+
+    /// What SQLite says in words of its own, whatever it was asked to do; the
+    /// words themselves where they are others.
+    pub(super) fn known(cause: String) -> Result<Self, String> {
+        if cause.contains("database is locked") {
+            Ok(Self::Locked(cause))
+        } else if cause.contains("readonly database") {
+            // Also of a file that would have to be written even to be read.
+            Ok(Self::ReadOnly(cause))
         } else {
-            Self::Unreachable(cause)
+            Err(cause)
         }
-    }
-}
-
-impl OpenProblem {
-    /// Whether another process has the database for itself, for now.
-    pub(super) fn is_locked(&self) -> bool {
-        match self {
-            Self::Unreachable(cause) | Self::Migrate(cause) => Self::is_lock(cause),
-            Self::Create(_) | Self::ReadOnly(_) | Self::Newer(_) => false,
-        }
-    }
-
-    pub(super) fn is_lock(cause: &str) -> bool {
-        cause.contains("database is locked")
     }
 }
 

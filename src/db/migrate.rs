@@ -43,7 +43,7 @@ pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenProblem> {
             let start = Instant::now();
             loop {
                 match prepare_sqlite(path) {
-                    Err(problem) if problem.is_locked() && start.elapsed() < MAX_LOCKED => {
+                    Err(OpenProblem::Locked(_)) if start.elapsed() < MAX_LOCKED => {
                         thread::sleep(TRY_LOCKED_EVERY);
                     }
                     prepared => return prepared,
@@ -66,11 +66,8 @@ fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
     // changed.
     connection
         .batch_execute("BEGIN IMMEDIATE; CREATE TABLE write_probe (x); ROLLBACK;")
-        .map_err(|error| match OpenProblem::refused(&error) {
-            OpenProblem::Unreachable(cause) if !OpenProblem::is_lock(&cause) => {
-                OpenProblem::ReadOnly(cause)
-            }
-            problem => problem,
+        .map_err(|error| {
+            OpenProblem::known(on_one_line(&error)).unwrap_or_else(OpenProblem::ReadOnly)
         })?;
     if has_pending {
         connection.immediate_transaction(|connection| run_pending(connection, SQLITE))?;
@@ -205,6 +202,6 @@ impl From<DieselError> for Failed {
 
 impl From<Failed> for OpenProblem {
     fn from(failed: Failed) -> Self {
-        Self::Migrate(failed.0)
+        Self::known(failed.0).unwrap_or_else(Self::Migrate)
     }
 }

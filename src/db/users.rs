@@ -1,9 +1,9 @@
 //! The table `users`.
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
-    AsChangeset, ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _,
-    Queryable, RunQueryDsl as _,
+    ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _, Queryable,
+    RunQueryDsl as _,
     result::{DatabaseErrorKind, Error as DieselError},
 };
 use thiserror::Error;
@@ -60,12 +60,6 @@ struct NewUserRow {
     created_at: NaiveDateTime,
 }
 
-#[derive(AsChangeset)]
-#[diesel(table_name = users)]
-struct UserChangesRow {
-    hashed_password: Option<String>,
-}
-
 impl TryFrom<UserRow> for User {
     type Error = DbError;
 
@@ -95,7 +89,7 @@ impl Db {
         &self,
         email: Email,
         hashed_password: HashedPassword,
-        created_at: chrono::DateTime<chrono::Utc>,
+        created_at: DateTime<Utc>,
     ) -> Result<User, AddUserError> {
         let row = NewUserRow {
             email: email.to_string(),
@@ -155,12 +149,9 @@ impl Db {
         let Some(hashed_password) = changes.hashed_password else {
             return self.find_user_by(UserBy::Id(id)).await;
         };
-        let changes = UserChangesRow {
-            hashed_password: Some(hashed_password.expose().to_owned()),
-        };
         self.write(move |connection| {
             let row: Option<UserRow> = diesel::update(users::table.find(id.0))
-                .set(changes)
+                .set(users::hashed_password.eq(hashed_password.expose()))
                 .returning(users::all_columns)
                 .get_result(connection)
                 .optional()

@@ -36,6 +36,14 @@ impl Timeouts {
             age: limits.max_connection_age + limits.max_connection_age_grace,
         }
     }
+
+    fn of(&self, stage: &Stage) -> Duration {
+        match stage {
+            Stage::Silent => self.first_byte,
+            Stage::Handshake => self.handshake,
+            Stage::Established => self.age,
+        }
+    }
 }
 
 /// How far a connection has come.
@@ -81,13 +89,13 @@ impl Connection {
         // Replies are small and awaited. A socket that cannot be told so still
         // works.
         let _ = socket.set_nodelay(true);
-        let start = Instant::now();
+        let (start, stage) = (Instant::now(), Stage::Silent);
         Self {
             socket,
-            stage: Stage::Silent,
             start,
             timeouts,
-            deadline: Box::pin(sleep_until(start + timeouts.first_byte)),
+            deadline: Box::pin(sleep_until(start + timeouts.of(&stage))),
+            stage,
             peer,
             heard: Heard::default(),
             _place: place,
@@ -105,13 +113,9 @@ impl Connection {
     }
 
     fn enter(&mut self, stage: Stage) {
-        let lasts = match stage {
-            Stage::Silent => self.timeouts.first_byte,
-            Stage::Handshake => self.timeouts.handshake,
-            Stage::Established => self.timeouts.age,
-        };
+        let deadline = self.start + self.timeouts.of(&stage);
+        self.deadline.as_mut().reset(deadline);
         self.stage = stage;
-        self.deadline.as_mut().reset(self.start + lasts);
     }
 
     /// `Pending`, or `TimedOut` once the stage's deadline has passed.

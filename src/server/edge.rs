@@ -63,7 +63,7 @@ pub(super) async fn limit(
         counted => counted,
     };
     // Whoever gives up sooner is not worked for any longer.
-    let timeout = timeout.min(gate::timeout(request.headers()).unwrap_or(Duration::MAX));
+    let timeout = gate::timeout(request.headers()).map_or(timeout, |own| own.min(timeout));
     match time::timeout(timeout, next.run(request)).await {
         Ok(response) => status::complete(response),
         Err(_) => status::too_slow().into_http(),

@@ -3,7 +3,7 @@
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, PASSWORD, TestServer, on_each_database, server::Client,
+    Database, EMAIL, Expect as _, PASSWORD, TestServer, on_each_database, refused, server::Client,
 };
 
 on_each_database! {
@@ -69,7 +69,7 @@ on_each_database! {
         assert_eq!(unknown.message(), wrong.message());
         assert_eq!(unknown.details(), wrong.details());
         for status in [unknown, wrong] {
-            Err::<(), _>(status).expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+            refused(&status, Code::Unauthenticated, "INVALID_CREDENTIALS");
         }
     }
 

@@ -2,6 +2,7 @@
 //! limits").
 
 use std::{
+    fs,
     net::SocketAddr,
     process::Command,
     time::{Duration, Instant},
@@ -72,6 +73,53 @@ async fn raw_status(address: SocketAddr) -> Option<u16> {
 #[tokio::test(flavor = "multi_thread")]
 async fn running_out_of_file_descriptors_is_survived() {
     let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &["--first-byte-timeout=1m"]);
+    // The pool is open, and with it all that it opens.
+    assert_eq!(raw_status(process.address).await, Some(200));
+    let allow = |files: usize| {
+        let limit = [
+            format!("--pid={}", process.id()),
+            format!("--nofile={files}:"),
+        ];
+        assert!(
+            Command::new("prlimit")
+                .args(limit)
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    let open = fs::read_dir(format!("/proc/{}/fd", process.id()))
+        .unwrap()
+        .count();
+    allow(open);
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(TcpStream::connect(process.address).await.unwrap());
+    }
+    let busy = busy_share(&process).await;
+    assert!(busy < 0.2, "{busy} of a core, doing nothing");
+    allow(1_024);
+    let served = async { while raw_status(process.address).await != Some(200) {} };
+    timeout(Duration::from_secs(5), served)
+        .await
+        .expect("it serves again");
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    assert!(log.contains("cannot accept connections"), "{log}");
+}
+
+/// How much of a core a process takes over a second.
+async fn busy_share(process: &Process) -> f64 {
+    let (before, start) = (process.cpu_time(), Instant::now());
+    sleep(Duration::from_secs(1)).await;
+    (process.cpu_time() - before).as_secs_f64() / start.elapsed().as_secs_f64()
+}
+
+/// However many callers there are, the service can open what it needs itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_cannot_take_the_last_file_descriptors() {
+    let folder = tempfile::tempdir().unwrap();
     let binary = command(folder.path());
     let mut limited = Command::new("sh");
     limited
@@ -88,15 +136,12 @@ async fn running_out_of_file_descriptors_is_survived() {
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let process = Process::spawn(limited);
-    // The rest stay with the database, whatever callers do.
     let mut silent = Vec::new();
     for _ in 0..200 {
         silent.push(TcpStream::connect(process.address).await.unwrap());
     }
     sleep(Duration::from_millis(200)).await;
-    let (before, start) = (process.cpu_time(), Instant::now());
-    sleep(Duration::from_secs(1)).await;
-    let busy = (process.cpu_time() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+    let busy = busy_share(&process).await;
     assert!(busy < 0.2, "{busy} of a core, doing nothing");
     drop(silent);
     let served = async { while raw_status(process.address).await != Some(200) {} };
@@ -199,9 +244,10 @@ on_each_database! {
             ("content-type", "application/grpc"),
             ("x-large", large.as_str()),
         ];
-        let path = "/bienvenue.v1.AuthService/Login";
-        let response = raw::h2(&server.client.channel, "POST", path, &headers, frame(&[])).await;
+        let response = raw::h2(&server.client.channel, "POST", LOGIN, &headers, frame(&[])).await;
         assert_eq!(response.status(), 431);
+        let response = raw::http1(server.address, "GET", "/", &headers[1..], b"").await;
+        assert_eq!(response.status, 431);
         server.register().await;
     }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 /// Started, killed when dropped.
 pub struct Process {
@@ -133,6 +134,14 @@ impl Process {
             .map(|field| field.parse::<u64>().expect("a number"))
             .sum();
         Duration::from_millis(ticks * 10)
+    }
+
+    /// Waits until it has burnt more CPU time than anything but a hash takes.
+    pub async fn is_hashing(&self) {
+        let start = self.cpu_time();
+        while self.cpu_time() < start + Duration::from_millis(30) {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Sends a signal by its name.
