@@ -11,6 +11,7 @@ pub mod domain;
 pub mod http;
 pub mod lifecycle;
 pub mod log;
+pub mod mail;
 pub mod passwords;
 pub mod peer;
 pub mod proto;

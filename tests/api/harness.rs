@@ -1,11 +1,13 @@
 //! What every test starts from: a database, a server on a port of its own, a
 //! client.
 
+pub mod certificate;
 pub mod database;
 mod postgres;
 pub mod process;
 pub mod raw;
 pub mod server;
+pub mod smtp;
 pub mod status;
 
 pub use database::Database;

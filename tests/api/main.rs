@@ -10,6 +10,7 @@ mod durability;
 mod harness;
 mod house;
 mod log;
+mod mail;
 mod overload;
 mod queries;
 mod sessions;

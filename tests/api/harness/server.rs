@@ -151,7 +151,7 @@ impl TestClock {
         self.ahead_us.fetch_add(by, Ordering::SeqCst);
     }
 
-    fn clock(&self) -> Clock {
+    pub fn clock(&self) -> Clock {
         let clock = self.clone();
         Clock::from_fn(move || clock.now())
     }

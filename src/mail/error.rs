@@ -1,0 +1,221 @@
+//! What can come of sending a message.
+
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+use thiserror::Error;
+
+/// The most that is quoted of a server's words, in bytes.
+const MAX_WORDS_BYTES: usize = 200;
+
+/// The shortest piece of a message that is kept out of a quotation, in bytes.
+/// Shorter ones are words, host names or parts of a secret too small to use.
+const MIN_SECRET_BYTES: usize = 16;
+
+/// Stands for what is left out.
+const CUT: &str = "\u{2026}";
+
+/// Why a message was not handed on. For the log: no password, nothing of the
+/// message.
+#[derive(Debug, Error)]
+pub enum MailError {
+    /// The server said no.
+    #[error("{server} refused {step}: {code} {words}{}", step.advice())]
+    Refused {
+        /// Its URL without a password.
+        server: String,
+        /// What it refused.
+        step: Step,
+        /// Its reply code, 400 to 599.
+        code: u16,
+        /// Its words, on one line of at most 200 bytes.
+        words: String,
+    },
+    /// There was no server, no TLS that can be trusted, or no conversation.
+    #[error("{server} failed at {step}: {cause}{}", step.advice())]
+    Unreachable {
+        /// Its URL without a password.
+        server: String,
+        /// How far it came.
+        step: Step,
+        /// What happened, on one line of at most 200 bytes.
+        cause: String,
+    },
+    /// The server was too slow.
+    #[error("{server} did not get beyond {step} within {time_limit:?}{}", step.advice())]
+    TimedOut {
+        /// Its URL without a password.
+        server: String,
+        /// How far it came.
+        step: Step,
+        /// How long it had.
+        time_limit: Duration,
+    },
+    /// The folder took no file.
+    #[error(
+        "no mail can be written to {}: {cause}; make it a folder with free space that the \
+         service may write to, or name another with --outbox", path.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        cause: io::Error,
+    },
+    /// TLS cannot be set up at all.
+    #[error("TLS for mail cannot be set up: {0}")]
+    Tls(String),
+    /// No message can have this recipient; a fault of ours.
+    #[error("no mail can be written to this address")]
+    Unwritable,
+    /// The operating system has no randomness to give.
+    #[error("no randomness for a mail: {0}")]
+    Randomness(#[source] getrandom::Error),
+}
+
+impl MailError {
+    /// Whether the same message will be refused again: the server's final word
+    /// (5xx) on the recipient or on the message. All else may pass, or the
+    /// operator can mend it.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Refused { step, code, .. } => {
+                *code >= 500 && matches!(step, Step::Recipient | Step::Message)
+            }
+            Self::Unwritable => true,
+            _ => false,
+        }
+    }
+}
+
+/// A step of the way to a server's receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Name, connection, greeting.
+    Connection,
+    /// The start of TLS, and the certificate.
+    Encryption,
+    /// User and password.
+    Login,
+    /// The address that the message is from.
+    Sender,
+    /// The address that it is for.
+    Recipient,
+    /// The message itself.
+    Message,
+}
+
+impl Step {
+    /// What to do about it.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Connection => "; check the host and port of --smtp-url, and the server",
+            Self::Encryption => {
+                "; check the scheme and port of --smtp-url, and the server's certificate: it has \
+                 to name that host, and its authority has to be known to this machine (the \
+                 package ca-certificates, or a file named by SSL_CERT_FILE)"
+            }
+            Self::Login => "; check the user and the password of --smtp-url",
+            Self::Sender => "; set --mail-from to an address that the server sends for",
+            Self::Recipient | Self::Message => "",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "the connection",
+            Self::Encryption => "TLS",
+            Self::Login => "the login",
+            Self::Sender => "the sender",
+            Self::Recipient => "the recipient",
+            Self::Message => "the message",
+        })
+    }
+}
+
+/// A server's words for the log, on one short line and without what they repeat
+/// of a message: filters like to quote the link that they object to.
+pub(super) fn quote(words: &str, secrets: &[&str]) -> String {
+    let is_secret = |piece: &str| {
+        piece.len() >= MIN_SECRET_BYTES && secrets.iter().any(|secret| secret.contains(piece))
+    };
+    let ends_piece = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let mut quoted = String::new();
+    for part in words.trim().split_inclusive(ends_piece) {
+        let piece = part.trim_end_matches(ends_piece);
+        if is_secret(piece) {
+            quoted.push_str(CUT);
+        } else {
+            quoted.push_str(piece);
+        }
+        for c in part[piece.len()..].chars() {
+            match c.is_control() {
+                true => quoted.extend(c.escape_default()),
+                false => quoted.push(c),
+            }
+        }
+    }
+    if quoted.len() > MAX_WORDS_BYTES {
+        quoted.truncate(quoted.floor_char_boundary(MAX_WORDS_BYTES));
+        quoted.push_str(CUT);
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_on_one_line_without_the_message() {
+        let body = "Go to https://auth.example.com/reset?token=rst_0123456789abcdefghij within";
+        for (words, quoted) in [
+            ("5.1.1 no such user", "5.1.1 no such user"),
+            ("a\r\nb\u{1b}[31m\u{85}c", "a\\r\\nb\\u{1b}[31m\\u{85}c"),
+            (
+                "<https://auth.example.com/reset?token=rst_0123456789abcdefghij> is listed",
+                "<https://auth.example.com/reset?token=\u{2026}> is listed",
+            ),
+            ("bad: rst_0123456789abcd", "bad: \u{2026}"),
+            (
+                "see https://filter.example/why",
+                "see https://filter.example/why",
+            ),
+        ] {
+            assert_eq!(quote(words, &[body]), quoted);
+        }
+        assert_eq!(
+            quote(&"\u{E9}".repeat(500), &[]),
+            format!("{}\u{2026}", "\u{E9}".repeat(100))
+        );
+    }
+
+    #[test]
+    fn only_the_last_word_on_a_message_is_final() {
+        let refused = |step, code| MailError::Refused {
+            server: String::new(),
+            step,
+            code,
+            words: String::new(),
+        };
+        assert!(refused(Step::Recipient, 550).is_final());
+        assert!(refused(Step::Message, 554).is_final());
+        assert!(!refused(Step::Recipient, 451).is_final());
+        for step in [Step::Connection, Step::Login, Step::Sender] {
+            assert!(!refused(step, 550).is_final());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_quotation_is_one_short_line(words in any::<String>(), secret in any::<String>()) {
+            let quoted = quote(&words, &[&secret]);
+            prop_assert!(quoted.len() <= MAX_WORDS_BYTES + CUT.len());
+            prop_assert!(!quoted.contains(char::is_control));
+        }
+    }
+}

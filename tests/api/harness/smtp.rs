@@ -1,0 +1,234 @@
+//! A real SMTP server, on 127.0.0.1 and a port of its own, that behaves as
+//! well or as badly as a test wants.
+
+mod conversation;
+mod received;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use native_tls::Identity;
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::{
+        Mutex as AsyncMutex,
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
+        oneshot,
+    },
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
+use tokio_native_tls::TlsAcceptor;
+
+pub use received::{Mail, Received};
+
+/// How long a message may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// When the server speaks TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    Never,
+    StartTls,
+    Implicit,
+}
+
+/// What it does; asked anew at each step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// What a server should.
+    Accept,
+    /// Greets with this line and hangs up.
+    RefuseConnection(&'static str),
+    /// Answers RCPT with this line.
+    RefuseRecipient(&'static str),
+    /// Answers a whole message with this line.
+    RefuseMessage(&'static str),
+    /// Says nothing any more at this step.
+    Hang(Stage),
+    /// Hangs up in the middle of a message.
+    DieInData,
+    /// Waits before each answer.
+    Slow(Duration),
+    /// Greets with lines that go on for ever.
+    EndlessGreeting,
+    /// Greets with a line that goes on for ever.
+    EndlessLine,
+    /// Sends one more answer, in the clear, before TLS starts.
+    InjectBeforeTls,
+    /// Answers DATA as if the message had come.
+    SkipData,
+}
+
+/// A step of the conversation, before the server's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Greeting,
+    Hello,
+    Recipient,
+    Receipt,
+    Goodbye,
+}
+
+/// The server; gone when dropped.
+pub struct SmtpServer {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    inbox: AsyncMutex<UnboundedReceiver<Received>>,
+    state: Mutex<State>,
+}
+
+/// Up, or down with its port kept for it.
+enum State {
+    Up(oneshot::Sender<()>, JoinHandle<()>),
+    Down(TcpSocket),
+    Between,
+}
+
+struct Shared {
+    security: Security,
+    acceptor: Option<TlsAcceptor>,
+    behaviour: Mutex<Behaviour>,
+    login: Mutex<Option<Login>>,
+    inbox: UnboundedSender<Received>,
+}
+
+/// What a client has to log in with.
+#[derive(Clone)]
+struct Login {
+    user: &'static str,
+    password: &'static str,
+    mechanisms: &'static str,
+}
+
+impl SmtpServer {
+    /// Without TLS.
+    pub async fn start() -> Self {
+        Self::start_with(Security::Never, None).await
+    }
+
+    pub async fn start_with(security: Security, identity: Option<Identity>) -> Self {
+        let acceptor = identity.map(|identity| {
+            native_tls::TlsAcceptor::new(identity)
+                .expect("an acceptor")
+                .into()
+        });
+        let (inbox, messages) = mpsc::unbounded_channel();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a port");
+        let server = Self {
+            address: listener.local_addr().expect("an address"),
+            shared: Arc::new(Shared {
+                security,
+                acceptor,
+                behaviour: Mutex::new(Behaviour::Accept),
+                login: Mutex::new(None),
+                inbox,
+            }),
+            inbox: AsyncMutex::new(messages),
+            state: Mutex::new(State::Between),
+        };
+        server.serve(listener);
+        server
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let shared = Arc::clone(&self.shared);
+        let (stop, mut stopped) = oneshot::channel();
+        let serving = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let (socket, _) = accepted.expect("a connection");
+                        let shared = Arc::clone(&shared);
+                        connections.spawn(conversation::hold(shared, socket));
+                    }
+                    _ = &mut stopped => break,
+                }
+            }
+            connections.shutdown().await;
+        });
+        *self.state.lock().unwrap() = State::Up(stop, serving);
+    }
+
+    /// From now on, in conversations under way too.
+    pub fn behave(&self, behaviour: Behaviour) {
+        *self.shared.behaviour.lock().unwrap() = behaviour;
+    }
+
+    /// Takes mail only from who knows this password, by these mechanisms, such
+    /// as `PLAIN LOGIN`.
+    pub fn demand_login(
+        &self,
+        user: &'static str,
+        password: &'static str,
+        mechanisms: &'static str,
+    ) {
+        *self.shared.login.lock().unwrap() = Some(Login {
+            user,
+            password,
+            mechanisms,
+        });
+    }
+
+    /// What `--smtp-url` has to be: TLS demanded where there is some, at this
+    /// host and perhaps with a login, as `ada:hunter2@`.
+    pub fn url(&self, login: &str, host: &str) -> String {
+        let port = self.address.port();
+        match self.shared.security {
+            Security::Never => format!("smtp://{login}{host}:{port}"),
+            Security::StartTls => format!("smtp://{login}{host}:{port}?tls=required"),
+            Security::Implicit => format!("smtps://{login}{host}:{port}"),
+        }
+    }
+
+    /// Waits for the next message.
+    pub async fn next(&self) -> Received {
+        let mut inbox = self.inbox.lock().await;
+        timeout(PATIENCE, inbox.recv())
+            .await
+            .expect("a message in time")
+            .expect("a message")
+    }
+
+    /// Whether every message that came has been looked at.
+    pub fn is_empty(&self) -> bool {
+        let inbox = self.inbox.try_lock().expect("nobody waits");
+        inbox.is_empty()
+    }
+
+    /// Ends every conversation and refuses connections.
+    pub async fn stop(&self) {
+        let state = std::mem::replace(&mut *self.state.lock().unwrap(), State::Between);
+        if let State::Up(stop, serving) = state {
+            let _ = stop.send(());
+            serving.await.expect("the server ends");
+        }
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("an option");
+        socket.bind(self.address).expect("the same port");
+        *self.state.lock().unwrap() = State::Down(socket);
+    }
+
+    /// Takes connections again, on the same port.
+    pub fn restart(&self) {
+        let state = std::mem::replace(&mut *self.state.lock().unwrap(), State::Between);
+        let State::Down(socket) = state else {
+            panic!("it was not stopped");
+        };
+        self.serve(socket.listen(64).expect("a listener"));
+    }
+}
+
+impl Drop for SmtpServer {
+    fn drop(&mut self) {
+        if let Ok(State::Up(_, serving)) = self.state.get_mut() {
+            serving.abort();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What arrived.
+
+use mail_parser::{HeaderValue, MessageParser};
+
+/// A message with its envelope.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// What the client called itself.
+    pub hello: String,
+    /// Who had logged in.
+    pub user: Option<String>,
+    /// Whether it came through TLS.
+    pub tls: bool,
+    /// The envelope's sender.
+    pub from: String,
+    /// The envelope's recipients.
+    pub to: Vec<String>,
+    pub mail: Mail,
+}
+
+/// A message as its reader sees it.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// As it travelled.
+    pub raw: String,
+    /// Names in lower case and decoded values, in their order.
+    pub headers: Vec<(String, String)>,
+    /// The decoded text, lines ending in `\n`.
+    pub body: String,
+}
+
+impl Mail {
+    /// Reads a message, or the content of an `.eml` file.
+    pub fn parse(raw: &[u8]) -> Self {
+        let message = MessageParser::default().parse(raw).expect("a message");
+        let raw = String::from_utf8(raw.to_vec()).expect("ASCII");
+        let part = message.root_part();
+        let headers = part.headers.iter().map(|header| {
+            let written = &raw[header.offset_start() as usize..header.offset_end() as usize];
+            let value = match &header.value {
+                HeaderValue::Text(text) => text.to_string(),
+                // An address, a date: plain enough as written.
+                _ => written.trim().to_owned(),
+            };
+            (header.name().to_ascii_lowercase(), value)
+        });
+        Self {
+            headers: headers.collect(),
+            body: message.body_text(0).expect("a text").replace("\r\n", "\n"),
+            raw,
+        }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(found, _)| found == name)?;
+        Some(value)
+    }
+
+    /// The first link in the text.
+    pub fn link(&self) -> Option<&str> {
+        self.body
+            .split_whitespace()
+            .find(|word| word.starts_with("http://") || word.starts_with("https://"))
+    }
+}
