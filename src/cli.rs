@@ -237,6 +237,23 @@ mod tests {
                  waits longer than the whole request may take",
             ),
             (
+                &["--smtp-url", "smtp://ada:hun/ter2@mail"],
+                "--smtp-url (BIENVENUE_SMTP_URL) cannot be read: write smtps://USER:PASSWORD@HOST, \
+                 or smtp://HOST:587?tls=required for STARTTLS, with special characters of a user \
+                 or a password percent-encoded (@ is %40, / is %2F)",
+            ),
+            (
+                &["--mail-from", "Ada"],
+                "--mail-from (BIENVENUE_MAIL_FROM) cannot be \"Ada\": write an address such as \
+                 bienvenue@example.com, or a name and an address such as Bienvenue \
+                 <bienvenue@example.com>",
+            ),
+            (
+                &["--outbox=o", "--smtp-url=smtp://localhost"],
+                "--outbox and --smtp-url are both given: write one of them, since mails go to one \
+                 place",
+            ),
+            (
                 &["sever"],
                 "there is no command \"sever\"; bienvenue --help lists them",
             ),

@@ -4,6 +4,7 @@
 mod database;
 mod limits;
 mod log;
+mod mail;
 mod network;
 mod passwords;
 mod sessions;
@@ -15,6 +16,7 @@ pub use self::{
     database::DatabaseSettings,
     limits::LimitSettings,
     log::{LogFormat, LogSettings},
+    mail::MailSettings,
     network::{NetworkSettings, Reflection},
     passwords::PasswordSettings,
     sessions::SessionSettings,
@@ -35,6 +37,9 @@ pub struct Config {
     /// How long sessions live.
     #[command(flatten)]
     pub sessions: SessionSettings,
+    /// How it reaches people.
+    #[command(flatten)]
+    pub mail: MailSettings,
     /// What one caller may ask of the transport.
     #[command(flatten)]
     pub limits: LimitSettings,
@@ -51,6 +56,7 @@ impl Config {
     /// One line that names the settings and says what to write instead.
     pub fn validate(&self) -> Result<(), String> {
         self.sessions.validate()?;
+        self.mail.validate()?;
         if self.passwords.hash_max_wait >= self.limits.request_timeout {
             return Err(
                 "--hash-max-wait is not shorter than --request-timeout: write less, since nobody \
@@ -88,6 +94,7 @@ impl Config {
                 "listening beyond this machine without TLS: put a proxy that ends TLS in front",
             );
         }
+        warnings.extend(self.mail.warning());
         warnings
     }
 }

@@ -94,6 +94,18 @@ fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
             "write an origin",
         ),
         (
+            "--smtp-url",
+            "BIENVENUE_SMTP_URL",
+            "smtp://ada:hunter2@mail.example.com?tls=yes",
+            "write smtps://",
+        ),
+        (
+            "--mail-from",
+            "BIENVENUE_MAIL_FROM",
+            "Ada",
+            "write an address",
+        ),
+        (
             "--max-message-size",
             "BIENVENUE_MAX_MESSAGE_SIZE",
             "1GB",
@@ -147,7 +159,8 @@ fn help_names_every_setting_with_its_variable_and_no_secret() {
     let mut command = command(folder.path());
     command
         .arg("--help")
-        .env("DATABASE_URL", "postgres://ada:hunter2@db/b");
+        .env("DATABASE_URL", "postgres://ada:hunter2@db/b")
+        .env("BIENVENUE_SMTP_URL", "smtps://ada:hunter2@mail.example.com");
     let ended = run(command);
     assert_eq!(ended.code, Some(0));
     let flags: Vec<&str> = ended
@@ -159,6 +172,7 @@ fn help_names_every_setting_with_its_variable_and_no_secret() {
     for flag in &flags {
         let variable = match *flag {
             "database-url" => "[env: DATABASE_URL]".to_owned(),
+            "smtp-url" => "[env: BIENVENUE_SMTP_URL]".to_owned(),
             _ => format!(
                 "[env: BIENVENUE_{}=]",
                 flag.to_uppercase().replace('-', "_")
@@ -183,7 +197,7 @@ fn help_names_every_setting_with_its_variable_and_no_secret() {
         let expected = match default {
             "none" => "[default: none]".to_owned(),
             "cores" => "[default: the number of cores]".to_owned(),
-            value => format!("[default: {}]", value.trim_matches('`')),
+            value => format!("[default: {}]", value.replace('`', "")),
         };
         let words: Vec<&str> = help.split_whitespace().collect();
         assert!(words.join(" ").contains(&expected), "{setting}: {help}");
@@ -197,6 +211,10 @@ fn what_is_unwise_is_allowed_with_a_warning() {
     for (settings, warning) in [
         (&["--bcrypt-cost=9"][..], "bcrypt-cost is below 10"),
         (&["--listen=0.0.0.0:0"], "without TLS"),
+        (
+            &["--smtp-url=smtp://ada:hunter2@mail.example.com"],
+            "smtp-url is without TLS",
+        ),
     ] {
         let mut command = command(folder.path());
         command.args(settings);
@@ -208,5 +226,6 @@ fn what_is_unwise_is_allowed_with_a_warning() {
         let (status, log) = process.wait();
         assert!(status.success());
         assert!(log.contains("WARN") && log.contains(warning), "{log}");
+        assert!(!log.contains("hunter2"), "{log}");
     }
 }

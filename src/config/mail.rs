@@ -1,0 +1,185 @@
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::{
+    db::DatabaseUrl,
+    mail::{DeliverySettings, Destination, Sender, SmtpUrl, TIME_LIMIT, Tls},
+};
+
+/// How it reaches people.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Mail")]
+pub struct MailSettings {
+    /// Folder that mails are written to, one .eml file each, unless there is an
+    /// smtp-url [default: outbox/ beside the database]
+    #[arg(long, env = "BIENVENUE_OUTBOX", value_name = "FOLDER")]
+    pub outbox: Option<PathBuf>,
+
+    /// Server that mails are handed to instead: smtps://USER:PASSWORD@HOST, or
+    /// smtp://HOST:587?tls=required for STARTTLS [default: none]
+    #[arg(
+        long,
+        env = "BIENVENUE_SMTP_URL",
+        value_name = "URL",
+        // It may hold a password.
+        hide_env_values = true
+    )]
+    pub smtp_url: Option<SmtpUrl>,
+
+    /// Whom mails are from: an address, or a name and then the address in
+    /// angle brackets [default: bienvenue at the host of public-url]
+    #[arg(long, env = "BIENVENUE_MAIL_FROM", value_name = "ADDRESS")]
+    pub mail_from: Option<Sender>,
+}
+
+impl MailSettings {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if self.outbox.is_some() && self.smtp_url.is_some() {
+            return Err(
+                "--outbox and --smtp-url are both given: write one of them, since mails go to \
+                 one place"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// How mails are handed on; `public_host` is the host of the links in them.
+    ///
+    /// # Errors
+    ///
+    /// One line, when that host is no domain name and no sender is set.
+    pub fn delivery(
+        &self,
+        database: &DatabaseUrl,
+        public_host: &str,
+    ) -> Result<DeliverySettings, String> {
+        let from = match &self.mail_from {
+            Some(from) => from.clone(),
+            None => Sender::at(public_host).map_err(|error| {
+                format!("--mail-from is missing, and public-url names no mail domain: {error}")
+            })?,
+        };
+        let destination = match (&self.smtp_url, &self.outbox) {
+            (Some(url), _) => Destination::Smtp(url.clone()),
+            (None, Some(folder)) => Destination::Folder(folder.clone()),
+            (None, None) => Destination::Folder(match database {
+                DatabaseUrl::Sqlite(path) => Path::new(path).with_file_name("outbox"),
+                DatabaseUrl::Postgres(_) => PathBuf::from("outbox"),
+            }),
+        };
+        Ok(DeliverySettings {
+            from,
+            destination,
+            time_limit: TIME_LIMIT,
+        })
+    }
+
+    pub(super) fn warning(&self) -> Option<&'static str> {
+        let url = self.smtp_url.as_ref().filter(|url| !url.is_local())?;
+        match url.tls() {
+            Tls::Implicit | Tls::Required => None,
+            Tls::Opportunistic => Some(
+                "smtp-url has tls=opportunistic: whoever stands between can switch TLS off and \
+                 read mails, with their links, and the password; write tls=required",
+            ),
+            Tls::None => Some(
+                "smtp-url is without TLS: mails, with their links, and the password travel \
+                 readable; write smtps://, or add ?tls=required",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> MailSettings {
+        MailSettings {
+            outbox: None,
+            smtp_url: None,
+            mail_from: None,
+        }
+    }
+
+    #[test]
+    fn where_mails_go() {
+        let set = MailSettings {
+            outbox: Some("mails".into()),
+            ..settings()
+        };
+        for (settings, database, folder) in [
+            (settings(), "sqlite:bienvenue.db", "outbox"),
+            (settings(), "sqlite:/var/lib/b/b.db", "/var/lib/b/outbox"),
+            (settings(), "postgres://db/b", "outbox"),
+            (set, "sqlite:/var/lib/b/b.db", "mails"),
+        ] {
+            let delivery = settings.delivery(&database.parse().unwrap(), "localhost");
+            match delivery.unwrap().destination {
+                Destination::Folder(path) => assert_eq!(path, Path::new(folder)),
+                Destination::Smtp(url) => panic!("{url}"),
+            }
+        }
+        let set = MailSettings {
+            smtp_url: Some("smtp://localhost".parse().unwrap()),
+            ..settings()
+        };
+        let delivery = set.delivery(&"sqlite:b.db".parse().unwrap(), "localhost");
+        assert!(matches!(
+            delivery.unwrap().destination,
+            Destination::Smtp(_)
+        ));
+    }
+
+    #[test]
+    fn whom_mails_are_from() {
+        let database = "sqlite:b.db".parse().unwrap();
+        let from = |settings: &MailSettings, host| {
+            let delivery = settings.delivery(&database, host)?;
+            Ok::<_, String>(delivery.from.to_string())
+        };
+        assert_eq!(
+            from(&settings(), "auth.example.com"),
+            Ok("bienvenue@auth.example.com".to_owned())
+        );
+        let line = from(&settings(), "a_b.example.com").unwrap_err();
+        assert!(line.starts_with("--mail-from is missing"), "{line}");
+        let set = MailSettings {
+            mail_from: Some("post@example.com".parse().unwrap()),
+            ..settings()
+        };
+        assert_eq!(
+            from(&set, "a_b.example.com"),
+            Ok("post@example.com".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_others_could_read_is_warned_of() {
+        for (url, warning) in [
+            ("smtps://mail.example.com", None),
+            ("smtp://mail.example.com?tls=required", None),
+            ("smtp://localhost:2525", None),
+            ("smtp://[::1]?tls=opportunistic", None),
+            ("smtp://mail.example.com", Some("without TLS")),
+            (
+                "smtp://mail.example.com?tls=opportunistic",
+                Some("tls=opportunistic"),
+            ),
+        ] {
+            let settings = MailSettings {
+                smtp_url: Some(url.parse().unwrap()),
+                ..settings()
+            };
+            let said = settings.warning();
+            assert_eq!(said.is_some(), warning.is_some(), "{url}");
+            assert!(
+                said.unwrap_or_default()
+                    .contains(warning.unwrap_or_default())
+            );
+        }
+        assert_eq!(settings().warning(), None);
+    }
+}
