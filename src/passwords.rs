@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
 
-pub use self::stored::{MAX_COST, MIN_COST, UnreadableHash};
+pub use self::stored::{MAX_COST, MIN_COST, UnreadableHash, Verdict};
 use self::{
     queue::{Queue, QueueError},
     stored::StoredHash,
@@ -81,6 +81,20 @@ impl Passwords {
     ///
     /// [`HashingError`], never `Unreadable`.
     pub async fn hash(&self, password: NewPassword) -> Result<HashedPassword, HashingError> {
+        self.store(password.into()).await
+    }
+
+    /// Computes what to store instead of a hash that was outdated, for a password
+    /// that was right. The policy is not asked: it was not when that was stored.
+    ///
+    /// # Errors
+    ///
+    /// [`HashingError`], never `Unreadable`.
+    pub async fn rehash(&self, password: &Password) -> Result<HashedPassword, HashingError> {
+        self.store(password.clone()).await
+    }
+
+    async fn store(&self, password: Password) -> Result<HashedPassword, HashingError> {
         let cost = self.cost;
         self.queue
             .run(move || stored::hash(password.as_bytes(), cost))
@@ -88,8 +102,12 @@ impl Passwords {
             .map_err(HashingError::NoRandomness)
     }
 
-    /// Whether the password is the one that was stored. The work depends on
-    /// the stored hash's cost alone, never on the password or the answer.
+    /// Whether the password is the one that was stored, and whether it should
+    /// be stored anew.
+    ///
+    /// The work is what the stored hash asks for, never more nor less for the
+    /// answer; twice that for a password that is presented in another form than
+    /// NFC, since other services hashed what they were given.
     ///
     /// # Errors
     ///
@@ -97,17 +115,18 @@ impl Passwords {
     /// configured cost.
     pub async fn verify(
         &self,
-        password: Password,
+        password: &Password,
         stored: HashedPassword,
-    ) -> Result<bool, HashingError> {
+    ) -> Result<Verdict, HashingError> {
+        let (password, cost) = (password.clone(), self.cost);
         let parsed = StoredHash::parse(stored.expose());
         let decoy = Arc::clone(&self.decoy);
         self.queue
             .run(move || match parsed {
-                Ok(stored) => Ok(stored.matches(password.as_bytes())),
+                Ok(stored) => Ok(stored.verdict(&password, cost)),
                 Err(unreadable) => {
                     if let Ok(decoy) = StoredHash::parse(decoy.expose()) {
-                        decoy.matches(password.as_bytes());
+                        decoy.verdict(&password, cost);
                     }
                     Err(unreadable.into())
                 }
@@ -120,6 +139,16 @@ impl Passwords {
     pub fn decoy(&self) -> HashedPassword {
         HashedPassword::clone(&self.decoy)
     }
+}
+
+/// Whether a password can be compared with a stored text at all.
+///
+/// # Errors
+///
+/// When it is in no format that is known, damaged, or asks for more than is
+/// computed.
+pub fn check(stored: &str) -> Result<(), UnreadableHash> {
+    StoredHash::parse(stored).map(|_| ())
 }
 
 impl From<QueueError> for HashingError {
@@ -162,16 +191,16 @@ mod tests {
             let mut last_flipped = "p".repeat(length - 1);
             last_flipped.push('q');
             for (presented, expected) in [
-                (text.clone(), true),
-                (last_flipped, false),
-                (text.to_uppercase(), false),
-                (format!("{text} "), false),
-                (format!("{text}\0"), false),
-                (format!("{text}\0{text}"), false),
-                (String::new(), false),
+                (text.clone(), Verdict::Right),
+                (last_flipped, Verdict::Wrong),
+                (text.to_uppercase(), Verdict::Wrong),
+                (format!("{text} "), Verdict::Wrong),
+                (format!("{text}\0"), Verdict::Wrong),
+                (format!("{text}\0{text}"), Verdict::Wrong),
+                (String::new(), Verdict::Wrong),
             ] {
                 let verdict = passwords
-                    .verify(Password::new(presented), stored.clone())
+                    .verify(&Password::new(presented), stored.clone())
                     .await
                     .unwrap();
                 assert_eq!(verdict, expected, "length {length}");
@@ -194,9 +223,10 @@ mod tests {
         let (head, tail) = good.expose().split_at(4);
         let ruinous = format!("{head}31{}", &tail[2..]);
         for stored in [ruinous, "".into(), "plain".into(), "\u{E9}".repeat(30)] {
+            assert!(check(&stored).is_err());
             let verdict = passwords
                 .verify(
-                    Password::new("correct horse".into()),
+                    &Password::new("correct horse".into()),
                     HashedPassword::new(stored),
                 )
                 .await;
@@ -205,11 +235,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_outdated_hash_is_replaced_by_one_that_is_not() {
+        let passwords = passwords();
+        for text in ["correct horse", "", "cafe\u{301}", &"long".repeat(300)] {
+            let password = Password::new(text.into());
+            let salt = "$5o0W4ZK1ZTm0CKQh$";
+            let mut digest = [0; 32];
+            pbkdf2::pbkdf2_hmac::<sha2::Sha256>(
+                text.as_bytes(),
+                salt.trim_matches('$').as_bytes(),
+                1,
+                &mut digest,
+            );
+            let mut digits = [0; 64];
+            let digits = base16ct::lower::encode_str(&digest, &mut digits).unwrap();
+            let foreign = format!("pbkdf2:sha256:1{salt}{digits}");
+            assert_eq!(check(&foreign), Ok(()));
+            let verdict = passwords.verify(&password, HashedPassword::new(foreign));
+            assert_eq!(verdict.await.unwrap(), Verdict::Outdated, "{text}");
+
+            let replaced = passwords.rehash(&password).await.unwrap();
+            assert_eq!(check(replaced.expose()), Ok(()));
+            let verdict = passwords.verify(&password, replaced);
+            assert_eq!(verdict.await.unwrap(), Verdict::Right, "{text}");
+        }
+    }
+
+    #[tokio::test]
     async fn the_decoy_is_readable_and_nobodys() {
         let passwords = passwords();
         let verdict = passwords
-            .verify(Password::new("anything".into()), passwords.decoy())
+            .verify(&Password::new("anything".into()), passwords.decoy())
             .await;
-        assert!(matches!(verdict, Ok(false)));
+        assert!(matches!(verdict, Ok(Verdict::Wrong)));
     }
 }

@@ -4,7 +4,7 @@ use super::{Auth, AuthError, Field};
 use crate::{
     db::{DbError, UserBy},
     domain::{Email, Password, PasswordPolicyError, User},
-    passwords::HashingError,
+    passwords::{HashingError, Verdict},
 };
 
 impl Auth {
@@ -39,9 +39,10 @@ impl Auth {
             Some(user) => user.hashed_password.clone(),
             None => sampled.unwrap_or_else(|| self.passwords.decoy()),
         };
-        let verdict = self.passwords.verify(Password::new(password), stored).await;
+        let password = Password::new(password);
+        let verdict = self.passwords.verify(&password, stored).await;
         match (verdict, user) {
-            (Ok(true), Some(user)) => Ok(user),
+            (Ok(Verdict::Right | Verdict::Outdated), Some(user)) => Ok(user),
             (Ok(_), _) => Err(AuthError::InvalidCredentials),
             // An answer of its own would tell that the account exists.
             (Err(HashingError::Unreadable(why)), user) => {

@@ -1,6 +1,6 @@
 //! Passwords: as presented, as newly set, as stored.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use thiserror::Error;
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
@@ -11,24 +11,53 @@ use super::{Email, common_passwords};
 /// The longest password that can be set, in bytes of UTF-8 as sent.
 const MAX_BYTES: usize = 1_024;
 
-/// A password as somebody presented it, in Unicode form NFC (NIST
-/// SP 800-63B-4, 3.1.1.2) and otherwise untouched. It is wiped when dropped.
-pub struct Password(Zeroizing<String>);
+/// A password as somebody presented it, otherwise untouched, and in Unicode form
+/// NFC (NIST SP 800-63B-4, 3.1.1.2), which is what is stored. Cheap to clone, for
+/// a thread that hashes; wiped when the last clone is dropped.
+#[derive(Clone)]
+pub struct Password(Arc<Forms>);
+
+struct Forms {
+    normalized: Zeroizing<String>,
+    /// As presented, where that differs.
+    unnormalized: Option<Zeroizing<String>>,
+}
 
 impl Password {
     /// Takes any text: what is wrong with it shows when it is compared.
     pub fn new(presented: String) -> Self {
         let presented = Zeroizing::new(presented);
-        if is_nfc(&presented) {
-            Self(presented)
+        Self(Arc::new(if is_nfc(&presented) {
+            Forms {
+                normalized: presented,
+                unnormalized: None,
+            }
         } else {
-            Self(Zeroizing::new(presented.nfc().collect()))
-        }
+            // A string that grows would leave copies behind. NFC takes at most
+            // three times the bytes (Unicode's FAQ on normalization).
+            let mut normalized = Zeroizing::new(String::with_capacity(3 * presented.len()));
+            normalized.extend(presented.nfc());
+            Forms {
+                normalized,
+                unnormalized: Some(presented),
+            }
+        }))
     }
 
-    /// The bytes to hash.
+    /// The bytes to hash, those of the NFC form.
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.as_str().as_bytes()
+    }
+
+    /// The bytes as they were presented, where that was not in NFC. Another
+    /// service may have hashed these.
+    pub fn unnormalized(&self) -> Option<&[u8]> {
+        let presented = self.0.unnormalized.as_ref();
+        presented.map(|presented| presented.as_bytes())
+    }
+
+    fn as_str(&self) -> &str {
+        &self.0.normalized
     }
 }
 
@@ -42,10 +71,9 @@ impl fmt::Debug for Password {
 #[derive(Debug)]
 pub struct NewPassword(Password);
 
-impl NewPassword {
-    /// The bytes to hash.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+impl From<NewPassword> for Password {
+    fn from(admitted: NewPassword) -> Self {
+        admitted.0
     }
 }
 
@@ -98,7 +126,7 @@ impl PasswordPolicy {
             return Err(PasswordPolicyError::TooLong);
         }
         let password = Password::new(chosen);
-        let text = password.0.as_str();
+        let text = password.as_str();
         if text.chars().any(char::is_control) {
             return Err(PasswordPolicyError::ControlCharacter);
         }
@@ -195,14 +223,39 @@ mod tests {
     }
 
     #[test]
+    fn what_was_presented_is_kept_where_it_differs() {
+        let decomposed = Password::new("cafe\u{301}".into());
+        assert_eq!(decomposed.as_bytes(), "caf\u{E9}".as_bytes());
+        assert_eq!(decomposed.unnormalized(), Some("cafe\u{301}".as_bytes()));
+        assert_eq!(Password::new("caf\u{E9}".into()).unnormalized(), None);
+        // A clone is the same bytes in the same place, not a copy.
+        assert!(std::ptr::eq(
+            decomposed.as_bytes(),
+            decomposed.clone().as_bytes()
+        ));
+    }
+
+    #[test]
     fn nothing_secret_has_a_readable_debug() {
         let admitted = admit("correct horse battery").unwrap();
         assert!(!format!("{admitted:?}").contains("horse"));
+        let presented = Password::new("cafe\u{301}".into());
+        assert!(!format!("{presented:?}").contains("caf"));
         let stored = HashedPassword::new("$2b$12$abc".into());
         assert!(!format!("{stored:?}").contains("2b"));
     }
 
     proptest! {
+        #[test]
+        fn normalizing_leaves_no_copies(
+            presented in "[a-e\u{301}-\u{30A}\u{958}-\u{95F}\u{FB1D}-\u{FB4E}\u{1D15E}-\u{1D164}]{1,20}",
+        ) {
+            let forms = Password::new(presented).0;
+            if let Some(presented) = &forms.unnormalized {
+                prop_assert!(forms.normalized.len() <= 3 * presented.len());
+            }
+        }
+
         #[test]
         fn no_rule_asks_for_kinds_of_characters(
             chosen in prop_oneof!["[0-9]{15,40}", " {15,40}", "[a-z]{15,40}", "[\u{4E00}-\u{9FA5}]{15,40}"],

@@ -1,0 +1,307 @@
+//! The formats that are bcrypt at heart. Each is a way to make bcrypt's key
+//! from a password, and a way to write cost, salt and digest:
+//!
+//! | text | key |
+//! |---|---|
+//! | `$2b$<cost>$<salt><digest>`; also `$2a$`, `$2y$` | the password |
+//! | `bcrypt$` and the text above, Django's | the password |
+//! | `$bcrypt-sha256$v=2,t=2b,r=<cost>$<salt>$<digest>`, passlib's | HMAC-SHA256 |
+//! | `$bcrypt-sha256$2b,<cost>$<salt>$<digest>`, passlib's first; also `2a` | SHA-256 |
+//! | `bcrypt_sha256$` and the first text, Django's | SHA-256 |
+//!
+//! `$2b$` and passlib's second are our own; the others are only read. `$2a$` and
+//! `$2y$` are the same function under older names. `$2x$` marks the hashes of a
+//! broken implementation, and nobody is to be let in by those.
+
+use base64::Engine as _;
+use subtle::ConstantTimeEq as _;
+
+use super::{
+    UnreadableHash,
+    fields::{BCRYPT_BASE64, number, split},
+    key::{Key, fits_plain},
+    limits::{MAX_COST, MIN_COST},
+};
+use crate::{domain::HashedPassword, passwords::kernel::bcrypt};
+
+/// Characters of a salt in bcrypt's base64, before the digest's.
+const SALT_CHARS: usize = 22;
+
+const PLAIN: &str = "$2b$";
+const OLDER: [&str; 2] = ["$2a$", "$2y$"];
+const PASSLIB: &str = "$bcrypt-sha256$v=2,t=2b,r=";
+const PASSLIB_FIRST: [&str; 2] = ["$bcrypt-sha256$2b,", "$bcrypt-sha256$2a,"];
+const DJANGO: &str = "bcrypt$";
+const DJANGO_SHA256: &str = "bcrypt_sha256$";
+
+/// A hash, taken apart.
+pub(in crate::passwords) struct BcryptHash {
+    key: Key,
+    cost: u32,
+    salt: [u8; 16],
+    digest: [u8; 23],
+    /// Written as this version writes it, to the last bit.
+    is_our_own: bool,
+}
+
+impl BcryptHash {
+    pub(super) fn parse(stored: &str) -> Result<Self, UnreadableHash> {
+        if let Some(rest) = stored.strip_prefix(PASSLIB) {
+            return Self::from_passlib(Key::HmacBase64, rest, true);
+        }
+        if let Some(rest) = strip_any(stored, PASSLIB_FIRST) {
+            return Self::from_passlib(Key::Sha256Base64, rest, false);
+        }
+        if let Some(rest) = stored.strip_prefix(DJANGO_SHA256) {
+            return Self::from_crypt(Key::Sha256Hex, rest, false);
+        }
+        if let Some(rest) = stored.strip_prefix(DJANGO) {
+            return Self::from_crypt(Key::Plain, rest, false);
+        }
+        Self::from_crypt(Key::Plain, stored, stored.starts_with(PLAIN))
+    }
+
+    /// From `$2b$<two digits of cost>$<salt><digest>`.
+    fn from_crypt(key: Key, text: &str, is_our_own: bool) -> Result<Self, UnreadableHash> {
+        let [older, oldest] = OLDER;
+        let rest = strip_any(text, [PLAIN, older, oldest]).ok_or(UnreadableHash::Format)?;
+        let [cost, salt_and_digest] = split(rest, '$')?;
+        let (Some((salt, digest)), 2) = (salt_and_digest.split_at_checked(SALT_CHARS), cost.len())
+        else {
+            return Err(UnreadableHash::Format);
+        };
+        let cost = cost.strip_prefix('0').unwrap_or(cost);
+        Self::from_fields(key, [cost, salt, digest], is_our_own)
+    }
+
+    /// From `<cost>$<salt>$<digest>`.
+    fn from_passlib(key: Key, text: &str, is_our_own: bool) -> Result<Self, UnreadableHash> {
+        Self::from_fields(key, split(text, '$')?, is_our_own)
+    }
+
+    fn from_fields(
+        key: Key,
+        [cost, salt, digest]: [&str; 3],
+        is_our_own: bool,
+    ) -> Result<Self, UnreadableHash> {
+        let (cost, salt_bytes, digest_bytes) = (number(cost)?, base64(salt)?, base64(digest)?);
+        if !(MIN_COST..=MAX_COST).contains(&cost) {
+            return Err(UnreadableHash::Cost(cost));
+        }
+        let is_canonical = BCRYPT_BASE64.encode(salt_bytes) == salt
+            && BCRYPT_BASE64.encode(digest_bytes) == digest;
+        Ok(Self {
+            key,
+            cost,
+            salt: salt_bytes,
+            digest: digest_bytes,
+            is_our_own: is_our_own && is_canonical,
+        })
+    }
+
+    /// Compares in constant time, after the same work for any password. What
+    /// bcrypt would confuse with another password never matches a plain hash.
+    pub(super) fn matches(&self, password: &[u8]) -> bool {
+        let computed = bcrypt(&self.key.of(password, self.salt), self.cost, self.salt);
+        let is_equal = self.digest.ct_eq(computed.as_ref());
+        let is_comparable = self.key != Key::Plain || fits_plain(password);
+        bool::from(is_equal) && is_comparable
+    }
+
+    /// Whether `hash` would write the same, but for the salt.
+    pub(super) fn is_current(&self, password: &[u8], cost: u32) -> bool {
+        self.is_our_own && self.cost == cost && self.key == Key::for_password(password)
+    }
+}
+
+/// Computes what to store for a password, with a salt of its own.
+pub(in crate::passwords) fn hash(
+    password: &[u8],
+    cost: u32,
+) -> Result<HashedPassword, getrandom::Error> {
+    let salt = random()?;
+    let key = Key::for_password(password);
+    let digest = bcrypt(&key.of(password, salt), cost, salt);
+    let [salt, digest] = [
+        BCRYPT_BASE64.encode(salt),
+        BCRYPT_BASE64.encode(&digest[..]),
+    ];
+    Ok(HashedPassword::new(if key == Key::Plain {
+        format!("{PLAIN}{cost:02}${salt}{digest}")
+    } else {
+        format!("{PASSLIB}{cost}${salt}${digest}")
+    }))
+}
+
+/// A well-formed hash of no known password.
+pub(in crate::passwords) fn decoy(cost: u32) -> Result<HashedPassword, getrandom::Error> {
+    let salt = BCRYPT_BASE64.encode(random::<16>()?);
+    let digest = BCRYPT_BASE64.encode(random::<23>()?);
+    Ok(HashedPassword::new(format!(
+        "{PLAIN}{cost:02}${salt}{digest}"
+    )))
+}
+
+fn strip_any<'a, const N: usize>(text: &'a str, prefixes: [&str; N]) -> Option<&'a str> {
+    prefixes.iter().find_map(|prefix| text.strip_prefix(prefix))
+}
+
+fn base64<const N: usize>(text: &str) -> Result<[u8; N], UnreadableHash> {
+    let bytes = BCRYPT_BASE64.decode(text).ok();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(UnreadableHash::Format)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(stored: &str, password: &[u8]) -> bool {
+        BcryptHash::parse(stored)
+            .unwrap_or_else(|error| panic!("{stored} {error}"))
+            .matches(password)
+    }
+
+    #[test]
+    fn the_format_follows_the_password() {
+        for (password, prefix) in [
+            (&b"short"[..], "$2b$04$"),
+            (&[b'a'; 72], "$2b$04$"),
+            (&[b'a'; 73], "$bcrypt-sha256$v=2,t=2b,r=4$"),
+            (b"with\0nul", "$bcrypt-sha256$v=2,t=2b,r=4$"),
+        ] {
+            let stored = hash(password, MIN_COST).unwrap();
+            assert!(stored.expose().starts_with(prefix));
+            assert!(matches(stored.expose(), password));
+        }
+    }
+
+    #[test]
+    fn a_plain_hash_never_matches_what_bcrypt_would_confuse() {
+        let stored = hash(b"secret", MIN_COST).unwrap();
+        assert!(!matches(stored.expose(), b"secret\0secret"));
+        let stored = hash(b"", MIN_COST).unwrap();
+        assert!(!matches(stored.expose(), b"\0"));
+        let stored = hash(&[b'a'; 72], MIN_COST).unwrap();
+        assert!(!matches(stored.expose(), &[b'a'; 73]));
+    }
+
+    /// passlib's `bcrypt.normhash` does the same, and so do its verifiers.
+    #[test]
+    fn bits_to_spare_are_read_past_but_not_kept() {
+        let plain = "$2b$04$x1XYBbymSdfskJpakYDHCempluEfsl20aqVXpxmpsCeh.V4XHTe6O";
+        let passlib =
+            "$bcrypt-sha256$v=2,t=2b,r=4$djV8TTylIB2xDkZZxhFFme$wcjRUAcJGuiquiLUJLXH4sqTCh3R2lK";
+        let long = "0123456789".repeat(10);
+        for (stored, password) in [(plain, "Correct-Horse 7!"), (passlib, &long)] {
+            let hash = BcryptHash::parse(stored).unwrap();
+            assert!(hash.is_current(password.as_bytes(), MIN_COST), "{stored}");
+            for (canonical, with_bits) in [
+                ("HCempl", "HChmpl"),
+                ("Te6O", "Te6P"),
+                ("Fme$", "Fmh$"),
+                ("3R2lK", "3R2lL"),
+            ] {
+                let stored = stored.replace(canonical, with_bits);
+                if stored == plain || stored == passlib {
+                    continue;
+                }
+                let hash = BcryptHash::parse(&stored).unwrap();
+                assert!(hash.matches(password.as_bytes()), "{stored}");
+                assert!(!hash.matches(b"something else"), "{stored}");
+                assert!(!hash.is_current(password.as_bytes(), MIN_COST), "{stored}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_or_ruinous_is_refused() {
+        use UnreadableHash::{Cost, Format};
+        let plain = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+        let sha =
+            "$bcrypt-sha256$v=2,t=2b,r=12$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2";
+        let first = "$bcrypt-sha256$2b,4$h6zH20sv/jUXw1W97XrGTe$4UNpAED3xI4MjsrGd/I6tSL4j4Ap.fy";
+        for (stored, error) in [
+            ("".to_owned(), Format),
+            ("secret".to_owned(), Format),
+            (plain[..59].to_owned(), Format),
+            (plain[..29].to_owned(), Format),
+            (format!("{plain}x"), Format),
+            (format!("{plain}\n"), Format),
+            (plain.replace("$2b", "$2x"), Format),
+            (plain.replace("$2b", "$2"), Format),
+            (plain.replace("$2b", "$2B"), Format),
+            (plain.replace("$05$", "$5$"), Format),
+            (plain.replace("$05$", "$+5$"), Format),
+            (plain.replace("$05$", "$xx$"), Format),
+            (plain.replace("$05$", "$005$"), Format),
+            (plain.replace("$05$", "$00$"), Cost(0)),
+            (plain.replace("$05$", "$03$"), Cost(3)),
+            (plain.replace("$05$", "$17$"), Cost(17)),
+            (plain.replace("$05$", "$31$"), Cost(31)),
+            (plain.replace("$05$", "$99$"), Cost(99)),
+            (plain.replace("$2b$05$", "$2y$17$"), Cost(17)),
+            (plain.replace("E5YP", "E5Y!"), Format),
+            (plain.replace("E5YP", "E5Y="), Format),
+            (plain.replace("E5YP", "E5Y\u{E9}"), Format),
+            (plain.replace("CC.E5", "C\u{E9}E5"), Format),
+            (sha.replace("r=12", "r=012"), Format),
+            (sha.replace("r=12", "r=31"), Cost(31)),
+            (sha.replace("r=12", "r=+9"), Format),
+            (sha.replace("r=12", "r="), Format),
+            (sha.replace("v=2", "v=1"), Format),
+            (sha.replace("v=2", "v=3"), Format),
+            (sha.replace("t=2b", "t=2a"), Format),
+            (sha.replace("t=2b,r=12", "r=12,t=2b"), Format),
+            (format!("{sha}$"), Format),
+            (sha[..sha.len() - 1].to_owned(), Format),
+            (first.replace("2b,4", "2b,04"), Format),
+            (first.replace("2b,4", "2y,4"), Format),
+            (first.replace("2b,4", "2b,17"), Cost(17)),
+            (first.replace("2b,4", "2b,3"), Cost(3)),
+            (first.replace("2b,4", "2b"), Format),
+            (format!("bcrypt{plain}"), Format),
+            (format!("bcrypt$x{plain}"), Format),
+            (format!("bcrypt_sha256{plain}"), Format),
+            (format!("bcrypt_sha256$bcrypt${plain}"), Format),
+            (format!("bcrypt_sha256${sha}"), Format),
+            (
+                format!("bcrypt_sha256${plain}").replace("$05$", "$17$"),
+                Cost(17),
+            ),
+        ] {
+            assert_eq!(BcryptHash::parse(&stored).err(), Some(error), "{stored}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn plain_hashes_are_the_bcrypt_crates(password in proptest::collection::vec(1_u8.., 0..=72)) {
+            let ours = hash(&password, MIN_COST).unwrap();
+            prop_assert!(::bcrypt::verify(&password, ours.expose()).unwrap());
+            let theirs = ::bcrypt::hash(&password, MIN_COST).unwrap();
+            prop_assert!(matches(&theirs, &password));
+        }
+
+        #[test]
+        fn another_password_never_matches(
+            password in proptest::collection::vec(any::<u8>(), 0..200),
+            other in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let stored = hash(&password, MIN_COST).unwrap();
+            prop_assert!(matches(stored.expose(), &password));
+            prop_assert_eq!(matches(stored.expose(), &other), password == other);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Hashes that the other services' own libraries made: bcrypt 4.0.1, passlib
+//! 1.7.4, Werkzeug 3.1.9, Django 5.2.19 and argon2-cffi 25.1.0.
+
+use super::{
+    StoredHash,
+    Verdict::{self, Outdated, Right, Wrong},
+};
+use crate::domain::Password;
+
+const PLAIN: &str = "Correct-Horse 7!";
+const EMPTY: &str = "";
+const ACCENTS: &str = "pässwörd ☃ 密码";
+/// 100 bytes.
+const LONG: &str = concat!(
+    "01234567890123456789012345678901234567890123456789",
+    "01234567890123456789012345678901234567890123456789"
+);
+
+/// At the lowest parameters, with their passwords.
+#[rustfmt::skip]
+pub(super) const VECTORS: [(&str, &str); 52] = [
+    // bcrypt 2a.
+    ("$2a$04$CshIw/h86YEgnehncf0eNORO3vnVuNc7sMAnO9UN6baKXk0jvJYlq", PLAIN),
+    ("$2a$04$qQ0fz9FNqOpvnaZyZrldi.u2/cA1yIQ4OI7Uo99aNm/bRC2duC5i2", EMPTY),
+    ("$2a$04$aQ1/D6yGMdRkIGqVPBJ.5.gXwVi49f.unPLgxnHEp/7e0a0SDPf0m", ACCENTS),
+    // bcrypt 2b.
+    ("$2b$04$xRf6Bf.XKCoz4LkjmwRYReM0gH8aUCy4dPebvQ56vq8ZXvQhLYXd.", PLAIN),
+    ("$2b$04$Ak3qyYRcFOgf80ELdGcsXOvm/8vW8uFe8zybWiNIlhDGJhyYxCfEa", EMPTY),
+    ("$2b$04$1jMysaEnhOnUVSZHVraOQOMliWXrW1x6AHZnJsuEpBqb8xE8THCCi", ACCENTS),
+    // passlib bcrypt 2y.
+    ("$2y$04$d.JlfYbbc4hp1FbHq.SZWOCut8BJWTnkD2dNXC9QzydUd6/ufB.12", PLAIN),
+    ("$2y$04$7RFoV6t17BpW.J4QBFye1ex5jW3eHrlDl7tOiIyoO7k0nY0XsGbfS", EMPTY),
+    ("$2y$04$.oo9G9rL8a7GlNoIycbFcubZwguKmuB6PzQTPJyoJM3LnMpNqunxq", ACCENTS),
+    // Django bcrypt.
+    ("bcrypt$$2b$04$LEy31Lne1KdXMeVve2ANz.yQcWb5ot26tnsTw9MeCkAgFrcgTB8Mm", PLAIN),
+    ("bcrypt$$2b$04$sbx/OvV/AgTqKNghw6XAGem2SuIFi3UpRapnrnhaP60eClrmnUn8G", EMPTY),
+    ("bcrypt$$2b$04$zAh6JkNtBHLD70eMmK72keyaD5avouY4hTsRD.YgN02CsNQtmj9HW", ACCENTS),
+    // passlib bcrypt_sha256 v1 2b.
+    ("$bcrypt-sha256$2b,4$.97szDyVq6Sr0mXuM8B5Xu$vkZNFv.TWKgdEQh/IlZR4FVQsRqrNEy", PLAIN),
+    ("$bcrypt-sha256$2b,4$jTQEDGgM8nkOew4kqqw31u$h5JexWecW7p1sGTOehUWc3oAb8fgOd6", EMPTY),
+    ("$bcrypt-sha256$2b,4$wlu.Mply6sr9UIsefq0E/O$xj97rUWNduiSTldq8VWaWhRcnndZTCO", ACCENTS),
+    ("$bcrypt-sha256$2b,4$J0rhuFdEhvNJj4W2I8/cA.$QlMZGoB7szsmjz9SConCCPEvpxn9owS", LONG),
+    // passlib bcrypt_sha256 v1 2a.
+    ("$bcrypt-sha256$2a,4$lFldm1.ig0V5V3TbAuObhu$aWg9o7A18iEGLYAe5alD/J4PNqBQkvW", PLAIN),
+    ("$bcrypt-sha256$2a,4$OJRSDLj3SdVxH6MUwDLrS.$xVP6yHOTPr1sxVz8fReuHroEzyCVAUa", EMPTY),
+    ("$bcrypt-sha256$2a,4$l.Cfa6RDb3VnFa4DMy/QA.$oWbxOxerdFXf8ZJEYO61Y5cU80384ZC", ACCENTS),
+    ("$bcrypt-sha256$2a,4$rwk5SF9sbvJl9t6D.T.uV.$rv2CtNmTlyz6ChRpU7cAPcdarKfjYkq", LONG),
+    // passlib bcrypt_sha256 v2.
+    ("$bcrypt-sha256$v=2,t=2b,r=4$nvPy1ECQxG5z/qjTYz8EiO$XWIBGfRpN.ErKv6CMIKbCMi477DDcpq", PLAIN),
+    ("$bcrypt-sha256$v=2,t=2b,r=4$eo8JcaZp6KTbnsArQAuYIO$nXTgO/dBUHDE/35Hb2lXst2kfZec5r.", EMPTY),
+    ("$bcrypt-sha256$v=2,t=2b,r=4$AlTRDAsb9v9khsXMtIxMte$PaqLgodbxfuZEZTQdB1JHLjMmdT76bG", ACCENTS),
+    ("$bcrypt-sha256$v=2,t=2b,r=4$ysK0jlIeuxJf46oudcs1Fu$tL0Hb7kEccykIQSn9i1XLDQX2Prs2La", LONG),
+    // Django bcrypt_sha256.
+    ("bcrypt_sha256$$2b$04$V0gYtaHIhuz8N8tadU.thuqkpm.j6/7rGouXQsRPGLDIxc5t.VjQ2", PLAIN),
+    ("bcrypt_sha256$$2b$04$DRMuZbQiYSOj06tsRLQE5epz1hrCqbB6Q5KpxHU86xeiIEo8/j2AC", EMPTY),
+    ("bcrypt_sha256$$2b$04$qQjETVZmvLgZ/TAINzwR5et0QgqQXToerLV5BjpJT6JkV98cUL9fy", ACCENTS),
+    ("bcrypt_sha256$$2b$04$VEQHJ13dkp15eB7QqDrbmutTjiNr04267HfiOOfOORGA8g4PeuTRK", LONG),
+    // Werkzeug scrypt.
+    ("scrypt:16:2:3$U3EDKQNuJduKbN9o$1edbe409cb94a9025e00ee09f76c635e92b554cbde6cb4fff5339c87126cb3728f6cb939db91169ed6e63b7c23e47330d68e14ea7a370393996529380a1f220f", PLAIN),
+    ("scrypt:16:2:3$K2rl7zilupL3HnOH$023c717a72338591dcd19e59287fbd6ef51e19d4b6017be718779a02d4a850c3f6bcfe71fd4c706b2bc56ecc1bdde289a9eba8d5749d4920a8bd5e2351879f74", EMPTY),
+    ("scrypt:16:2:3$al0RBCsIG8iiXjo9$b2df87eaef4f4ae6c28626fabe602fbe4f15a9cebf15358ccb9d2e4d6ff655d51a800e7f5c22fceecb22bfbb9f9e87bfc8ff9d33d00abc8adf1dabd38d17dfeb", ACCENTS),
+    ("scrypt:16:2:3$NhJezSpQKw97jnGE$da2db4a2bcbbecc312091985669ed05af69295274b99e68b3da326fa05fe08b393a21d4438137bd1b1bc827145a446b7e1889483cfc4a79a08354b3c9a736dd1", LONG),
+    // Werkzeug pbkdf2.
+    ("pbkdf2:sha256:10$nMYJikzV$e86bd136155bf0ba76aa5508a7106c430fdf005222651cbf5931bde91698b7cd", PLAIN),
+    ("pbkdf2:sha256:10$IRBD8jFr$b4f060d7c5da21b80954198f60e21d66fa9343b1d9742dbca9d0f533f0a53db0", EMPTY),
+    ("pbkdf2:sha256:10$hBLyHLEW$d2d6a85fdaa73c20f1806d70c505c9ed851210c3bce4cc03dc87da48675cdf7d", ACCENTS),
+    ("pbkdf2:sha256:10$1BzbxPEP$3e54016fc19b62cb972633a56256eefb57f9f261b8c782e820659916a74f0ab7", LONG),
+    // Django pbkdf2_sha256.
+    ("pbkdf2_sha256$7$0gIDZbkX3LtSSYcPglilyO$xt6UeF6Amn4rhpNgIi1gr+rJ7xC3l8KMtGGg5jgG0hE=", PLAIN),
+    ("pbkdf2_sha256$7$JXBire1u1ZtyFLK4vbg3u9$jRbhojJLC7cMlfvorWKDa/BuSfde0pfzWAfbduonqvE=", EMPTY),
+    ("pbkdf2_sha256$7$C95JyuWvX7Y3VwSxtsD1ta$C44SCNogfh1jGyky3CvsZZI0Y/ui0Lr3BXTqKiVPkHQ=", ACCENTS),
+    ("pbkdf2_sha256$7$P3rhi6RZ2w5Jt66urgxLUY$gtpvPgVRcQrnsEyEJrBzd0cCScDoQbOi6H/SgiGsUEM=", LONG),
+    // argon2-cffi.
+    ("$argon2id$v=19$m=16,t=2,p=2$28f/ASCXGifF8McKhC7p0Q$SGlbEUguAq9BoCjpzPX7agsMRWzNeXNgIahaz2hDdFE", PLAIN),
+    ("$argon2id$v=19$m=16,t=2,p=2$rGodf/KDSnJnAvXAfXxM5g$yxgGdqXN6NBSkrm0CoG9FyLfHghUGJjIn8cW7fWAyTA", EMPTY),
+    ("$argon2id$v=19$m=16,t=2,p=2$ob87HdmJTZWfRlP1fe0UcQ$y9KV2cExOodElkglgbhzroaSElCI/cjfCmRLcBAwkz4", ACCENTS),
+    ("$argon2id$v=19$m=16,t=2,p=2$1eswGvqVDGjCUAY5TrBmPw$hWkQVUhjfCAk4uX25EKdvXPFQ+lRyEowcuY57I2gkHU", LONG),
+    // passlib argon2.
+    ("$argon2id$v=19$m=64,t=1,p=1$JgSgFAKgNMbYe+99jzFm7A$44aXLm/BWd15AKXJG4rj1A", PLAIN),
+    ("$argon2id$v=19$m=64,t=1,p=1$UwphbM353xsjhJDSOsdYSw$QL6vMqPv+0yZzpGDSLE8Og", EMPTY),
+    ("$argon2id$v=19$m=64,t=1,p=1$wzgnxJhzbg1hLGXM+d9bCw$V6zUCJUCNSifMEeY5Hic/A", ACCENTS),
+    ("$argon2id$v=19$m=64,t=1,p=1$/r/XWuudk7J27l2L0fr/nw$/SBd4REbDpv1vellq86F8Q", LONG),
+    // Django argon2.
+    ("argon2$argon2id$v=19$m=32,t=2,p=3$cFZGQlo3YnpBSWxWZ281ZkFqOHVIRw$OAAY2kQ9Sxw/uXpI5Q/Z3tHGxitzgB0gV0+uK1cTacE", PLAIN),
+    ("argon2$argon2id$v=19$m=32,t=2,p=3$RmtMNHdvazE0MHRiVk5rb0lmcFlITA$g2eflLLOMVgCA58HceU54Di/fM2owPohOFXT360h1k4", EMPTY),
+    ("argon2$argon2id$v=19$m=32,t=2,p=3$bER6M3NTTDJ3MzNBRmJ1Q0lZTlYzMg$lTYOp5JvOBtD5pACHN5QTEiJ/7t2WZFh0MrOlh/MNV4", ACCENTS),
+    ("argon2$argon2id$v=19$m=32,t=2,p=3$TmlIYnM0VEh6UGpnVk1WS05tOTJlRg$QV1unaqUSJo67kYe+mFowqNei0JUJq4eQ9uswm2FMGo", LONG),
+];
+
+/// Of `cafe\u{301} au lait`, which is not in NFC.
+const UNNORMALIZED: [&str; 14] = [
+    "$2a$04$emNdLXkRa0BY2/Id1qPdBOhMxSxQCJF.mJ7BJlQnzIxcm7U2GaCGi",
+    "$2b$04$MJmRHZd/gKL5911V1EPbx.zNj/dpinFfeTe4IF1XzdXVgjdC54MKe",
+    "$2y$04$8LlpGiAlJMkiHNExOT0/uesuFL9JOFI1O6OYl9pw32NkrXOSpmPR6",
+    "bcrypt$$2b$04$4MkBXyOm3dwfRHmyAnfib.NT3tvwcsXfG8qAmmcpQ1i149GiUZVRG",
+    "$bcrypt-sha256$2b,4$S2tBqp0vHbUOpycJgkb3/.$jLP87pnSVUlmJODgynNdyThnFFA6uh2",
+    "$bcrypt-sha256$2a,4$sRYnOGxFM.RqOwtixf62xO$ub/7z0vrkslwdm/W4ZBgYz0kb2iBbeO",
+    "$bcrypt-sha256$v=2,t=2b,r=4$tsFPHJ1wBbugoQFhxM8ree$iOPEJSzexGC3O3Y955COjXd.gksJ5/G",
+    "bcrypt_sha256$$2b$04$FCyGSuFxBb61CqP1TxS5m.5SJFjJqrb/VPYLPe8xbaUW0XE/j1cY.",
+    "scrypt:16:2:3$4lXYpi0ggyNc6wNt$fcd042948bfafb8bdb9b228946088104cfd54ca60b937993736851d9c3a06b337722d72232d94b5b17847a66951d4e040a3ad612230686752a1279c8ba6852c4",
+    "pbkdf2:sha256:10$sUJPD53S$84f54e202ba474d8b6a6ec453753c6dfab5b72968aa2f553769b1dcc50598ca8",
+    "pbkdf2_sha256$7$lA7UNFh89fIBA0ZIxze8ui$H6Y5T4wh9lObJFw7BMSuNU7T4xi86ThWQjXXBEqqWrA=",
+    "$argon2id$v=19$m=16,t=2,p=2$C+R0w8Yk0BFUQVS1RBGMHw$9wPdG1Doji+JWP9plzBl5WTcB7AmelhWVSP0Bw4uMcA",
+    "$argon2id$v=19$m=64,t=1,p=1$ImQMwRgjZMy5FyJkrNXauw$dx0wOqrJMjBVBopS/dkFvw",
+    "argon2$argon2id$v=19$m=32,t=2,p=3$dkE4dlNlemtrQXZqUWFJVlYzMU5PVQ$89n1T5WXpXC8SmJw9tg4kG3k1dwofcpyHJ797+1AMAo",
+];
+
+fn read(stored: &str) -> StoredHash {
+    StoredHash::parse(stored).unwrap_or_else(|error| panic!("{stored}: {error}"))
+}
+
+fn verdict(stored: &str, password: &str) -> Verdict {
+    read(stored).verdict(&Password::new(password.to_owned()), 4)
+}
+
+/// Whether this version would write the hash for this password.
+fn is_current(stored: &str, password: &str) -> bool {
+    if password == LONG {
+        stored.starts_with("$bcrypt-sha256$v=2,")
+    } else {
+        stored.starts_with("$2b$")
+    }
+}
+
+#[test]
+fn a_foreign_hash_matches_its_password_and_no_other() {
+    for (stored, password) in VECTORS {
+        let right = if is_current(stored, password) {
+            Right
+        } else {
+            Outdated
+        };
+        assert_eq!(verdict(stored, password), right, "{stored}");
+        let swapped_case: String = password
+            .chars()
+            .map(|c| {
+                if c.is_lowercase() {
+                    c.to_ascii_uppercase()
+                } else {
+                    c.to_ascii_lowercase()
+                }
+            })
+            .collect();
+        for other in [
+            swapped_case,
+            format!("{password} "),
+            format!(" {password}"),
+            format!("{password}\0"),
+            format!("{password}\0{password}"),
+            format!("{password}x"),
+            password.chars().skip(1).collect(),
+            password.chars().take(72).collect(),
+            password.replace('ä', "a\u{308}x"),
+        ] {
+            if other != password {
+                assert_eq!(verdict(stored, &other), Wrong, "{stored} {other:?}");
+            }
+        }
+    }
+}
+
+/// Of PLAIN. What the newest defaults of PBKDF2 ask for takes seconds in a build
+/// for tests, so one of 2019 stands for them.
+#[test]
+fn the_parameters_of_their_defaults_are_computed() {
+    for stored in [
+        // Werkzeug 3 and 1.
+        "scrypt:32768:8:1$Bd9yIHSVrMSYzzkr$5fecb8641e6c180cf3a23b2bf25f9b615c1f777688b64c457b86f9977eb08407f7450f1098227cb1191ed0ade1c354612ec9e4a9d20cc7e4199cfac6ff192ad2",
+        "pbkdf2:sha256:150000$yJZQmBGq$05c12e71a6c14efe1cd9c03421a23490aa49d5ffabb1b934e8e7f6287b43131b",
+        // argon2-cffi, then by Django.
+        "$argon2id$v=19$m=65536,t=3,p=4$UulYbpqL2NaN45O1Cz6khg$Rmm4tpGetwz5uY4BolDYvB/bCWlYXAxebawAr54MNbg",
+        "argon2$argon2id$v=19$m=102400,t=2,p=8$RldPWnkxNTdkcVNUWXRPRlBYVGc3aw$xvMHSx5srFUzrgYGq/DuGVeXiCgFQGWM7Qlx7hj45pk",
+    ] {
+        assert_eq!(verdict(stored, PLAIN), Outdated, "{stored}");
+    }
+    for stored in [
+        "$bcrypt-sha256$2b,12$wxWV5kTz4MfTOVMNkDi/Ke$Nc8yYYrmPcJQ81/33jD3He6C9.JHax.",
+        "bcrypt_sha256$$2b$12$zleXVbirQTImIDbuKavnFuf7Y2WAgefwaPgwbJBuh0A0wBm7OYa0q",
+        "pbkdf2:sha256:1000000$7dtoI9xyd0GcQywR$e45f2de149b717e1159f7f0a67451bf7447b8e9d21f0c5ffcf9219edc93f0e43",
+        "pbkdf2_sha256$1000000$RKk9PDB02pUN7dPI1XTa21$l/uyYxxj+2n3pOmQZTxiuh/9gZuLSng8fT2fu/2Qa/Y=",
+    ] {
+        assert!(StoredHash::parse(stored).is_ok(), "{stored}");
+    }
+}
+
+#[test]
+fn what_was_not_normalised_matches_as_it_was_presented() {
+    let [decomposed, composed] = ["cafe\u{301} au lait", "caf\u{E9} au lait"];
+    for stored in UNNORMALIZED {
+        assert_eq!(verdict(stored, decomposed), Outdated, "{stored}");
+        assert_eq!(verdict(stored, composed), Wrong, "{stored}");
+    }
+}
+
+fn matches(stored: &str, password: &[u8]) -> bool {
+    read(stored).matches(password)
+}
+
+/// From OpenBSD's and Openwall's published test vectors.
+#[test]
+fn bcrypts_published_vectors() {
+    for (stored, password) in [
+        (
+            "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+            &b"U*U"[..],
+        ),
+        (
+            "$2b$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK",
+            b"U*U*",
+        ),
+        (
+            "$2b$05$XXXXXXXXXXXXXXXXXXXXXOAcXxm9kjPGEMsLznoKqmqw7tc8WCx4a",
+            b"U*U*U",
+        ),
+        (
+            "$2b$05$CCCCCCCCCCCCCCCCCCCCC.7uG0VCzI2bS7j6ymqJi9CdcdxiRTWNy",
+            b"",
+        ),
+        (
+            "$2b$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe",
+            b"a",
+        ),
+        (
+            "$2b$06$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i",
+            b"abc",
+        ),
+        (
+            "$2b$06$.rCVZVOThsIa97pEDOxvGuRRgzG64bvtJ0938xuqzv18d3ZpQhstC",
+            b"abcdefghijklmnopqrstuvwxyz",
+        ),
+        (
+            "$2b$06$fPIsBO8qRqkjj273rfaOI.HtSV9jLDpTbZn782DC6/t7qT67P6FfO",
+            b"~!@#$%^&*()      ~!@#$%^&*()PNBFRD",
+        ),
+        (
+            "$2b$05$/OK.fbVrR/bpIqNJ5ianF.swQOIzjOiJ9GHEPuhEkvqrUyvWhEMx6",
+            &b"\xaa".repeat(72),
+        ),
+    ] {
+        assert!(matches(stored, password), "{stored}");
+        assert!(!matches(stored, b"something else"), "{stored}");
+    }
+}
+
+/// From passlib's documentation of `bcrypt_sha256` and from its test suite.
+#[test]
+fn passlibs_vectors() {
+    let long = "abc123".repeat(12);
+    for (stored, password) in [
+        (
+            "$bcrypt-sha256$v=2,t=2b,r=12$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2",
+            "password",
+        ),
+        (
+            "$bcrypt-sha256$v=2,t=2b,r=5$E/e/2AOhqM5W/KJTFQzLce$WFPIZKtDDTriqWwlmRFfHiOTeheAZWe",
+            "",
+        ),
+        (
+            "$bcrypt-sha256$v=2,t=2b,r=5$5Hg1DKFqPE8C2aflZ5vVoe$wOK1VFFtS8IGTrGa7.h5fs0u84qyPbS",
+            "password",
+        ),
+        (
+            "$bcrypt-sha256$v=2,t=2b,r=5$X1g1nh3g0v4h6970O68cxe$zu1cloESVFIOsUIo7fCEgkdHaI9SSue",
+            &long,
+        ),
+        (
+            "$bcrypt-sha256$v=2,t=2b,r=5$X1g1nh3g0v4h6970O68cxe$CBF9csfEdW68xv3DwE6xSULXMtqEFP.",
+            &format!("{long}qwr"),
+        ),
+        (
+            "$bcrypt-sha256$v=2,t=2b,r=5$X1g1nh3g0v4h6970O68cxe$zC/1UDUG2ofEXB6Onr2vvyFzfhEOS3S",
+            &format!("{long}xyz"),
+        ),
+    ] {
+        assert!(matches(stored, password.as_bytes()), "{stored}");
+        assert!(!matches(stored, b"something else"), "{stored}");
+    }
+}
