@@ -1,5 +1,7 @@
 //! The command line: what is asked for, or one plain line on why it cannot be.
 
+mod import;
+
 use std::{error::Error as _, ffi::OsString, net::SocketAddr};
 
 use clap::{
@@ -7,7 +9,9 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use crate::{config::Config, db::DatabaseUrl};
+use self::import::ImportArguments;
+pub use self::import::ImportView;
+use crate::{config::Config, db::DatabaseUrl, import::Order};
 
 /// Exit code for a bad setting: `EX_USAGE` of sysexits.
 pub const EXIT_USAGE: u8 = 64;
@@ -36,6 +40,17 @@ struct Cli {
 enum Subcommands {
     /// Serves until a signal stops it (the default)
     Serve,
+    /// Imports the users of another service, with their ids and passwords
+    ///
+    /// Reads a table users with id, email and hashed_password (bcrypt, as text or bytes), as a
+    /// Flask service keeps it, and adds its users to the database that --database-url names.
+    /// All of them are added or none. Sessions and reset tokens are not taken: everybody logs in
+    /// again. Stop the other service first. Run twice, it changes nothing the second time.
+    #[command(
+        after_help = "Exit codes: 0 imported, or a dry run without bad rows (or with --skip-bad), \
+                      1 nothing was imported, 64 a bad setting."
+    )]
+    Import(ImportArguments),
 }
 
 /// What the command line asks for.
@@ -43,6 +58,8 @@ enum Subcommands {
 pub enum Command {
     /// Serve with these settings.
     Serve(Box<Config>),
+    /// Import users.
+    Import(Order),
     /// Print this text and be done.
     Print(String),
 }
@@ -71,6 +88,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
         None | Some(Subcommands::Serve) => {
             cli.config.validate()?;
             Ok(Command::Serve(Box::new(cli.config)))
+        }
+        Some(Subcommands::Import(arguments)) => {
+            let into = cli.config.database.database_url;
+            Ok(Command::Import(arguments.into_order(into)))
         }
     }
 }
@@ -104,7 +125,9 @@ fn one_line(error: &clap::Error) -> String {
             };
             let command = command();
             let argument = command
-                .get_arguments()
+                .get_subcommands()
+                .chain([&command])
+                .flat_map(clap::Command::get_arguments)
                 .find(|argument| argument.get_long() == flag.strip_prefix("--"));
             let variable = argument
                 .and_then(|argument| argument.get_env()?.to_str())
@@ -130,6 +153,9 @@ fn one_line(error: &clap::Error) -> String {
             } else {
                 format!("there is no command {name:?}; bienvenue --help lists them")
             }
+        }
+        ErrorKind::MissingRequiredArgument => {
+            format!("{named} is missing; bienvenue --help explains the commands")
         }
         ErrorKind::ArgumentConflict => format!("{flag} is given twice; write it once"),
         _ => {
@@ -254,6 +280,20 @@ mod tests {
                  place",
             ),
             (
+                &["import"],
+                "--from <URL> is missing; bienvenue --help explains the commands",
+            ),
+            (
+                &["import", "--from", "mysql://ada:hunter2@db/b"],
+                "--from cannot be read: write sqlite:PATH, such as sqlite:bienvenue.db, or \
+                 postgres://USER@HOST/DATABASE with special characters of a password \
+                 percent-encoded (@ is %40, / is %2F)",
+            ),
+            (
+                &["import", "sqlite:a.db"],
+                "a setting stands without its flag; bienvenue --help lists them",
+            ),
+            (
                 &["sever"],
                 "there is no command \"sever\"; bienvenue --help lists them",
             ),
@@ -273,6 +313,35 @@ mod tests {
             match parse(arguments) {
                 Ok(Command::Serve(config)) => {
                     assert_eq!(config.network.listen.to_string(), "[::1]:7");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_import_goes_into_the_database_of_the_settings() {
+        for arguments in [
+            &[
+                "import",
+                "--from",
+                "sqlite:a.db",
+                "--database-url",
+                "sqlite:b.db",
+            ][..],
+            &[
+                "--database-url",
+                "sqlite:b.db",
+                "import",
+                "--from=sqlite:a.db",
+            ],
+        ] {
+            let arguments = ["bienvenue"].iter().chain(arguments).map(OsString::from);
+            match parse(arguments) {
+                Ok(Command::Import(order)) => {
+                    assert_eq!(order.from, DatabaseUrl::Sqlite("a.db".to_owned()));
+                    assert_eq!(order.into, DatabaseUrl::Sqlite("b.db".to_owned()));
+                    assert!(!order.is_dry_run && !order.skips_bad);
                 }
                 other => panic!("{other:?}"),
             }

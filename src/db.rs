@@ -3,6 +3,7 @@
 
 mod connection;
 mod error;
+pub mod import;
 mod lane;
 mod migrate;
 mod schema;

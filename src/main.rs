@@ -1,4 +1,4 @@
-//! The binary: read the settings, serve until a signal, say how it went.
+//! The binary: read the settings, do what is asked for, say how it went.
 
 use std::{
     env,
@@ -7,9 +7,10 @@ use std::{
 };
 
 use bienvenue::{
-    cli::{self, Command},
+    cli::{self, Command, ImportView},
     clock::Clock,
     config::Config,
+    import::{self, Order},
     lifecycle::Signals,
     log,
     server::{Server, ServerError},
@@ -19,6 +20,7 @@ use tokio::runtime;
 fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
         Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Import(order)) => import(&order),
         Ok(Command::Print(text)) => {
             say(&text);
             ExitCode::SUCCESS
@@ -69,6 +71,26 @@ async fn run(config: &Config) -> Result<(), ServerError> {
     }
     server.run(signals.shutdown(cli::EXIT_AT_ONCE)).await;
     Ok(())
+}
+
+fn import(order: &Order) -> ExitCode {
+    let mut view = ImportView::new();
+    let outcome = import::run(order, &Clock::system(), &mut view);
+    drop(view);
+    match outcome {
+        Ok(summary) => {
+            say(&summary.to_string());
+            if summary.is_clean() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Prints, to whoever still reads.

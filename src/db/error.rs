@@ -82,10 +82,10 @@ impl OpenProblem {
         Self::known(on_one_line(error)).unwrap_or_else(Self::Unreachable)
     }
 
-    /// What SQLite says in words of its own, whatever it was asked to do; the
+    /// What a database says in words of its own, whatever it was asked to do; the
     /// words themselves where they are others.
     pub(super) fn known(cause: String) -> Result<Self, String> {
-        if cause.contains("database is locked") {
+        if cause.contains("database is locked") || cause.contains("lock timeout") {
             Ok(Self::Locked(cause))
         } else if cause.contains("readonly database") {
             // Also of a file that would have to be written even to be read.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use diesel::{
-    Connection, QueryableByName, RunQueryDsl as _,
+    Connection, PgConnection, QueryableByName, RunQueryDsl as _,
     backend::Backend,
     connection::{LoadConnection, SimpleConnection as _},
     migration::{Migration, MigrationSource as _},
@@ -22,13 +22,18 @@ use diesel::{
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{
-    connection::{connect_postgres, connect_sqlite},
+    connection::{AnyConnection, connect_postgres, connect_sqlite},
     error::{Cause, OpenProblem, on_one_line},
     url::DatabaseUrl,
 };
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// Whether the table of what was migrated is there.
+const SQLITE_HISTORY: &str =
+    "EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '__diesel_schema_migrations')";
+const POSTGRES_HISTORY: &str = "to_regclass('__diesel_schema_migrations') IS NOT NULL";
 
 /// The longest wait for another process that has an SQLite file locked.
 const MAX_LOCKED: Duration = Duration::from_secs(5);
@@ -54,13 +59,37 @@ pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenProblem> {
     }
 }
 
+/// Checks, without writing, that the database could be migrated; returns whether
+/// it has the table `users` already.
+pub(super) fn inspect(connection: &mut AnyConnection) -> Result<bool, OpenProblem> {
+    let (has_history, has_users) = match connection {
+        AnyConnection::Sqlite(sqlite) => {
+            let has_history = ask(sqlite, SQLITE_HISTORY)?;
+            has_pending(sqlite, has_history, SQLITE)?;
+            let users = "EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'users')";
+            (has_history, ask(sqlite, users)?)
+        }
+        AnyConnection::Postgres(postgres) => {
+            let has_history = ask(postgres, POSTGRES_HISTORY)?;
+            has_pending(postgres, has_history, POSTGRES)?;
+            takes_writes(postgres)?;
+            (
+                has_history,
+                ask(postgres, "to_regclass('users') IS NOT NULL")?,
+            )
+        }
+    };
+    if has_users && !has_history {
+        let why = "it has a table users that is not this service's";
+        return Err(OpenProblem::Migrate(why.to_owned()));
+    }
+    Ok(has_users)
+}
+
 fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
     create_private(path).map_err(OpenProblem::Create)?;
     let mut connection = connect_sqlite(path).map_err(|error| OpenProblem::refused(&error))?;
-    let has_history = ask(
-        &mut connection,
-        "EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '__diesel_schema_migrations')",
-    )?;
+    let has_history = ask(&mut connection, SQLITE_HISTORY)?;
     let has_pending = has_pending(&mut connection, has_history, SQLITE)?;
     // What is rolled back changes nothing, and fails where nothing can be
     // changed.
@@ -78,18 +107,9 @@ fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
 
 fn prepare_postgres(uri: &str) -> Result<(), OpenProblem> {
     let mut connection = connect_postgres(uri).map_err(|error| OpenProblem::refused(&error))?;
-    let has_history = ask(
-        &mut connection,
-        "to_regclass('__diesel_schema_migrations') IS NOT NULL",
-    )?;
+    let has_history = ask(&mut connection, POSTGRES_HISTORY)?;
     let has_pending = has_pending(&mut connection, has_history, POSTGRES)?;
-    if ask(
-        &mut connection,
-        "current_setting('transaction_read_only') = 'on'",
-    )? {
-        let why = "a standby, or default_transaction_read_only";
-        return Err(OpenProblem::ReadOnly(why.to_owned()));
-    }
+    takes_writes(&mut connection)?;
     if has_pending {
         connection.transaction(|connection| {
             // Nodes that start together migrate one after the other; the later
@@ -100,6 +120,16 @@ fn prepare_postgres(uri: &str) -> Result<(), OpenProblem> {
             )?;
             run_pending(connection, POSTGRES)
         })?;
+    }
+    Ok(())
+}
+
+/// Checks that a transaction could write, of which this may be none.
+fn takes_writes(connection: &mut PgConnection) -> Result<(), OpenProblem> {
+    let refuses = "pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'";
+    if ask(connection, refuses)? {
+        let why = "a standby, or default_transaction_read_only";
+        return Err(OpenProblem::ReadOnly(why.to_owned()));
     }
     Ok(())
 }

@@ -10,9 +10,18 @@ use std::{
 const ROOMS: &[(&str, &[&str])] = &[
     (
         "main",
-        &["cli", "clock", "config", "lifecycle", "log", "server"],
+        &[
+            "cli",
+            "clock",
+            "config",
+            "import",
+            "lifecycle",
+            "log",
+            "server",
+        ],
     ),
-    ("cli", &["config", "db"]),
+    ("cli", &["config", "db", "import"]),
+    ("import", &["clock", "db", "domain", "passwords"]),
     ("lifecycle", &[]),
     ("log", &["config"]),
     (
@@ -32,8 +41,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["db", "domain", "mail", "passwords"]),
     ("rpc", &["auth", "domain", "peer", "proto"]),
     ("http", &["auth", "domain", "peer"]),
-    ("mail", &["clock", "domain"]),
     ("auth", &["clock", "db", "domain", "passwords"]),
+    ("mail", &["clock", "domain"]),
     ("db", &["domain"]),
     ("passwords", &["domain"]),
     ("peer", &["domain"]),

@@ -1,0 +1,107 @@
+//! `bienvenue import`: what it is told, and what it shows on the way.
+
+use std::{
+    io::{self, Write as _},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{
+    db::DatabaseUrl,
+    import::{BadRow, Observer, Order},
+};
+
+/// How long an import takes before it is worth a bar.
+const MOMENT: Duration = Duration::from_millis(500);
+
+/// What to import.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ImportArguments {
+    /// The database to import from, which is not changed: sqlite:PATH or
+    /// postgres://USER@HOST/DATABASE
+    #[arg(
+        long,
+        value_name = "URL",
+        // It may hold a password.
+        hide_env_values = true
+    )]
+    from: DatabaseUrl,
+
+    /// Write nothing; show what would be imported and what cannot be
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Leave out the rows that cannot be taken, instead of importing nothing
+    #[arg(long)]
+    skip_bad: bool,
+}
+
+impl ImportArguments {
+    pub(super) fn into_order(self, into: DatabaseUrl) -> Order {
+        Order {
+            from: self.from,
+            into,
+            is_dry_run: self.dry_run,
+            skips_bad: self.skip_bad,
+        }
+    }
+}
+
+/// Lists bad rows on standard output and draws a bar on standard error, where
+/// that is a terminal, when it takes longer than a moment. The bar is gone when
+/// this is dropped.
+pub struct ImportView {
+    bar: ProgressBar,
+    start: Instant,
+    is_drawn: bool,
+}
+
+impl ImportView {
+    /// Shows nothing yet.
+    pub fn new() -> Self {
+        Self {
+            bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+            start: Instant::now(),
+            is_drawn: false,
+        }
+    }
+}
+
+impl Default for ImportView {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Observer for ImportView {
+    fn begin(&mut self, rows: u64) {
+        self.bar.set_length(rows);
+        let style = "{wide_bar} {human_pos} of {human_len} rows, {eta} to go";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            self.bar.set_style(style);
+        }
+    }
+
+    fn advance(&mut self, read: u64) {
+        self.bar.set_position(read);
+        if !self.is_drawn && self.start.elapsed() > MOMENT {
+            self.is_drawn = true;
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+
+    fn bad_row(&mut self, row: &BadRow) {
+        self.bar.suspend(|| {
+            // To whoever still reads.
+            let _ = writeln!(io::stdout(), "{row}");
+        });
+    }
+}
+
+impl Drop for ImportView {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,14 @@
+//! Moving users in from another service's database: a source, which is only
+//! read, and a target, which gets all of them in one transaction or none.
+
+mod columns;
+mod error;
+mod reader;
+mod source;
+mod target;
+
+pub use self::{
+    error::{SourceError, TargetError},
+    source::{Field, Source, SourceRow},
+    target::{Occupied, Target},
+};

@@ -1,0 +1,141 @@
+//! Connections that only read, and leave nothing beside a file that they read.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use diesel::{
+    Connection as _, ConnectionError, SqliteConnection, connection::SimpleConnection as _,
+    r2d2::Error,
+};
+
+use super::super::{
+    connection::{AnyConnection, connect_postgres},
+    url::DatabaseUrl,
+};
+
+/// A connection within a transaction that only reads: it sees one state of the
+/// database, however long that takes.
+pub(super) struct Reader {
+    pub(super) connection: AnyConnection,
+    /// The file, where nobody else had it open and no lock is held on it.
+    unlocked: Option<(PathBuf, Trace)>,
+}
+
+/// What changes when a file is written to.
+type Trace = (u64, u64, i64, i64);
+
+impl Reader {
+    /// Opens a database; `None` for a file that is not there.
+    pub(super) fn open(url: &DatabaseUrl) -> Result<Option<Self>, Error> {
+        match url {
+            DatabaseUrl::Sqlite(path) => Self::open_sqlite(Path::new(path)),
+            DatabaseUrl::Postgres(uri) => Self::open_postgres(uri).map(Some),
+        }
+    }
+
+    fn open_sqlite(path: &Path) -> Result<Option<Self>, Error> {
+        let path = match path.canonicalize() {
+            Ok(path) => path,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(refused(&error)),
+        };
+        // To read a file in WAL mode, SQLite writes two others beside it. Where
+        // they are not there, nobody has it open, and it is read as if it never
+        // changed; that it did not is checked in the end.
+        let unlocked =
+            if is_in_wal_mode(&path).map_err(|error| refused(&error))? && !wal_of(&path).exists() {
+                let trace = trace_of(&path).map_err(|error| refused(&error))?;
+                Some((path.clone(), trace))
+            } else {
+                None
+            };
+        let mode = if unlocked.is_some() {
+            "mode=ro&immutable=1"
+        } else {
+            "mode=ro"
+        };
+        let uri = format!("file:{}?{mode}", escaped(&path)?);
+        let mut connection = SqliteConnection::establish(&uri).map_err(Error::ConnectionError)?;
+        connection
+            .batch_execute(
+                "PRAGMA busy_timeout = 2000;
+                 PRAGMA query_only = ON;
+                 PRAGMA trusted_schema = OFF;
+                 BEGIN;",
+            )
+            .map_err(Error::QueryError)?;
+        Ok(Some(Self {
+            connection: AnyConnection::Sqlite(connection),
+            unlocked,
+        }))
+    }
+
+    fn open_postgres(uri: &str) -> Result<Self, Error> {
+        let mut connection = connect_postgres(uri)?;
+        connection
+            .batch_execute(
+                // A long table takes its time.
+                "SET statement_timeout = 0;
+                 SET idle_in_transaction_session_timeout = 0;
+                 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;",
+            )
+            .map_err(Error::QueryError)?;
+        Ok(Self {
+            connection: AnyConnection::Postgres(connection),
+            unlocked: None,
+        })
+    }
+
+    /// Whether all that was read is one state of the database.
+    pub(super) fn is_consistent(&self) -> bool {
+        match &self.unlocked {
+            Some((path, trace)) => {
+                !wal_of(path).exists() && trace_of(path).is_ok_and(|now| now == *trace)
+            }
+            None => true,
+        }
+    }
+}
+
+fn refused(error: &io::Error) -> Error {
+    Error::ConnectionError(ConnectionError::BadConnection(error.to_string()))
+}
+
+/// Whether a file's header says so (bytes 18 and 19 of the database format).
+fn is_in_wal_mode(path: &Path) -> io::Result<bool> {
+    let mut header = Vec::new();
+    File::open(path)?.take(20).read_to_end(&mut header)?;
+    Ok(header.ends_with(&[2, 2]))
+}
+
+fn wal_of(path: &Path) -> PathBuf {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
+}
+
+fn trace_of(path: &Path) -> io::Result<Trace> {
+    let metadata = fs::metadata(path)?;
+    Ok((
+        metadata.ino(),
+        metadata.size(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+    ))
+}
+
+/// A path as SQLite's URIs have it.
+fn escaped(path: &Path) -> Result<String, Error> {
+    let path = path.to_str().ok_or_else(|| {
+        let why = "its path is not UTF-8".to_owned();
+        Error::ConnectionError(ConnectionError::BadConnection(why))
+    })?;
+    Ok(path
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23"))
+}

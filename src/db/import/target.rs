@@ -1,0 +1,246 @@
+//! The service's own table `users`, as an import fills it.
+
+use std::{collections::HashMap, fs::OpenOptions, path::Path};
+
+use diesel::{
+    ExpressionMethods as _, Insertable, QueryDsl as _, RunQueryDsl as _,
+    connection::SimpleConnection as _,
+    r2d2::ManageConnection as _,
+    result::{Error as DieselError, QueryResult},
+};
+
+use super::{
+    super::{
+        connection::{AnyConnection, Manager},
+        error::{OpenError, OpenProblem, on_one_line},
+        migrate,
+        schema::users,
+        url::DatabaseUrl,
+    },
+    error::TargetError,
+    reader::Reader,
+};
+use crate::domain::{User, UserId};
+
+/// Where the users go. What is added is there when [`Target::commit`] returns;
+/// without it, nothing is.
+pub struct Target {
+    url: DatabaseUrl,
+    /// `None` where there is nothing that could be asked yet.
+    connection: Option<AnyConnection>,
+    /// Nobody is in the way then.
+    was_empty: bool,
+}
+
+/// Those who were there before and have one of the ids or e-mails that were
+/// looked up.
+#[derive(Debug, Default)]
+pub struct Occupied {
+    /// Who has an id.
+    pub ids: HashMap<UserId, String>,
+    /// Who has a canonical e-mail.
+    pub emails: HashMap<String, UserId>,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = users)]
+struct Row<'a> {
+    id: i64,
+    email: &'a str,
+    hashed_password: &'a str,
+    created_at: chrono::NaiveDateTime,
+}
+
+impl Target {
+    /// Opens the database as [`Db::open`](crate::db::Db::open) does, and begins
+    /// the one transaction. Until it ends, no one else adds a user; on SQLite,
+    /// no one else writes at all.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be opened, migrated or written, or is locked.
+    pub fn open(url: &DatabaseUrl) -> Result<Self, TargetError> {
+        Self::new(url, || {
+            migrate::prepare(url)?;
+            let mut connection = Manager::new(url.clone())
+                .connect()
+                .map_err(|error| OpenProblem::refused(&error))?;
+            connection.batch_execute(match connection {
+                // The index on random e-mails has to fit.
+                AnyConnection::Sqlite(_) => "PRAGMA cache_size = -65536; BEGIN IMMEDIATE;",
+                AnyConnection::Postgres(_) => {
+                    "SET statement_timeout = 0;
+                     SET idle_in_transaction_session_timeout = 0;
+                     BEGIN;
+                     LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE;"
+                }
+            })?;
+            Ok(Some(connection))
+        })
+    }
+
+    /// Looks at the database as it is, without writing: one that is not there
+    /// yet is empty.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, is locked, or could not be migrated.
+    pub fn inspect(url: &DatabaseUrl) -> Result<Self, TargetError> {
+        Self::new(url, || {
+            let reader = Reader::open(url).map_err(|error| OpenProblem::refused(&error))?;
+            could_be_written(url, reader.is_some())?;
+            let Some(mut reader) = reader else {
+                return Ok(None);
+            };
+            let has_users = migrate::inspect(&mut reader.connection)?;
+            Ok(has_users.then_some(reader.connection))
+        })
+    }
+
+    fn new(
+        url: &DatabaseUrl,
+        connect: impl FnOnce() -> Result<Option<AnyConnection>, OpenProblem>,
+    ) -> Result<Self, TargetError> {
+        let opened = connect().and_then(|mut connection| {
+            let was_empty = match &mut connection {
+                Some(connection) => is_empty(connection)?,
+                None => true,
+            };
+            Ok((connection, was_empty))
+        });
+        let (connection, was_empty) = opened.map_err(|problem| OpenError {
+            url: url.clone(),
+            problem,
+        })?;
+        Ok(Self {
+            url: url.clone(),
+            connection,
+            was_empty,
+        })
+    }
+
+    /// Looks up the ids and canonical e-mails of some thousand users at a time.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub fn find(&mut self, wanted: &[&User]) -> Result<Occupied, TargetError> {
+        let Some(connection) = self.connection.as_mut().filter(|_| !self.was_empty) else {
+            return Ok(Occupied::default());
+        };
+        let ids = wanted.iter().map(|user| user.id.0);
+        let emails = wanted.iter().map(|user| user.email.as_str());
+        let find = || -> QueryResult<_> {
+            let columns = (users::id, users::email);
+            let mut found: Vec<(i64, String)> = users::table
+                .filter(users::id.eq_any(ids))
+                .select(columns)
+                .load(connection)?;
+            // A query of its own: with OR, one might read the whole table.
+            let by_email: Vec<(i64, String)> = users::table
+                .filter(users::email.eq_any(emails))
+                .select(columns)
+                .load(connection)?;
+            found.extend(by_email);
+            Ok(found)
+        };
+        let mut occupied = Occupied::default();
+        for (id, email) in find().map_err(|error| broken(&self.url, &error))? {
+            occupied.emails.insert(email.clone(), UserId(id));
+            occupied.ids.insert(UserId(id), email);
+        }
+        Ok(occupied)
+    }
+
+    /// Adds users, whose ids and e-mails must be free, to a database that was
+    /// opened and not only looked at. For some thousand at a time.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub fn add(&mut self, added: &[User]) -> Result<(), TargetError> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        let mut rows = added.iter().map(|user| Row {
+            id: user.id.0,
+            email: user.email.as_str(),
+            hashed_password: user.hashed_password.expose(),
+            created_at: user.created_at.naive_utc(),
+        });
+        let into = diesel::insert_into(users::table);
+        match connection {
+            // One statement, prepared once.
+            AnyConnection::Sqlite(sqlite) => {
+                rows.try_for_each(|row| into.values(row).execute(sqlite).map(drop))
+            }
+            // One round trip.
+            AnyConnection::Postgres(postgres) => into
+                .values(rows.collect::<Vec<_>>())
+                .execute(postgres)
+                .map(drop),
+        }
+        .map_err(|error| broken(&self.url, &error))
+    }
+
+    /// Ends the transaction: from now on the users are there, on disk, and the
+    /// next one who registers gets a higher id.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub fn commit(mut self) -> Result<(), TargetError> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        if let AnyConnection::Postgres(postgres) = connection {
+            postgres
+                .batch_execute(FOLLOW_IDS)
+                .map_err(|error| broken(&self.url, &error))?;
+        }
+        connection
+            .batch_execute("COMMIT")
+            .map_err(|error| TargetError::InDoubt {
+                url: self.url.clone(),
+                cause: on_one_line(&error),
+            })
+    }
+}
+
+/// SQLite's AUTOINCREMENT follows by itself. Never back: the id of a user who
+/// was deleted is not given to another.
+const FOLLOW_IDS: &str = "
+    SELECT setval(ids, highest)
+    FROM (SELECT pg_get_serial_sequence('users', 'id')::regclass AS ids,
+                 max(id) AS highest FROM users) AS now
+    WHERE highest > COALESCE(pg_sequence_last_value(ids), 0)";
+
+fn is_empty(connection: &mut AnyConnection) -> QueryResult<bool> {
+    let some: Vec<i64> = users::table.select(users::id).limit(1).load(connection)?;
+    Ok(some.is_empty())
+}
+
+/// Checks what can be told of a file without writing to it.
+fn could_be_written(url: &DatabaseUrl, is_there: bool) -> Result<(), OpenProblem> {
+    let DatabaseUrl::Sqlite(path) = url else {
+        return Ok(());
+    };
+    if is_there {
+        let opened = OpenOptions::new().append(true).open(path);
+        return opened
+            .map(drop)
+            .map_err(|error| OpenProblem::ReadOnly(error.to_string()));
+    }
+    let folder = Path::new(path)
+        .parent()
+        .filter(|folder| *folder != Path::new(""))
+        .unwrap_or(Path::new("."));
+    folder.metadata().map(drop).map_err(OpenProblem::Create)
+}
+
+fn broken(url: &DatabaseUrl, error: &DieselError) -> TargetError {
+    TargetError::Broken {
+        url: url.clone(),
+        cause: on_one_line(error),
+    }
+}

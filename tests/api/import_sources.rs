@@ -1,0 +1,310 @@
+//! Sources that cannot be imported from, and values that nobody expects.
+
+use std::{fs, path::Path};
+
+use diesel::connection::SimpleConnection as _;
+
+use crate::{
+    harness::{
+        Database, EMAIL, Process,
+        database::{connect_postgres, with_database},
+        on_each_database,
+        process::Ended,
+    },
+    import::{HASH, SourceFile, TABLE, assert_count, held_up, import, imported, many},
+};
+
+/// Expects one line on why nothing was done.
+#[track_caller]
+fn refused(ended: &Ended, words: &[&str]) {
+    assert_eq!(
+        (ended.code, ended.output.as_str()),
+        (Some(1), ""),
+        "{ended:?}"
+    );
+    assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
+    assert!(
+        ended.errors.starts_with("bienvenue: cannot "),
+        "{}",
+        ended.errors
+    );
+    for word in words {
+        assert!(ended.errors.contains(word), "{word}: {}", ended.errors);
+    }
+    assert!(!ended.errors.contains("hunter2"), "{}", ended.errors);
+}
+
+/// Tries to import into a database that must not come to be.
+#[track_caller]
+fn refuses(from: &str, words: &[&str]) {
+    for flags in [&[][..], &["--dry-run"]] {
+        let into = Database::sqlite();
+        refused(&import(from, into.url(), flags), words);
+        assert!(!Path::new(into.path()).exists(), "the target was made");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    let url = format!("sqlite:{}", path.display());
+    refuses(&url, &["it is not there", "--from"]);
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_is_no_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    fs::write(&path, "these are notes, not a database\n".repeat(100)).unwrap();
+    let url = |path: &Path| format!("sqlite:{}", path.display());
+    refuses(&url(&path), &["not a database", "--from"]);
+    refuses(&url(folder.path()), &["cannot be read"]);
+    fs::write(&path, "").unwrap();
+    refuses(&url(&path), &["no table users"]);
+}
+
+#[test]
+fn what_is_no_users_table() {
+    let other = SourceFile::made_by("CREATE TABLE people (id INTEGER PRIMARY KEY, email TEXT)");
+    refuses(
+        &other.url(),
+        &["no table users", "id, email and hashed_password"],
+    );
+    for column in ["id", "email", "hashed_password"] {
+        let rename = format!("ALTER TABLE users RENAME {column} TO other");
+        let source = SourceFile::made_by(&format!("{TABLE}; {rename}"));
+        refuses(&source.url(), &[&format!("no column {column};")]);
+    }
+    let bare = "CREATE TABLE users (ID INTEGER PRIMARY KEY, Email TEXT, hashed_password BLOB)";
+    let source = SourceFile::made_by(&format!(
+        "{bare}; INSERT INTO users VALUES (1, '{EMAIL}', CAST('{HASH}' AS BLOB))"
+    ));
+    imported(import(&source.url(), Database::sqlite().url(), &[]), 1);
+    let source = SourceFile::made_by(&format!("PRAGMA encoding = 'UTF-16'; {TABLE}"));
+    refuses(&source.url(), &["UTF-16"]);
+}
+
+#[test]
+fn a_file_that_is_locked() {
+    let source = SourceFile::flask("bytes.db");
+    let mut flask = source.connect();
+    flask.batch_execute("BEGIN EXCLUSIVE").unwrap();
+    refuses(&source.url(), &["it is locked", "stop the service"]);
+    flask.batch_execute("ROLLBACK").unwrap();
+    imported(import(&source.url(), Database::sqlite().url(), &[]), 5);
+}
+
+on_each_database! {
+    async fn a_target_that_is_locked(database: Database) {
+        let url = database.url();
+        imported(import(&SourceFile::flask("bytes.db").url(), url, &[]), 5);
+        let _sqlite = database.is_sqlite().then(|| {
+            let mut other = database.connect_sqlite();
+            other.batch_execute("BEGIN IMMEDIATE").unwrap();
+            other
+        });
+        let _postgres = (!database.is_sqlite()).then(|| {
+            let mut other = connect_postgres(url);
+            other.batch_execute("BEGIN; LOCK TABLE users IN ROW EXCLUSIVE MODE").unwrap();
+            other
+        });
+        let problems = SourceFile::flask("problems.db");
+        let ended = import(&problems.url(), url, &["--skip-bad"]);
+        refused(&ended, &["it is locked"]);
+    }
+
+    /// A target that fails on the way has nobody of those before.
+    async fn a_target_that_fails(database: Database) {
+        imported(import(&SourceFile::flask("bytes.db").url(), database.url(), &[]), 5);
+        let trigger = if database.is_sqlite() {
+            "CREATE TRIGGER fails BEFORE INSERT ON users WHEN NEW.id = 4500
+             BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        } else {
+            database.execute(
+                "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql
+                 AS $$ BEGIN RAISE 'the disk is full'; END $$"
+            );
+            "CREATE TRIGGER fails BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.id = 4500)
+             EXECUTE FUNCTION fails()"
+        };
+        database.execute(trigger);
+        let source = SourceFile::made_by(&many(5_000));
+        let cut = "DELETE FROM users WHERE id < 10";
+        source.connect().batch_execute(cut).unwrap();
+        let ended = import(&source.url(), database.url(), &[]);
+        assert_eq!((ended.code, ended.output.as_str()), (Some(1), ""), "{ended:?}");
+        assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
+        for words in ["(the disk is full)", "no user was imported"] {
+            assert!(ended.errors.contains(words), "{}", ended.errors);
+        }
+        assert_eq!(database.text("SELECT CAST(count(*) AS TEXT) FROM users"), "5");
+    }
+}
+
+/// Nothing is left beside a file in WAL mode, and what a service that runs has
+/// written is read.
+#[test]
+fn a_file_in_wal_mode() {
+    let source = SourceFile::flask("bytes.db");
+    source
+        .connect()
+        .batch_execute("PRAGMA journal_mode = WAL; UPDATE users SET id = 8 WHERE id = 6")
+        .unwrap();
+    let before = fs::read(&source.path).unwrap();
+    let files = || source.folder.path().read_dir().unwrap().count();
+    assert_eq!(files(), 1);
+    imported(import(&source.url(), Database::sqlite().url(), &[]), 5);
+    assert_eq!(files(), 1, "files were left");
+    assert!(fs::read(&source.path).unwrap() == before, "it was changed");
+
+    let mut flask = source.connect();
+    let row = format!("INSERT INTO users VALUES (9, 'bob+1@example.com', '{HASH}', NULL, NULL)");
+    flask.batch_execute(&row).unwrap();
+    assert_eq!(files(), 3, "it is open");
+    imported(import(&source.url(), Database::sqlite().url(), &[]), 6);
+}
+
+/// What is read without a lock must not have changed in the end.
+#[test]
+fn a_file_that_is_written_to_meanwhile() {
+    let source = SourceFile::made_by(&many(10_000));
+    source
+        .connect()
+        .batch_execute(
+            "PRAGMA journal_mode = WAL;
+             UPDATE users SET hashed_password = 'broken' WHERE id > 5000",
+        )
+        .unwrap();
+    let into = Database::sqlite();
+    let (child, _) = held_up(&source.url(), into.url());
+    let write = "UPDATE users SET session_id = 'x' WHERE id = 1";
+    source.connect().batch_execute(write).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("it was written to meanwhile"), "{errors}");
+    assert_eq!(into.text("SELECT CAST(count(*) AS TEXT) FROM users"), "0");
+}
+
+#[test]
+fn the_source_is_not_the_target() {
+    let source = SourceFile::flask("bytes.db");
+    let link = source.folder.path().join("link.db");
+    std::os::unix::fs::symlink(&source.path, &link).unwrap();
+    for path in [&source.path, &link] {
+        let into = format!("sqlite:{}", path.display());
+        for flags in [&[][..], &["--dry-run"]] {
+            refused(&import(&source.url(), &into, flags), &["the same one"]);
+        }
+    }
+    // Another service's file is no target.
+    let other = SourceFile::flask("text.db");
+    for flags in [&[][..], &["--dry-run"]] {
+        let ended = import(&source.url(), &other.url(), flags);
+        refused(&ended, &["cannot be migrated", "nothing was changed"]);
+    }
+    let folder = source.folder.path().join("nowhere/b.db");
+    for flags in [&[][..], &["--dry-run"]] {
+        let ended = import(
+            &source.url(),
+            &format!("sqlite:{}", folder.display()),
+            flags,
+        );
+        refused(&ended, &["cannot be created"]);
+    }
+}
+
+/// SQLite keeps whatever it is given.
+#[test]
+fn values_that_nobody_expects() {
+    let table = "CREATE TABLE users (id, email, hashed_password)";
+    let source = SourceFile::made_by(&format!(
+        "{table};
+         INSERT INTO users VALUES (NULL, 'bob@example.com', '{HASH}');
+         INSERT INTO users VALUES ('7', 'bob@example.com', '{HASH}');
+         INSERT INTO users VALUES (1.5, 'bob@example.com', '{HASH}');
+         INSERT INTO users VALUES (9223372036854775807, 'bob@example.com', '{HASH}');
+         INSERT INTO users VALUES (1, x'616461406578616D706C652E636F6D', '{HASH}');
+         INSERT INTO users VALUES (2, CAST(x'61FF40' AS TEXT), '{HASH}');
+         INSERT INTO users VALUES (3, 12, '{HASH}');
+         INSERT INTO users VALUES (4, '', '{HASH}');
+         INSERT INTO users VALUES (5, 'ada@example.com', x'FF00');
+         INSERT INTO users VALUES (6, 'ada@example.com', 12);
+         INSERT INTO users VALUES (7, char(27) || '[2J', '{HASH}');
+         INSERT INTO users VALUES (8, 'ada@example.com', '{HASH}');
+         INSERT INTO users VALUES (8, 'bob@example.com', '{HASH}');"
+    ));
+    let into = Database::sqlite();
+    let ended = import(&source.url(), into.url(), &["--skip-bad"]);
+    assert_count(&ended, 12, "left out");
+    for line in [
+        "row 1, \"bob@example.com\": its id",
+        "row 3, \"bob@example.com\": its id",
+        "row 13, \"bob@example.com\": its id",
+        "row 2, id 1: its e-mail is not a text",
+        "row 4, id 2: its e-mail is not a text",
+        "row 5, id 3: its e-mail is not a text",
+        "row 6, id 4, \"\": it has no e-mail",
+        "row 7, id 5, \"ada@example.com\": its hashed_password cannot be used",
+        "row 8, id 6, \"ada@example.com\": its hashed_password cannot be used",
+        "row 9, id 7, \"\\u{1b}[2J\": its e-mail is not an address",
+        "row 11, id 8, \"bob@example.com\": the row before it has the same id",
+        "row 12, id 9223372036854775807, \"bob@example.com\": its id",
+    ] {
+        assert!(ended.output.contains(line), "{line}: {}", ended.output);
+    }
+    imported(ended, 1);
+    assert_eq!(into.text("SELECT email FROM users WHERE id = 8"), EMAIL);
+}
+
+/// A server that runs on the target keeps its sessions.
+#[test]
+fn into_a_database_that_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let _process = Process::start(folder.path(), &[]);
+    let into = format!("sqlite:{}", folder.path().join("bienvenue.db").display());
+    let source = SourceFile::flask("bytes.db");
+    let ended = import(&source.url(), &into, &["--dry-run"]);
+    assert_count(&ended, 5, "can be imported");
+    imported(import(&source.url(), &into, &[]), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_is_no_source() {
+    let Some(source) = Database::postgres().await else {
+        return;
+    };
+    refuses(source.url(), &["no table users"]);
+    refuses(
+        &with_database(source.url(), "nobody_made_this"),
+        &["does not exist", "--from"],
+    );
+    refuses("postgres://ada:hunter2@127.0.0.1:1/b", &["cannot be read"]);
+    source.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, hashed_password TEXT)");
+    refuses(source.url(), &["no column email;"]);
+    source.execute("ALTER TABLE users ADD email BYTEA");
+    refuses(
+        source.url(),
+        &["its column email has the type bytea; an import needs a text"],
+    );
+    source.execute("ALTER TABLE users ALTER email TYPE TEXT USING 'x'");
+    source.execute("ALTER TABLE users ALTER id TYPE VARCHAR(36)");
+    refuses(
+        source.url(),
+        &["its column id has the type character varying"],
+    );
+    source.execute("ALTER TABLE users ALTER id TYPE SMALLINT USING id::smallint");
+    imported(import(source.url(), Database::sqlite().url(), &[]), 0);
+
+    for flags in [&[][..], &["--dry-run"]] {
+        let ended = import(source.url(), source.url(), flags);
+        refused(&ended, &["the same one"]);
+    }
+    let mut locker = connect_postgres(source.url());
+    locker
+        .batch_execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        .unwrap();
+    refuses(source.url(), &["it is locked"]);
+}
