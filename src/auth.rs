@@ -3,30 +3,52 @@
 //! The names are those of the service that Bienvenue replaces.
 
 mod decoys;
+mod devices;
 mod error;
+mod letters;
 mod login;
+mod mail_delivery;
+mod password_change;
+mod password_reset;
 mod registration;
 mod sessions;
 
-use self::decoys::Decoys;
+use std::time::Duration;
+
+use self::{decoys::Decoys, mail_delivery::Outbox};
 use crate::{
     clock::Clock,
     db::Db,
-    domain::{PasswordPolicy, SessionLimits},
+    domain::{PasswordPolicy, PublicUrl, SessionLimits},
+    mail::Mailer,
     passwords::Passwords,
 };
 
 pub use error::{AuthError, Field};
+pub use mail_delivery::ClaimedMail;
 pub use sessions::{LiveSession, OpenedSession};
+
+/// What an operator decides about accounts.
+#[derive(Clone, Debug)]
+pub struct AuthSettings {
+    /// Which passwords may be set.
+    pub password_policy: PasswordPolicy,
+    /// How long sessions live.
+    pub session_limits: SessionLimits,
+    /// How long a reset token is good.
+    pub reset_ttl: Duration,
+    /// What links in mails lead to.
+    pub public_url: PublicUrl,
+}
 
 /// Accounts and sessions, shared by everyone. Cheap to clone.
 #[derive(Clone)]
 pub struct Auth {
     db: Db,
     passwords: Passwords,
+    outbox: Outbox,
     clock: Clock,
-    password_policy: PasswordPolicy,
-    session_limits: SessionLimits,
+    settings: AuthSettings,
     decoys: Decoys,
 }
 
@@ -39,16 +61,16 @@ impl Auth {
     pub fn new(
         db: Db,
         passwords: Passwords,
+        mailer: Mailer,
         clock: Clock,
-        password_policy: PasswordPolicy,
-        session_limits: SessionLimits,
+        settings: AuthSettings,
     ) -> Result<Self, getrandom::Error> {
         Ok(Self {
             db,
             passwords,
+            outbox: Outbox::new(mailer),
             clock,
-            password_policy,
-            session_limits,
+            settings,
             decoys: Decoys::new()?,
         })
     }

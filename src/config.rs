@@ -7,6 +7,7 @@ mod log;
 mod mail;
 mod network;
 mod passwords;
+mod resets;
 mod sessions;
 mod values;
 
@@ -19,6 +20,7 @@ pub use self::{
     mail::MailSettings,
     network::{NetworkSettings, Reflection},
     passwords::PasswordSettings,
+    resets::{ResetDelivery, ResetSettings},
     sessions::SessionSettings,
 };
 
@@ -37,6 +39,9 @@ pub struct Config {
     /// How long sessions live.
     #[command(flatten)]
     pub sessions: SessionSettings,
+    /// How a forgotten password is replaced.
+    #[command(flatten)]
+    pub resets: ResetSettings,
     /// How it reaches people.
     #[command(flatten)]
     pub mail: MailSettings,
@@ -57,6 +62,9 @@ impl Config {
     pub fn validate(&self) -> Result<(), String> {
         self.sessions.validate()?;
         self.mail.validate()?;
+        let public_host = self.network.public_url(0).host();
+        self.mail
+            .delivery(&self.database.database_url, &public_host)?;
         if self.passwords.hash_max_wait >= self.limits.request_timeout {
             return Err(
                 "--hash-max-wait is not shorter than --request-timeout: write less, since nobody \
@@ -87,6 +95,12 @@ impl Config {
             warnings.push(
                 "bcrypt-cost is over 14: a login takes seconds of a core, and may take longer \
                  than request-timeout allows",
+            );
+        }
+        if self.resets.reset_delivery == ResetDelivery::Response {
+            warnings.push(
+                "reset-delivery is response: whoever can reach this port can set anybody's \
+                 password and learn who has an account; use it on a trusted network only",
             );
         }
         if !self.network.listen.ip().is_loopback() {

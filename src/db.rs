@@ -6,6 +6,8 @@ mod error;
 pub mod import;
 mod lane;
 mod migrate;
+mod outgoing_mails;
+mod password_changes;
 mod schema;
 mod sessions;
 mod url;
@@ -22,6 +24,8 @@ use self::{
 };
 pub use self::{
     error::{DbError, OpenError},
+    outgoing_mails::{MailKind, OutgoingMail},
+    password_changes::{ChangePasswordError, ChangeProof, PasswordChange},
     url::{DatabaseUrl, DatabaseUrlError},
     users::{AddUserError, UserBy, UserChanges},
 };

@@ -3,12 +3,14 @@
 mod common_passwords;
 mod email;
 mod password;
+mod public_url;
 mod session;
 mod token;
 mod user;
 
 pub use email::{Email, EmailError};
 pub use password::{HashedPassword, NewPassword, Password, PasswordPolicy, PasswordPolicyError};
+pub use public_url::{PublicUrl, PublicUrlError};
 pub use session::{Client, Session, SessionHandle, SessionLimits};
-pub use token::{SessionToken, TokenDigest};
-pub use user::{User, UserId};
+pub use token::{ResetDigest, ResetToken, SessionDigest, SessionToken, Token, TokenDigest};
+pub use user::{CredentialVersion, PendingReset, User, UserId};

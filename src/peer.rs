@@ -1,16 +1,21 @@
 //! Who is at the other end of a connection.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
+use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::Client;
 
-/// What is known of a connection; every request that comes over it carries
-/// this.
+/// What is known of a connection and of who uses it; every request that comes
+/// over it carries this.
 #[derive(Clone, Debug)]
 pub struct Peer {
     address: SocketAddr,
+    client_ip: IpAddr,
     requests: Arc<Semaphore>,
 }
 
@@ -19,6 +24,7 @@ impl Peer {
     pub fn new(address: SocketAddr, requests: usize) -> Self {
         Self {
             address,
+            client_ip: address.ip().to_canonical(),
             requests: Arc::new(Semaphore::new(requests)),
         }
     }
@@ -28,14 +34,113 @@ impl Peer {
         self.address
     }
 
+    /// The address that the request comes from: the peer's, or what a trusted
+    /// proxy says.
+    pub fn client_ip(&self) -> IpAddr {
+        self.client_ip
+    }
+
     /// Counts a request in, until what is returned is dropped; `None` when the
     /// connection has its share in progress.
     pub fn begin_request(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.requests).try_acquire_owned().ok()
     }
 
-    /// Who logs in over this connection.
+    /// Who logs in with a request.
     pub fn client(&self, user_agent: Option<&str>) -> Client {
-        Client::new(user_agent.unwrap_or_default(), self.address.ip())
+        Client::new(user_agent.unwrap_or_default(), self.client_ip)
+    }
+
+    /// The peer as one request shows it. Where the peer is a trusted proxy, the
+    /// client is the last hop in `forwarded_for` (the values of
+    /// `X-Forwarded-For`, in their order) that is not one too: what stands
+    /// before that, anybody may have written.
+    pub fn of_request<'a>(
+        &self,
+        trusted_proxies: &[IpNet],
+        forwarded_for: impl DoubleEndedIterator<Item = &'a str>,
+    ) -> Self {
+        let is_trusted = |ip: &IpAddr| trusted_proxies.iter().any(|network| network.contains(ip));
+        let mut client_ip = self.client_ip;
+        let mut hops = forwarded_for.rev().flat_map(|value| value.rsplit(','));
+        while is_trusted(&client_ip) {
+            match hops.next().and_then(parse_hop) {
+                Some(ip) => client_ip = ip,
+                // The proxy itself, or one that hides whom it speaks for.
+                None => break,
+            }
+        }
+        Self {
+            client_ip,
+            ..self.clone()
+        }
+    }
+}
+
+/// An address as proxies write it: alone, or with a port.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let ip = bare
+        .parse::<IpAddr>()
+        .or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
+    Some(ip.ok()?.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, trusted: &[&str], forwarded_for: &[&str]) -> String {
+        let trusted: Vec<IpNet> = trusted.iter().map(|text| text.parse().unwrap()).collect();
+        Peer::new(format!("{peer}:4711").parse().unwrap(), 1)
+            .of_request(&trusted, forwarded_for.iter().copied())
+            .client(None)
+            .ip()
+            .to_string()
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed() {
+        let forged = &["192.0.2.66"][..];
+        assert_eq!(client("198.51.100.1", &[], forged), "198.51.100.1");
+        assert_eq!(
+            client("198.51.100.1", &["10.0.0.0/8"], forged),
+            "198.51.100.1"
+        );
+        assert_eq!(client("10.0.0.1", &["10.0.0.0/8"], forged), "192.0.2.66");
+        assert_eq!(
+            client("[::ffff:10.0.0.1]", &["10.0.0.0/8"], forged),
+            "192.0.2.66"
+        );
+    }
+
+    #[test]
+    fn the_last_hop_that_is_not_trusted_is_the_client() {
+        let trusted = &["10.0.0.0/8", "2001:db8::/32"][..];
+        for (forwarded_for, expected) in [
+            (&["192.0.2.66, 198.51.100.7"][..], "198.51.100.7"),
+            (&["192.0.2.66", "198.51.100.7,10.0.0.2"], "198.51.100.7"),
+            (&["198.51.100.7:1234, [2001:db8::2]:443"], "198.51.100.7"),
+            (&["198.51.100.7, [2001:db8::2]"], "198.51.100.7"),
+            (&["::ffff:198.51.100.7"], "198.51.100.7"),
+            (&["2001:db9::1"], "2001:db9::1"),
+            // All are trusted: the one that is farthest away.
+            (&["10.0.0.9, 10.0.0.2"], "10.0.0.9"),
+            // Nothing, or nothing that can be read: nothing beyond it counts.
+            (&[], "10.0.0.1"),
+            (&[""], "10.0.0.1"),
+            (&["198.51.100.7, unknown"], "10.0.0.1"),
+            (&["198.51.100.7, , 10.0.0.2"], "10.0.0.2"),
+        ] {
+            assert_eq!(
+                client("10.0.0.1", trusted, forwarded_for),
+                expected,
+                "{forwarded_for:?}"
+            );
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The only place that wires: from the settings to a service that answers.
 
+mod background;
 mod connection;
 mod descriptors;
 mod edge;
@@ -16,7 +17,11 @@ use axum::{
     middleware,
 };
 use thiserror::Error;
-use tokio::{net::TcpListener, task};
+use tokio::{
+    net::TcpListener,
+    task,
+    time::{self, Instant},
+};
 use tonic::{server::NamedService, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_web::GrpcWebLayer;
@@ -25,13 +30,14 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-use self::{listener::Listener, serve::Serving};
+use self::{background::Background, listener::Listener, serve::Serving};
 use crate::{
-    auth::Auth,
+    auth::{Auth, AuthSettings},
     clock::Clock,
-    config::{Config, LimitSettings},
+    config::Config,
     db::{Db, OpenError},
     http,
+    mail::{MailError, Mailer},
     passwords::Passwords,
     proto::{self, v1::auth_service_server::AuthServiceServer},
     rpc::{AuthRpc, status},
@@ -60,6 +66,12 @@ pub enum ServerError {
          getrandom"
     )]
     NoRandomness(#[from] getrandom::Error),
+    /// The settings do not go together after all.
+    #[error("{0}")]
+    Setting(String),
+    /// Mail cannot be sent at all.
+    #[error("cannot send mail: {0}")]
+    Mail(#[from] MailError),
     /// Server reflection has no descriptors to show.
     #[error("cannot serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -73,11 +85,10 @@ pub enum ServerError {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    auth: Auth,
     router: Router,
     health: HealthReporter,
-    limits: LimitSettings,
-    database_connections: u32,
-    shutdown_timeout: Duration,
+    config: Config,
 }
 
 impl Server {
@@ -94,29 +105,34 @@ impl Server {
         .await
         .map_err(|panic| ServerError::Io(panic.into()))??;
         let passwords = Passwords::new(config.passwords.hashing())?;
-        let auth = Auth::new(
-            db,
-            passwords,
-            clock,
-            config.passwords.policy(),
-            config.sessions.limits(),
-        )?;
-        let health = HealthReporter::new();
-        let router = router(config, auth, &health).await?;
         let refused = |cause| ServerError::Listen {
             address: config.network.listen,
             cause,
         };
         let listener = listener::bind(config.network.listen).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        let public_url = config.network.public_url(address.port());
+        let mails = config
+            .mail
+            .delivery(&config.database.database_url, &public_url.host())
+            .map_err(ServerError::Setting)?;
+        let mailer = Mailer::new(mails, clock.clone())?;
+        tracing::info!("mail goes to {mailer}");
+        let settings = AuthSettings {
+            password_policy: config.passwords.policy(),
+            session_limits: config.sessions.limits(),
+            reset_ttl: config.resets.reset_ttl,
+            public_url,
+        };
+        let auth = Auth::new(db, passwords, mailer, clock, settings)?;
+        let health = HealthReporter::new();
         Ok(Self {
             listener,
             address,
-            router,
+            router: router(config, auth.clone(), &health).await?,
+            auth,
             health,
-            limits: config.limits.clone(),
-            database_connections: config.database.database_connections,
-            shutdown_timeout: config.network.shutdown_timeout,
+            config: config.clone(),
         })
     }
 
@@ -128,9 +144,12 @@ impl Server {
     /// Answers until `shutdown` resolves; then accepts nothing new and lets
     /// what is under way finish, within the deadline that is set.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        let mut serving = Serving::new(self.router, &self.limits);
-        let places = descriptors::places(&self.limits, self.database_connections);
-        let listener = Listener::new(self.listener, places, &self.limits);
+        let limits = &self.config.limits;
+        let background = Background::start(&self.auth, self.config.sessions.session_sweep);
+        let trusted_proxies = self.config.network.trusted_proxies;
+        let mut serving = Serving::new(self.router, limits, trusted_proxies);
+        let places = descriptors::places(limits, self.config.database.database_connections);
+        let listener = Listener::new(self.listener, places, limits);
         serving.accept(listener, shutdown).await;
         for service in ["", <AuthServiceServer<AuthRpc> as NamedService>::NAME] {
             self.health
@@ -139,8 +158,12 @@ impl Server {
             // Ends the streams of those who watch it, which would never end.
             self.health.clear_service_status(service).await;
         }
-        if !serving.drain(self.shutdown_timeout).await {
+        let deadline = Instant::now() + self.config.network.shutdown_timeout;
+        if !serving.drain(deadline).await {
             tracing::warn!("some requests did not finish in time and were cut off");
+        }
+        if time::timeout_at(deadline, background.stop()).await.is_err() {
+            tracing::warn!("some mail did not go out in time; it will after the next start");
         }
         tracing::info!("stopped");
     }

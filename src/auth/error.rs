@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{
     db::DbError,
-    domain::{Email, EmailError, PasswordPolicyError},
+    domain::{Email, EmailError},
     passwords::HashingError,
 };
 
@@ -22,6 +22,12 @@ pub enum Field {
     Email,
     /// `password`
     Password,
+    /// `current_password`
+    CurrentPassword,
+    /// `new_password`
+    NewPassword,
+    /// `handle`
+    Handle,
 }
 
 impl fmt::Display for Field {
@@ -29,6 +35,9 @@ impl fmt::Display for Field {
         f.write_str(match self {
             Self::Email => "email",
             Self::Password => "password",
+            Self::CurrentPassword => "current_password",
+            Self::NewPassword => "new_password",
+            Self::Handle => "handle",
         })
     }
 }
@@ -55,6 +64,9 @@ pub enum AuthError {
     /// The session is missing, expired or revoked.
     #[error("the session is not valid; log in again")]
     SessionInvalid,
+    /// The reset token is unknown, used or expired, or another's.
+    #[error("the reset token is not valid; ask for a new one")]
+    ResetTokenInvalid,
     /// No hashing capacity in time.
     #[error("too many requests at once; try again in a moment")]
     Overloaded {
@@ -87,12 +99,6 @@ impl AuthError {
 impl From<EmailError> for AuthError {
     fn from(error: EmailError) -> Self {
         Self::invalid(Field::Email, &error)
-    }
-}
-
-impl From<PasswordPolicyError> for AuthError {
-    fn from(error: PasswordPolicyError) -> Self {
-        Self::invalid(Field::Password, &error)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Auth, AuthError, Field};
 use crate::{
     db::{DbError, UserBy},
-    domain::{Email, Password, PasswordPolicyError, User},
+    domain::{Email, HashedPassword, Password, PasswordPolicyError, User},
     passwords::{HashingError, Verdict},
 };
 
@@ -40,21 +40,61 @@ impl Auth {
             None => sampled.unwrap_or_else(|| self.passwords.decoy()),
         };
         let password = Password::new(password);
-        let verdict = self.passwords.verify(&password, stored).await;
+        let verdict = self.verdict(user.as_ref(), &password, stored).await?;
         match (verdict, user) {
-            (Ok(Verdict::Right | Verdict::Outdated), Some(user)) => Ok(user),
-            (Ok(_), _) => Err(AuthError::InvalidCredentials),
-            // An answer of its own would tell that the account exists.
-            (Err(HashingError::Unreadable(why)), user) => {
+            (Verdict::Right, Some(user)) => Ok(user),
+            (Verdict::Outdated, Some(user)) => {
+                self.rehash(&user, &password).await;
+                Ok(user)
+            }
+            _ => Err(AuthError::InvalidCredentials),
+        }
+    }
+
+    /// Whether this is the user's password. A stored hash that cannot be used
+    /// matches none: an answer of its own would tell that the account exists.
+    ///
+    /// # Errors
+    ///
+    /// `Overloaded`, `Internal`.
+    pub(super) async fn verdict(
+        &self,
+        user: Option<&User>,
+        password: &Password,
+        stored: HashedPassword,
+    ) -> Result<Verdict, AuthError> {
+        match self.passwords.verify(password, stored).await {
+            Err(HashingError::Unreadable(why)) => {
                 if let Some(user) = user {
                     tracing::error!(
                         user_id = user.id.0,
                         "the stored password cannot be used, {why}: this user has to set a new one"
                     );
                 }
-                Err(AuthError::InvalidCredentials)
+                Ok(Verdict::Wrong)
             }
-            (Err(error), _) => Err(error.into()),
+            verdict => Ok(verdict?),
+        }
+    }
+
+    /// Stores a password that was right as it would be stored today. Where that
+    /// cannot be done now, the next login will.
+    async fn rehash(&self, user: &User, password: &Password) {
+        let rehashed = match self.passwords.rehash(password).await {
+            Ok(hashed_password) => self
+                .db
+                .rehash_user(user, hashed_password)
+                .await
+                .map_err(AuthError::from),
+            Err(error) => Err(error.into()),
+        };
+        match rehashed {
+            Ok(()) => tracing::info!(user_id = user.id.0, "an outdated hash was replaced"),
+            Err(error) => tracing::info!(
+                user_id = user.id.0,
+                %error,
+                "an outdated hash could not be replaced yet"
+            ),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Creating an account.
 
-use super::{Auth, AuthError};
+use super::{Auth, AuthError, Field};
 use crate::{
     db::AddUserError,
     domain::{Email, User},
@@ -17,7 +17,11 @@ impl Auth {
     /// `InvalidField`, `EmailTaken`, `Overloaded`, `Unavailable`, `Internal`.
     pub async fn register_user(&self, email: &str, password: String) -> Result<User, AuthError> {
         let email = Email::parse(email)?;
-        let password = self.password_policy.admit(password, &email)?;
+        let password = self
+            .settings
+            .password_policy
+            .admit(password, &email)
+            .map_err(|error| AuthError::invalid(Field::Password, &error))?;
         let hashed_password = self.passwords.hash(password).await?;
         let now = self.clock.now();
         match self.db.add_user(email.clone(), hashed_password, now).await {

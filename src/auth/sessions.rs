@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Auth, AuthError};
-use crate::domain::{Client, Session, SessionHandle, SessionToken, TokenDigest, User};
+use crate::domain::{Client, Session, SessionDigest, SessionHandle, SessionToken, User};
 
 /// A session that was good when it was looked up.
 #[derive(Debug)]
@@ -25,26 +25,28 @@ pub struct OpenedSession {
 
 impl Auth {
     /// Opens a session for a user whom [`valid_login`](Self::valid_login) has
-    /// let in.
+    /// let in, and ends the one that the caller presented along with it, if
+    /// any: it is replaced.
     ///
     /// # Errors
     ///
-    /// `Unavailable`, `Internal`.
+    /// `InvalidCredentials` when the password was changed since it was
+    /// checked, `Unavailable`, `Internal`.
     pub async fn create_session(
         &self,
         user: &User,
         client: Client,
+        presented: Option<&str>,
     ) -> Result<OpenedSession, AuthError> {
-        let token = SessionToken::generate()?;
-        let now = self.clock.now();
-        let session = Session {
-            handle: SessionHandle::generate(),
-            user_id: user.id,
-            created_at: now,
-            last_seen_at: now,
-            client,
-        };
-        self.db.add_session(token.digest(), session.clone()).await?;
+        let (token, session) = self.new_session(user, client)?;
+        let replaced = presented.and_then(|session_id| digest_of(session_id).ok());
+        let added = self
+            .db
+            .add_session(token.digest(), session.clone(), replaced)
+            .await?;
+        if !added {
+            return Err(AuthError::InvalidCredentials);
+        }
         Ok(OpenedSession {
             token,
             live: self.live(session),
@@ -65,12 +67,10 @@ impl Auth {
             .db
             .find_session(digest)
             .await?
+            .filter(|(session, _)| self.is_live(session))
             .ok_or(AuthError::SessionInvalid)?;
-        if !self.is_live(&session) {
-            return Err(AuthError::SessionInvalid);
-        }
         let now = self.clock.now();
-        let is_due = session.last_seen_at + self.session_limits.touch_step() <= now;
+        let is_due = session.last_seen_at + self.settings.session_limits.touch_step() <= now;
         if is_due && self.db.touch_session(digest, now).await {
             session.last_seen_at = now;
         }
@@ -89,19 +89,38 @@ impl Auth {
         }
     }
 
-    fn is_live(&self, session: &Session) -> bool {
-        self.clock.now() < self.session_limits.expires_at(session)
+    /// A session that is not stored yet.
+    pub(super) fn new_session(
+        &self,
+        user: &User,
+        client: Client,
+    ) -> Result<(SessionToken, Session), AuthError> {
+        let now = self.clock.now();
+        let session = Session {
+            handle: SessionHandle::generate(),
+            user_id: user.id,
+            credential_version: user.credential_version,
+            created_at: now,
+            last_seen_at: now,
+            client,
+        };
+        Ok((SessionToken::generate()?, session))
     }
 
-    fn live(&self, session: Session) -> LiveSession {
+    pub(super) fn is_live(&self, session: &Session) -> bool {
+        self.clock.now() < self.settings.session_limits.expires_at(session)
+    }
+
+    pub(super) fn live(&self, session: Session) -> LiveSession {
         LiveSession {
-            expires_at: self.session_limits.expires_at(&session),
+            expires_at: self.settings.session_limits.expires_at(&session),
             session,
         }
     }
 }
 
-fn digest_of(session_id: &str) -> Result<TokenDigest, AuthError> {
+/// What a presented `session_id` is looked up by.
+pub(super) fn digest_of(session_id: &str) -> Result<SessionDigest, AuthError> {
     match SessionToken::parse(session_id) {
         Some(token) => Ok(token.digest()),
         None => Err(AuthError::SessionInvalid),

@@ -1,8 +1,13 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 
 use super::values;
+use crate::domain::PublicUrl;
 
 /// Where it listens and to whom it answers.
 #[derive(Args, Clone, Debug)]
@@ -17,6 +22,23 @@ pub struct NetworkSettings {
         value_parser = address
     )]
     pub listen: SocketAddr,
+
+    /// Where people's browsers reach it: links in mails lead there, cookies and
+    /// cross-site checks go by it [default: http://localhost:PORT]
+    #[arg(long, env = "BIENVENUE_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<PublicUrl>,
+
+    /// Network (CIDR) of proxies in front of it, whose X-Forwarded-For is
+    /// believed; repeat the flag, or separate by commas, for several
+    /// [default: none]
+    #[arg(
+        long,
+        env = "BIENVENUE_TRUSTED_PROXIES",
+        value_name = "NETWORK",
+        value_delimiter = ',',
+        value_parser = network
+    )]
+    pub trusted_proxies: Vec<IpNet>,
 
     /// Whether clients may ask which methods there are; auto is on for a
     /// loopback address and off elsewhere
@@ -64,6 +86,14 @@ pub enum Reflection {
 }
 
 impl NetworkSettings {
+    /// The address that browsers know it by, once its port is known.
+    pub fn public_url(&self, port: u16) -> PublicUrl {
+        match &self.public_url {
+            Some(url) => url.clone(),
+            None => PublicUrl::localhost(port),
+        }
+    }
+
     /// Whether to serve reflection.
     pub fn reflects(&self) -> bool {
         match self.reflection {
@@ -72,6 +102,13 @@ impl NetworkSettings {
             Reflection::Off => false,
         }
     }
+}
+
+/// A network, or the one address of a proxy.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse()
+        .or_else(|_| text.parse().map(|address: IpAddr| address.into()))
+        .map_err(|_| "write a network or an address, such as 10.0.0.0/8 or ::1".to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -113,11 +150,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_origins() {
+    fn addresses_networks_and_origins() {
         assert!(address("127.0.0.1:0").is_ok() && address("[::1]:1").is_ok());
         assert_eq!(address("localhost:5"), address("127.0.0.1:5"));
         for wrong in ["", "50051", ":50051", "example.com:1", "127.0.0.1"] {
             assert!(address(wrong).is_err(), "{wrong}");
+        }
+        for right in ["10.0.0.0/8", "::1", "2001:db8::/32", "192.0.2.1"] {
+            assert!(network(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "*", "10.0.0.0/33", "10.0.0", "proxy.example.com"] {
+            assert!(network(wrong).is_err(), "{wrong}");
         }
         for right in ["https://app.example.com", "http://localhost:3000"] {
             assert!(origin(right).is_ok(), "{right}");

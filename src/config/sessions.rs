@@ -28,6 +28,17 @@ pub struct SessionSettings {
         value_parser = values::duration
     )]
     pub session_absolute: Duration,
+
+    /// How often to remove expired sessions, which are refused anyway, from
+    /// the table
+    #[arg(
+        long,
+        env = "BIENVENUE_SESSION_SWEEP",
+        value_name = "DURATION",
+        default_value = "1m",
+        value_parser = values::duration
+    )]
+    pub session_sweep: Duration,
 }
 
 impl SessionSettings {

@@ -6,6 +6,9 @@ diesel::table! {
         email -> Text,
         hashed_password -> Text,
         created_at -> Timestamp,
+        credential_version -> BigInt,
+        reset_token -> Nullable<Binary>,
+        reset_token_expires_at -> Nullable<Timestamp>,
     }
 }
 
@@ -18,8 +21,20 @@ diesel::table! {
         last_seen_at -> Timestamp,
         user_agent -> Text,
         ip -> Text,
+        credential_version -> BigInt,
+    }
+}
+
+diesel::table! {
+    outgoing_mails (id) {
+        id -> BigInt,
+        kind -> Text,
+        email -> Text,
+        created_at -> Timestamp,
+        due_at -> Timestamp,
+        tries -> BigInt,
     }
 }
 
 diesel::joinable!(sessions -> users (user_id));
-diesel::allow_tables_to_appear_in_same_query!(users, sessions);
+diesel::allow_tables_to_appear_in_same_query!(users, sessions, outgoing_mails);

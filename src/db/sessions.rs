@@ -2,16 +2,19 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
-    ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _, Queryable,
-    RunQueryDsl as _,
+    BoolExpressionMethods as _, ExpressionMethods as _, Insertable, OptionalExtension as _,
+    QueryDsl as _, Queryable, RunQueryDsl as _,
 };
 
 use super::{
     Db, DbError,
+    connection::AnyConnection,
     schema::{sessions, users},
-    users::UserRow,
+    users::{UserRow, hold},
 };
-use crate::domain::{Client, Session, SessionHandle, TokenDigest, User, UserId};
+use crate::domain::{
+    Client, CredentialVersion, Session, SessionDigest, SessionHandle, User, UserId,
+};
 
 /// A row, in the order of the table's columns.
 #[derive(Queryable, Insertable)]
@@ -24,10 +27,11 @@ struct SessionRow {
     last_seen_at: NaiveDateTime,
     user_agent: String,
     ip: String,
+    credential_version: i64,
 }
 
 impl SessionRow {
-    fn new(digest: TokenDigest, session: &Session) -> Self {
+    fn new(digest: SessionDigest, session: &Session) -> Self {
         Self {
             digest: digest.as_bytes().to_vec(),
             handle: session.handle.to_string(),
@@ -36,6 +40,7 @@ impl SessionRow {
             last_seen_at: session.last_seen_at.naive_utc(),
             user_agent: session.client.user_agent().to_owned(),
             ip: session.client.ip().to_string(),
+            credential_version: session.credential_version.0,
         }
     }
 }
@@ -50,6 +55,7 @@ impl TryFrom<SessionRow> for Session {
         Ok(Self {
             handle: SessionHandle::parse(&row.handle).ok_or_else(|| unfit("handle"))?,
             user_id: UserId(row.user_id),
+            credential_version: CredentialVersion(row.credential_version),
             created_at: row.created_at.and_utc(),
             last_seen_at: row.last_seen_at.and_utc(),
             client: Client::new(
@@ -60,18 +66,92 @@ impl TryFrom<SessionRow> for Session {
     }
 }
 
+/// Adds a session.
+pub(super) fn add(
+    connection: &mut AnyConnection,
+    digest: SessionDigest,
+    session: &Session,
+) -> Result<(), DbError> {
+    diesel::insert_into(sessions::table)
+        .values(SessionRow::new(digest, session))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// A session and whose it is, expired or not. One that was opened with another
+/// password than its user has is none.
+pub(super) fn find(
+    connection: &mut AnyConnection,
+    digest: SessionDigest,
+) -> Result<Option<(Session, User)>, DbError> {
+    let rows: Option<(SessionRow, UserRow)> = sessions::table
+        .inner_join(users::table)
+        .filter(sessions::digest.eq(digest.as_bytes()))
+        .filter(sessions::credential_version.eq(users::credential_version))
+        .first(connection)
+        .optional()?;
+    rows.map(|(session, user)| Ok((session.try_into()?, user.try_into()?)))
+        .transpose()
+}
+
+/// The same, and nobody else ends or opens sessions of its user until the unit
+/// of work ends. Whatever ends several sessions goes through here: it would
+/// wait for others in whatever order, and some of them for it.
+fn find_and_hold(
+    connection: &mut AnyConnection,
+    digest: SessionDigest,
+) -> Result<Option<(Session, User)>, DbError> {
+    let Some((_, user)) = find(connection, digest)? else {
+        return Ok(None);
+    };
+    hold(connection, user.id)?;
+    find(connection, digest)
+}
+
+/// Ends a session, and returns it as it was.
+pub(super) fn remove(
+    connection: &mut AnyConnection,
+    digest: SessionDigest,
+) -> Result<Option<Session>, DbError> {
+    let session = sessions::table.filter(sessions::digest.eq(digest.as_bytes()));
+    let row: Option<SessionRow> = diesel::delete(session)
+        .returning(sessions::all_columns)
+        .get_result(connection)
+        .optional()?;
+    row.map(Session::try_from).transpose()
+}
+
+/// Ends every session of a user.
+pub(super) fn remove_all(connection: &mut AnyConnection, user_id: UserId) -> Result<(), DbError> {
+    diesel::delete(sessions::table.filter(sessions::user_id.eq(user_id.0))).execute(connection)?;
+    Ok(())
+}
+
 impl Db {
-    /// Adds a session to its user.
+    /// Adds a session to its user and ends the one that it replaces, if any;
+    /// `false`, and nothing has changed, when the user has another credential
+    /// version than the session by now, or is gone.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn add_session(&self, digest: TokenDigest, session: Session) -> Result<(), DbError> {
+    pub async fn add_session(
+        &self,
+        digest: SessionDigest,
+        session: Session,
+        replaced: Option<SessionDigest>,
+    ) -> Result<bool, DbError> {
         self.write(move |connection| {
-            diesel::insert_into(sessions::table)
-                .values(SessionRow::new(digest, &session))
-                .execute(connection)?;
-            Ok(())
+            // A change of the password that comes later ends this session too.
+            let user = hold(connection, session.user_id)?;
+            if user.map(|user| user.credential_version) != Some(session.credential_version) {
+                return Ok(false);
+            }
+            if let Some(replaced) = replaced {
+                remove(connection, replaced)?;
+            }
+            add(connection, digest, &session)?;
+            Ok(true)
         })
         .await
     }
@@ -83,16 +163,27 @@ impl Db {
     /// When the database cannot. That there is none is no error.
     pub async fn find_session(
         &self,
-        digest: TokenDigest,
+        digest: SessionDigest,
     ) -> Result<Option<(Session, User)>, DbError> {
+        self.read(move |connection| find(connection, digest)).await
+    }
+
+    /// The sessions of a user, expired ones too, those seen last first, at most
+    /// `most` of them.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn list_sessions(&self, user: &User, most: u32) -> Result<Vec<Session>, DbError> {
+        let (id, version) = (user.id, user.credential_version);
         self.read(move |connection| {
-            let rows: Option<(SessionRow, UserRow)> = sessions::table
-                .inner_join(users::table)
-                .filter(sessions::digest.eq(digest.as_bytes()))
-                .first(connection)
-                .optional()?;
-            rows.map(|(session, user)| Ok((session.try_into()?, user.try_into()?)))
-                .transpose()
+            let rows: Vec<SessionRow> = sessions::table
+                .filter(sessions::user_id.eq(id.0))
+                .filter(sessions::credential_version.eq(version.0))
+                .order((sessions::last_seen_at.desc(), sessions::handle))
+                .limit(most.into())
+                .load(connection)?;
+            rows.into_iter().map(Session::try_from).collect()
         })
         .await
     }
@@ -100,7 +191,7 @@ impl Db {
     /// Notes that a session was checked at `now`, unless that was noted
     /// already; a session that has ended meanwhile stays ended. `false` when
     /// the database is too busy or away: the next check will note it.
-    pub async fn touch_session(&self, digest: TokenDigest, now: DateTime<Utc>) -> bool {
+    pub async fn touch_session(&self, digest: SessionDigest, now: DateTime<Utc>) -> bool {
         self.write_if_idle(move |connection| {
             let session = sessions::table
                 .filter(sessions::digest.eq(digest.as_bytes()))
@@ -119,14 +210,113 @@ impl Db {
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn remove_session(&self, digest: TokenDigest) -> Result<Option<Session>, DbError> {
+    pub async fn remove_session(&self, digest: SessionDigest) -> Result<Option<Session>, DbError> {
         self.write(move |connection| {
-            let session = sessions::table.filter(sessions::digest.eq(digest.as_bytes()));
+            let found = find_and_hold(connection, digest)?;
+            let removed = remove(connection, digest)?;
+            Ok(found.and(removed))
+        })
+        .await
+    }
+
+    /// Ends, for the owner of the session `by`, the session of theirs that a
+    /// handle names, and returns it as it was. The outer `None`: `by` is no
+    /// session any more, and nothing was ended.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn remove_session_by_handle(
+        &self,
+        by: SessionDigest,
+        handle: SessionHandle,
+    ) -> Result<Option<Option<Session>>, DbError> {
+        self.write(move |connection| {
+            let Some((_, user)) = find_and_hold(connection, by)? else {
+                return Ok(None);
+            };
+            let session = sessions::table
+                .filter(sessions::handle.eq(handle.to_string()))
+                .filter(sessions::user_id.eq(user.id.0));
             let row: Option<SessionRow> = diesel::delete(session)
                 .returning(sessions::all_columns)
                 .get_result(connection)
                 .optional()?;
-            row.map(Session::try_from).transpose()
+            Ok(Some(row.map(Session::try_from).transpose()?))
+        })
+        .await
+    }
+
+    /// Ends, for the owner of the session `by`, all their other sessions, and
+    /// returns them as they were. `None`: `by` is no session any more, and
+    /// nothing was ended.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn remove_other_sessions(
+        &self,
+        by: SessionDigest,
+    ) -> Result<Option<Vec<Session>>, DbError> {
+        self.write(move |connection| {
+            let Some((_, user)) = find_and_hold(connection, by)? else {
+                return Ok(None);
+            };
+            let others = sessions::table
+                .filter(sessions::user_id.eq(user.id.0))
+                .filter(sessions::digest.ne(by.as_bytes()));
+            let rows: Vec<SessionRow> = diesel::delete(others)
+                .returning(sessions::all_columns)
+                .get_results(connection)?;
+            rows.into_iter()
+                .map(Session::try_from)
+                .collect::<Result<_, _>>()
+                .map(Some)
+        })
+        .await
+    }
+
+    /// Removes some sessions, at most `most`, that were last seen or opened
+    /// before these times; returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn remove_expired_sessions(
+        &self,
+        last_seen_before: DateTime<Utc>,
+        created_before: DateTime<Utc>,
+        most: u32,
+    ) -> Result<usize, DbError> {
+        let (last_seen_before, created_before) =
+            (last_seen_before.naive_utc(), created_before.naive_utc());
+        // Most of the time there are none: no need for a turn to write.
+        let expired: Vec<Vec<u8>> = self
+            .read(move |connection| {
+                Ok(sessions::table
+                    .filter(
+                        sessions::last_seen_at
+                            .le(last_seen_before)
+                            .or(sessions::created_at.le(created_before)),
+                    )
+                    .select(sessions::digest)
+                    .limit(most.into())
+                    .load(connection)?)
+            })
+            .await?;
+        if expired.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |connection| {
+            // One that was checked meanwhile has not expired.
+            let expired = sessions::table
+                .filter(sessions::digest.eq_any(expired))
+                .filter(
+                    sessions::last_seen_at
+                        .le(last_seen_before)
+                        .or(sessions::created_at.le(created_before)),
+                );
+            Ok(diesel::delete(expired).execute(connection)?)
         })
         .await
     }

@@ -10,9 +10,13 @@ use thiserror::Error;
 
 use super::{
     Db, DbError,
+    connection::AnyConnection,
     schema::{sessions, users},
 };
-use crate::domain::{Email, HashedPassword, TokenDigest, User, UserId};
+use crate::domain::{
+    CredentialVersion, Email, HashedPassword, PendingReset, ResetDigest, SessionDigest, User,
+    UserId,
+};
 
 /// What to find a user by.
 #[derive(Clone, Debug)]
@@ -22,14 +26,19 @@ pub enum UserBy {
     /// The canonical e-mail.
     Email(Email),
     /// A session of theirs, expired or not.
-    Session(TokenDigest),
+    Session(SessionDigest),
+    /// Their newest reset token, expired or not.
+    ResetToken(ResetDigest),
 }
 
 /// What to change of a user; `None` leaves a thing as it is.
 #[derive(Clone, Debug, Default)]
 pub struct UserChanges {
-    /// A new stored hash.
+    /// The stored hash of a new password. With it the credential version moves
+    /// on, which ends every session, and a reset token is none any more.
     pub hashed_password: Option<HashedPassword>,
+    /// The newest reset token, or none.
+    pub reset: Option<Option<PendingReset>>,
 }
 
 /// Why a user was not added.
@@ -50,6 +59,9 @@ pub(super) struct UserRow {
     email: String,
     hashed_password: String,
     created_at: NaiveDateTime,
+    credential_version: i64,
+    reset_token: Option<Vec<u8>>,
+    reset_token_expires_at: Option<NaiveDateTime>,
 }
 
 #[derive(Insertable)]
@@ -64,19 +76,92 @@ impl TryFrom<UserRow> for User {
     type Error = DbError;
 
     fn try_from(row: UserRow) -> Result<Self, DbError> {
+        let unfit = |what: &str| DbError::Fault(format!("user {} has no {what}", row.id).into());
         let email = Email::parse(&row.email)
             .ok()
             .filter(|email| email.as_str() == row.email)
-            .ok_or_else(|| {
-                DbError::Fault(format!("user {} has no canonical e-mail", row.id).into())
-            })?;
+            .ok_or_else(|| unfit("canonical e-mail"))?;
+        let reset = match (&row.reset_token, row.reset_token_expires_at) {
+            (Some(digest), Some(expires_at)) => Some(PendingReset {
+                digest: ResetDigest::from_bytes(digest).ok_or_else(|| unfit("reset token"))?,
+                expires_at: expires_at.and_utc(),
+            }),
+            _ => None,
+        };
         Ok(Self {
             id: UserId(row.id),
             email,
             hashed_password: HashedPassword::new(row.hashed_password),
             created_at: row.created_at.and_utc(),
+            credential_version: CredentialVersion(row.credential_version),
+            reset,
         })
     }
+}
+
+/// The one user that a criterion names.
+pub(super) fn find(connection: &mut AnyConnection, by: &UserBy) -> Result<Option<User>, DbError> {
+    let row: Option<UserRow> = match by {
+        UserBy::Id(id) => users::table.find(id.0).first(connection),
+        UserBy::Email(email) => users::table
+            .filter(users::email.eq(email.as_str()))
+            .first(connection),
+        UserBy::Session(digest) => users::table
+            .inner_join(sessions::table)
+            .filter(sessions::digest.eq(digest.as_bytes()))
+            .select(users::all_columns)
+            .first(connection),
+        UserBy::ResetToken(digest) => users::table
+            .filter(users::reset_token.eq(digest.as_bytes()))
+            .first(connection),
+    }
+    .optional()?;
+    row.map(User::try_from).transpose()
+}
+
+/// A user whom nobody else changes until the unit of work ends.
+pub(super) fn hold(connection: &mut AnyConnection, id: UserId) -> Result<Option<User>, DbError> {
+    let row: Option<UserRow> = match connection {
+        // It has one writer at a time anyway.
+        AnyConnection::Sqlite(sqlite) => users::table.find(id.0).first(sqlite),
+        AnyConnection::Postgres(postgres) => {
+            users::table.find(id.0).for_no_key_update().first(postgres)
+        }
+    }
+    .optional()?;
+    row.map(User::try_from).transpose()
+}
+
+/// Gives a user a new password, with all that follows for the row.
+pub(super) fn set_password(
+    connection: &mut AnyConnection,
+    id: UserId,
+    hashed_password: &HashedPassword,
+) -> Result<(), DbError> {
+    diesel::update(users::table.find(id.0))
+        .set((
+            users::hashed_password.eq(hashed_password.expose()),
+            users::credential_version.eq(users::credential_version + 1),
+            users::reset_token.eq(None::<Vec<u8>>),
+            users::reset_token_expires_at.eq(None::<NaiveDateTime>),
+        ))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Replaces a user's reset token; the one before is none any more.
+pub(super) fn set_reset(
+    connection: &mut AnyConnection,
+    id: UserId,
+    reset: Option<PendingReset>,
+) -> Result<(), DbError> {
+    diesel::update(users::table.find(id.0))
+        .set((
+            users::reset_token.eq(reset.map(|reset| reset.digest.as_bytes().to_vec())),
+            users::reset_token_expires_at.eq(reset.map(|reset| reset.expires_at.naive_utc())),
+        ))
+        .execute(connection)?;
+    Ok(())
 }
 
 impl Db {
@@ -118,22 +203,7 @@ impl Db {
     ///
     /// When the database cannot. That there is none is no error.
     pub async fn find_user_by(&self, by: UserBy) -> Result<Option<User>, DbError> {
-        self.read(move |connection| {
-            let row: Option<UserRow> = match by {
-                UserBy::Id(id) => users::table.find(id.0).first(connection),
-                UserBy::Email(email) => users::table
-                    .filter(users::email.eq(email.as_str()))
-                    .first(connection),
-                UserBy::Session(digest) => users::table
-                    .inner_join(sessions::table)
-                    .filter(sessions::digest.eq(digest.as_bytes()))
-                    .select(users::all_columns)
-                    .first(connection),
-            }
-            .optional()?;
-            row.map(User::try_from).transpose()
-        })
-        .await
+        self.read(move |connection| find(connection, &by)).await
     }
 
     /// Changes a user and returns it as it is then; `None` when there is none.
@@ -146,17 +216,38 @@ impl Db {
         id: UserId,
         changes: UserChanges,
     ) -> Result<Option<User>, DbError> {
-        let Some(hashed_password) = changes.hashed_password else {
-            return self.find_user_by(UserBy::Id(id)).await;
-        };
         self.write(move |connection| {
-            let row: Option<UserRow> = diesel::update(users::table.find(id.0))
+            if let Some(hashed_password) = &changes.hashed_password {
+                set_password(connection, id, hashed_password)?;
+            }
+            if let Some(reset) = changes.reset {
+                set_reset(connection, id, reset)?;
+            }
+            find(connection, &UserBy::Id(id))
+        })
+        .await
+    }
+
+    /// Stores the same password in another form. Sessions and reset tokens
+    /// stay; nothing happens when the password has been changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn rehash_user(
+        &self,
+        user: &User,
+        hashed_password: HashedPassword,
+    ) -> Result<(), DbError> {
+        let (id, before) = (user.id, user.hashed_password.clone());
+        self.write(move |connection| {
+            let unchanged = users::table
+                .find(id.0)
+                .filter(users::hashed_password.eq(before.expose()));
+            diesel::update(unchanged)
                 .set(users::hashed_password.eq(hashed_password.expose()))
-                .returning(users::all_columns)
-                .get_result(connection)
-                .optional()
-                .map_err(DbError::from)?;
-            row.map(User::try_from).transpose()
+                .execute(connection)?;
+            Ok(())
         })
         .await
     }

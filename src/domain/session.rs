@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::UserId;
+use super::{CredentialVersion, UserId};
 
 /// The longest step in which `last_seen_at` moves.
 const MAX_TOUCH_STEP: Duration = Duration::from_secs(60);
@@ -73,6 +73,8 @@ pub struct Session {
     pub handle: SessionHandle,
     /// Whose it is.
     pub user_id: UserId,
+    /// The user's credential version when the password was checked.
+    pub credential_version: CredentialVersion,
     /// When the login took place.
     pub created_at: DateTime<Utc>,
     /// When it was last checked, to within [`SessionLimits::touch_step`].
@@ -123,6 +125,7 @@ mod tests {
         let seen_after = |n: i64| Session {
             handle: SessionHandle::generate(),
             user_id: UserId(1),
+            credential_version: CredentialVersion(0),
             created_at: login,
             last_seen_at: login + TimeDelta::hours(n),
             client: Client::new("", Ipv4Addr::LOCALHOST.into()),

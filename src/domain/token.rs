@@ -1,23 +1,59 @@
-//! The secret that proves a session, and what the database keeps of it.
+//! Secrets that prove something, and what the database keeps of them.
 
-use std::fmt;
+use std::{fmt, hash::Hash, marker::PhantomData};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// What secret scanners know a leaked `session_id` by.
-const PREFIX: &str = "sess_";
-
 /// How many random bytes a token holds; a UUID's 122 bits would be too few for
 /// ASVS 7.2.3.
 const BYTES: usize = 32;
 
-/// A `session_id`: the bearer secret, `sess_` and 32 random bytes in base64url
-/// without padding. It is wiped when dropped.
-pub struct SessionToken(Zeroizing<String>);
+/// What a token is for. One kind is never taken for another: not by the
+/// compiler, and not by its text.
+pub trait TokenKind: Copy + Eq + Hash + Send + Sync + 'static {
+    /// What secret scanners know a leaked one by.
+    const PREFIX: &'static str;
+    /// The name of its type.
+    const NAME: &'static str;
+}
 
-impl SessionToken {
+/// Proves a session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OfSession {}
+
+impl TokenKind for OfSession {
+    const PREFIX: &'static str = "sess_";
+    const NAME: &'static str = "SessionToken";
+}
+
+/// Lets its owner set a new password, once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OfReset {}
+
+impl TokenKind for OfReset {
+    const PREFIX: &'static str = "rst_";
+    const NAME: &'static str = "ResetToken";
+}
+
+/// A `session_id`.
+pub type SessionToken = Token<OfSession>;
+
+/// A `reset_token`.
+pub type ResetToken = Token<OfReset>;
+
+/// What is stored of a `session_id`.
+pub type SessionDigest = TokenDigest<OfSession>;
+
+/// What is stored of a `reset_token`.
+pub type ResetDigest = TokenDigest<OfReset>;
+
+/// A bearer secret: its kind's prefix and 32 random bytes in base64url without
+/// padding. It is wiped when dropped.
+pub struct Token<K>(Zeroizing<String>, PhantomData<K>);
+
+impl<K: TokenKind> Token<K> {
     /// A new one, from the operating system's randomness.
     ///
     /// # Errors
@@ -27,7 +63,8 @@ impl SessionToken {
         let mut bytes = Zeroizing::new([0; BYTES]);
         getrandom::fill(bytes.as_mut())?;
         let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()));
-        Ok(Self(Zeroizing::new([PREFIX, encoded.as_str()].concat())))
+        let text = Zeroizing::new([K::PREFIX, encoded.as_str()].concat());
+        Ok(Self(text, PhantomData))
     }
 
     /// Reads what a caller presented; `None` for anything that [`generate`]
@@ -35,16 +72,16 @@ impl SessionToken {
     ///
     /// [`generate`]: Self::generate
     pub fn parse(presented: &str) -> Option<Self> {
-        let encoded = presented.strip_prefix(PREFIX)?;
+        let encoded = presented.strip_prefix(K::PREFIX)?;
         let mut bytes = Zeroizing::new([0; BYTES]);
         let length = URL_SAFE_NO_PAD.decode_slice(encoded, bytes.as_mut()).ok()?;
-        (length == BYTES).then(|| Self(Zeroizing::new(presented.to_owned())))
+        (length == BYTES).then(|| Self(Zeroizing::new(presented.to_owned()), PhantomData))
     }
 
     /// What to store and look up. A plain hash is enough for 256 random bits
     /// (ASVS 6.5.2), and a look-up by it tells a guesser nothing by its time.
-    pub fn digest(&self) -> TokenDigest {
-        TokenDigest(Sha256::digest(self.0.as_bytes()).into())
+    pub fn digest(&self) -> TokenDigest<K> {
+        TokenDigest(Sha256::digest(self.0.as_bytes()).into(), PhantomData)
     }
 
     /// The text to hand to its owner, once.
@@ -53,26 +90,31 @@ impl SessionToken {
     }
 }
 
-impl fmt::Debug for SessionToken {
+impl<K: TokenKind> fmt::Debug for Token<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionToken(…)")
+        write!(f, "{}(…)", K::NAME)
     }
 }
 
 /// SHA-256 of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenDigest([u8; 32]);
+pub struct TokenDigest<K>([u8; 32], PhantomData<K>);
 
-impl TokenDigest {
+impl<K: TokenKind> TokenDigest<K> {
+    /// Takes what [`as_bytes`](Self::as_bytes) gave; `None` for another length.
+    pub fn from_bytes(stored: &[u8]) -> Option<Self> {
+        Some(Self(stored.try_into().ok()?, PhantomData))
+    }
+
     /// The bytes to store.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl fmt::Debug for TokenDigest {
+impl<K: TokenKind> fmt::Debug for TokenDigest<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenDigest(…)")
+        write!(f, "digest of {}(…)", K::NAME)
     }
 }
 
@@ -83,6 +125,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const PREFIX: &str = OfSession::PREFIX;
+
+    #[test]
+    fn one_kind_is_not_taken_for_another() {
+        let session = SessionToken::generate().unwrap();
+        let reset = ResetToken::generate().unwrap();
+        assert!(ResetToken::parse(session.expose()).is_none());
+        assert!(SessionToken::parse(reset.expose()).is_none());
+        let renamed = session.expose().replace("sess_", "rst_");
+        let renamed = ResetToken::parse(&renamed).unwrap();
+        assert_ne!(renamed.digest().as_bytes(), session.digest().as_bytes());
+    }
 
     #[test]
     fn tokens_are_what_they_say_and_never_the_same() {
@@ -121,7 +176,7 @@ mod tests {
     fn nothing_secret_has_a_readable_debug() {
         let token = SessionToken::generate().unwrap();
         assert_eq!(format!("{token:?}"), "SessionToken(…)");
-        assert_eq!(format!("{:?}", token.digest()), "TokenDigest(…)");
+        assert_eq!(format!("{:?}", token.digest()), "digest of SessionToken(…)");
     }
 
     proptest! {

@@ -2,11 +2,16 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Email, HashedPassword};
+use super::{Email, HashedPassword, ResetDigest};
 
 /// Names a user for good; the database gives it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(pub i64);
+
+/// Moves on with each change of a user's password. A session that was opened
+/// with another version than its user has is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialVersion(pub i64);
 
 /// A person's account, as stored.
 #[derive(Clone, Debug)]
@@ -19,4 +24,17 @@ pub struct User {
     pub hashed_password: HashedPassword,
     /// When the account was registered.
     pub created_at: DateTime<Utc>,
+    /// How often the password was changed.
+    pub credential_version: CredentialVersion,
+    /// The newest reset token, expired or not, until the password changes.
+    pub reset: Option<PendingReset>,
+}
+
+/// A reset token that was given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingReset {
+    /// What is stored of the token.
+    pub digest: ResetDigest,
+    /// From then on it is refused.
+    pub expires_at: DateTime<Utc>,
 }

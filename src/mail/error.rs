@@ -73,21 +73,6 @@ pub enum MailError {
     Randomness(#[source] getrandom::Error),
 }
 
-impl MailError {
-    /// Whether the same message will be refused again: the server's final word
-    /// (5xx) on the recipient or on the message. All else may pass, or the
-    /// operator can mend it.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Self::Refused { step, code, .. } => {
-                *code >= 500 && matches!(step, Step::Recipient | Step::Message)
-            }
-            Self::Unwritable => true,
-            _ => false,
-        }
-    }
-}
-
 /// A step of the way to a server's receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -192,22 +177,6 @@ mod tests {
             quote(&"\u{E9}".repeat(500), &[]),
             format!("{}\u{2026}", "\u{E9}".repeat(100))
         );
-    }
-
-    #[test]
-    fn only_the_last_word_on_a_message_is_final() {
-        let refused = |step, code| MailError::Refused {
-            server: String::new(),
-            step,
-            code,
-            words: String::new(),
-        };
-        assert!(refused(Step::Recipient, 550).is_final());
-        assert!(refused(Step::Message, 554).is_final());
-        assert!(!refused(Step::Recipient, 451).is_final());
-        for step in [Step::Connection, Step::Login, Step::Sender] {
-            assert!(!refused(step, 550).is_final());
-        }
     }
 
     proptest! {

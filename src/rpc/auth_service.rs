@@ -8,9 +8,12 @@ use crate::{
     domain::Client,
     peer::Peer,
     proto::v1::{
-        GetUserBySessionRequest, GetUserBySessionResponse, LoginRequest, LoginResponse,
-        LogoutRequest, LogoutResponse, RegisterRequest, RegisterResponse,
-        auth_service_server::AuthService,
+        ChangePasswordRequest, ChangePasswordResponse, GetUserBySessionRequest,
+        GetUserBySessionResponse, ListSessionsRequest, ListSessionsResponse, LoginRequest,
+        LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest, RegisterResponse,
+        RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest,
+        ResetPasswordResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
+        RevokeSessionRequest, RevokeSessionResponse, auth_service_server::AuthService,
     },
 };
 
@@ -46,10 +49,10 @@ impl AuthService for AuthRpc {
         let client = client(&request)?;
         let LoginRequest { email, password } = request.into_inner();
         let user = self.auth.valid_login(&email, password).await?;
-        let opened = self.auth.create_session(&user, client).await?;
+        let opened = self.auth.create_session(&user, client, None).await?;
         Ok(Response::new(LoginResponse {
             session_id: opened.token.expose().to_owned(),
-            session: Some(messages::current_session(&opened.live)),
+            session: Some(messages::session(&opened.live, true)),
             user: Some(messages::user(&user)),
         }))
     }
@@ -64,7 +67,7 @@ impl AuthService for AuthRpc {
             .await?;
         Ok(Response::new(GetUserBySessionResponse {
             user: Some(messages::user(&user)),
-            session: Some(messages::current_session(&live)),
+            session: Some(messages::session(&live, true)),
         }))
     }
 
@@ -76,6 +79,90 @@ impl AuthService for AuthRpc {
             .destroy_session(&request.get_ref().session_id)
             .await?;
         Ok(Response::new(LogoutResponse {}))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        let (open, current) = self
+            .auth
+            .list_sessions(&request.get_ref().session_id)
+            .await?;
+        let sessions = open
+            .iter()
+            .map(|live| messages::session(live, live.session.handle == current))
+            .collect();
+        Ok(Response::new(ListSessionsResponse { sessions }))
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<RevokeSessionRequest>,
+    ) -> Result<Response<RevokeSessionResponse>, Status> {
+        let RevokeSessionRequest { session_id, handle } = request.get_ref();
+        self.auth.revoke_session(session_id, handle).await?;
+        Ok(Response::new(RevokeSessionResponse {}))
+    }
+
+    async fn revoke_other_sessions(
+        &self,
+        request: Request<RevokeOtherSessionsRequest>,
+    ) -> Result<Response<RevokeOtherSessionsResponse>, Status> {
+        let revoked = self
+            .auth
+            .revoke_other_sessions(&request.get_ref().session_id)
+            .await?;
+        Ok(Response::new(RevokeOtherSessionsResponse {
+            revoked: i32::try_from(revoked).unwrap_or(i32::MAX),
+        }))
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        let client = client(&request)?;
+        let ChangePasswordRequest {
+            session_id,
+            current_password,
+            new_password,
+        } = request.into_inner();
+        let opened = self
+            .auth
+            .change_password(&session_id, current_password, new_password, client)
+            .await?;
+        Ok(Response::new(ChangePasswordResponse {
+            session_id: opened.token.expose().to_owned(),
+            session: Some(messages::session(&opened.live, true)),
+        }))
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        self.auth
+            .request_password_reset(&request.get_ref().email)
+            .await?;
+        Ok(Response::new(RequestPasswordResetResponse {}))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        let ResetPasswordRequest {
+            reset_token,
+            new_password,
+        } = request.into_inner();
+        let user = self
+            .auth
+            .update_password(&reset_token, new_password, None)
+            .await?;
+        Ok(Response::new(ResetPasswordResponse {
+            user: Some(messages::user(&user)),
+        }))
     }
 }
 

@@ -13,8 +13,8 @@ pub(super) fn user(user: &domain::User) -> v1::User {
     }
 }
 
-/// The session that the request itself was made with.
-pub(super) fn current_session(live: &LiveSession) -> v1::Session {
+/// A session; `current` when the request itself was made with it.
+pub(super) fn session(live: &LiveSession, current: bool) -> v1::Session {
     let session = &live.session;
     v1::Session {
         handle: session.handle.to_string(),
@@ -23,7 +23,7 @@ pub(super) fn current_session(live: &LiveSession) -> v1::Session {
         expires_at: Some(timestamp(live.expires_at)),
         user_agent: session.client.user_agent().to_owned(),
         ip: session.client.ip().to_string(),
-        current: true,
+        current,
     }
 }
 

@@ -29,6 +29,9 @@ impl From<AuthError> for Status {
                 plain(Code::Unauthenticated, "INVALID_CREDENTIALS", message)
             }
             AuthError::SessionInvalid => plain(Code::Unauthenticated, "SESSION_INVALID", message),
+            AuthError::ResetTokenInvalid => {
+                plain(Code::Unauthenticated, "RESET_TOKEN_INVALID", message)
+            }
             AuthError::Overloaded { retry_after } => {
                 retryable(Code::ResourceExhausted, "OVERLOADED", message, retry_after)
             }

@@ -19,8 +19,9 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// Methods whose success changes nothing and is asked for all day: no line on
 /// it unless the log is set to debug. The same goes for GET, HEAD and OPTIONS.
-const QUIET: [&str; 5] = [
+const QUIET: [&str; 6] = [
     "/bienvenue.v1.AuthService/GetUserBySession",
+    "/bienvenue.v1.AuthService/ListSessions",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -172,7 +173,7 @@ impl Outcome {
 }
 
 /// An error and what led to it, on one line.
-fn with_causes(error: &(dyn Error + 'static)) -> String {
+pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -4,15 +4,25 @@
 //! answers a `grpc-timeout` in words of its own, and cuts an old connection
 //! without asking it to close first.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue},
+};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use tokio::{sync::watch, task::JoinSet, time};
+use ipnet::IpNet;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{self, Instant},
+};
 use tower_service::Service as _;
 
 use super::{connection::Connection, listener::Listener};
@@ -35,21 +45,25 @@ const MIN_BUFFER: usize = 8 * 1024;
 /// after it was asked to close.
 const UNHEARD: Duration = Duration::from_secs(1);
 
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// Connections being served.
 pub(super) struct Serving {
     http: Builder<TokioExecutor>,
     router: Router,
     max_age: Duration,
+    trusted_proxies: Arc<[IpNet]>,
     connections: JoinSet<()>,
     stop: watch::Sender<()>,
 }
 
 impl Serving {
-    pub(super) fn new(router: Router, limits: &LimitSettings) -> Self {
+    pub(super) fn new(router: Router, limits: &LimitSettings, trusted_proxies: Vec<IpNet>) -> Self {
         Self {
             http: http(limits),
             router,
             max_age: limits.max_connection_age,
+            trusted_proxies: trusted_proxies.into(),
             connections: JoinSet::new(),
             stop: watch::Sender::new(()),
         }
@@ -73,19 +87,21 @@ impl Serving {
 
     /// Asks every connection to close once its requests are done, and waits.
     /// Those that are not done in time are cut; `false` then.
-    pub(super) async fn drain(mut self, timeout: Duration) -> bool {
+    pub(super) async fn drain(mut self, deadline: Instant) -> bool {
         let _ = self.stop.send(());
         let drained = async { while self.connections.join_next().await.is_some() {} };
-        time::timeout(timeout, drained).await.is_ok()
+        time::timeout_at(deadline, drained).await.is_ok()
     }
 
     fn serve(&mut self, connection: Connection) {
         let (router, peer) = (self.router.clone(), connection.peer());
         let (heard, hears) = (connection.heard(), connection.heard());
+        let trusted_proxies = Arc::clone(&self.trusted_proxies);
         let service = service_fn(move |request: Request<Incoming>| {
             hears.set();
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer.clone());
+            let peer = peer.of_request(&trusted_proxies, forwarded_for(request.headers()));
+            request.extensions_mut().insert(peer);
             router.clone().call(request)
         });
         let served = self
@@ -106,6 +122,13 @@ impl Serving {
             let _ = time::timeout(patience, served).await;
         });
     }
+}
+
+/// The values of the one header that a trusted proxy is believed in.
+fn forwarded_for(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &str> {
+    let values = headers.get_all(FORWARDED_FOR).iter();
+    // A value that is no text hides what it would say, and what stands before.
+    values.map(|value: &HeaderValue| value.to_str().unwrap_or_default())
 }
 
 fn http(limits: &LimitSettings) -> Builder<TokioExecutor> {

@@ -6,7 +6,8 @@ use diesel::connection::SimpleConnection as _;
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, PASSWORD, TestServer, on_each_database, status::violation,
+    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, on_each_database,
+    status::violation,
 };
 
 on_each_database! {
@@ -101,7 +102,8 @@ on_each_database! {
     async fn session_ids(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
-        let good = server.login().await.session_id;
+        let login = server.login().await;
+        let (good, handle) = (login.session_id, login.session.unwrap().handle);
         let secret = good.strip_prefix("sess_").unwrap();
         let bytes = URL_SAFE_NO_PAD.decode(secret).unwrap();
         // The last character holds two bits that mean nothing.
@@ -140,6 +142,14 @@ on_each_database! {
             for refusal in [
                 server.client.check(session_id).await.map(drop),
                 server.client.logout(session_id).await,
+                server.client.list_sessions(session_id).await.map(drop),
+                server.client.revoke_session(session_id, &handle).await,
+                server.client.revoke_other_sessions(session_id).await.map(drop),
+                server
+                    .client
+                    .change_password(session_id, PASSWORD, NEW_PASSWORD)
+                    .await
+                    .map(drop),
             ] {
                 refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
             }

@@ -11,7 +11,18 @@ use crate::harness::{
     refused,
 };
 
-const METHODS: [&str; 4] = ["Register", "Login", "GetUserBySession", "Logout"];
+const METHODS: [&str; 10] = [
+    "Register",
+    "Login",
+    "GetUserBySession",
+    "Logout",
+    "ListSessions",
+    "RevokeSession",
+    "RevokeOtherSessions",
+    "ChangePassword",
+    "RequestPasswordReset",
+    "ResetPassword",
+];
 
 on_each_database! {
     /// Bytes that are no request of the method, over each transport.

@@ -14,6 +14,7 @@ use std::{
 };
 
 use diesel::connection::SimpleConnection as _;
+use sha2::Digest as _;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -21,7 +22,7 @@ use tokio::{
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, PASSWORD, Process, TestServer,
+    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Process, TestServer,
     database::{server_address, with_database},
     on_each_database,
     process::{Binary, Ended, command, run},
@@ -136,6 +137,43 @@ fn somebody_elses_tables() {
 }
 
 on_each_database! {
+    /// What an older version has written is brought up to date and stays good.
+    async fn a_database_of_the_first_version(database: Database) {
+        database.batch(match database.is_sqlite() {
+            true => include_str!("../../migrations/sqlite/0001_users_and_sessions/up.sql"),
+            false => include_str!("../../migrations/postgres/0001_users_and_sessions/up.sql"),
+        });
+        database.batch(
+            "CREATE TABLE __diesel_schema_migrations (
+                 version VARCHAR(50) PRIMARY KEY NOT NULL,
+                 run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
+             );
+             INSERT INTO __diesel_schema_migrations (version) VALUES ('0001');
+             INSERT INTO users (email, hashed_password, created_at) VALUES (
+                 'ada@example.com',
+                 '$2b$04$Eadf9KrzGkZ4OFgPkU8qg.Mo0gAq2H1xnLAE34J4y4PZ38kXfEjC2',
+                 CURRENT_TIMESTAMP
+             );",
+        );
+        let session_id = "sess_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let digest: String = sha2::Sha256::digest(session_id).iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = match database.is_sqlite() {
+            true => format!("X'{digest}'"),
+            false => format!("decode('{digest}', 'hex')"),
+        };
+        database.batch(&format!(
+            "INSERT INTO sessions VALUES ({bytes}, '5ec79dd4-6e6c-4d44-9d2a-3f6a5a0f9a01', 1,
+                 CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, 'a browser', '192.0.2.1')"
+        ));
+        let server = TestServer::start(&database).await;
+        let checked = server.client.check(session_id).await.unwrap();
+        assert_eq!(checked.user.unwrap().email, EMAIL);
+        server.still_serves().await;
+        assert_eq!(server.client.revoke_other_sessions(session_id).await.unwrap(), 1);
+        server.client.change_password(session_id, PASSWORD, NEW_PASSWORD).await.unwrap();
+        server.client.has_no_session(session_id).await;
+    }
+
     /// A later version's database is left alone.
     async fn a_database_that_is_newer(database: Database) {
         TestServer::start(&database).await.stop().await;

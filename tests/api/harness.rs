@@ -3,6 +3,7 @@
 
 pub mod certificate;
 pub mod database;
+pub mod outbox;
 mod postgres;
 pub mod process;
 pub mod raw;
@@ -11,12 +12,16 @@ pub mod smtp;
 pub mod status;
 
 pub use database::Database;
+pub use outbox::Outbox;
 pub use process::Process;
 pub use server::TestServer;
 pub use status::{Expect, refused};
 
 /// A password that the policy takes.
 pub const PASSWORD: &str = "correct horse battery";
+
+/// Another that it takes.
+pub const NEW_PASSWORD: &str = "staple of a new battery";
 
 /// An address that every test may use: each has a database of its own.
 pub const EMAIL: &str = "ada@example.com";

@@ -3,7 +3,8 @@
 use bienvenue::{
     db::{AddUserError, Db, UserBy, UserChanges},
     domain::{
-        Client, Email, HashedPassword, Session, SessionHandle, SessionToken, TokenDigest, UserId,
+        Client, CredentialVersion, Email, HashedPassword, PendingReset, ResetToken, Session,
+        SessionDigest, SessionHandle, SessionToken, UserId,
     },
 };
 use chrono::{DateTime, Utc};
@@ -32,10 +33,11 @@ fn moment() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_790_000_000_123_456).unwrap()
 }
 
-fn session(user_id: UserId) -> (TokenDigest, Session) {
+fn session(user_id: UserId) -> (SessionDigest, Session) {
     let session = Session {
         handle: SessionHandle::generate(),
         user_id,
+        credential_version: CredentialVersion(0),
         created_at: moment(),
         last_seen_at: moment(),
         client: Client::new("a browser", "2001:db8::1".parse().unwrap()),
@@ -51,17 +53,25 @@ on_each_database! {
         let other = db.add_user(email("bob@example.com"), hash("two"), moment()).await.unwrap();
         assert_ne!(added.id, other.id);
         let (digest, session) = session(added.id);
-        db.add_session(digest, session).await.unwrap();
+        assert!(db.add_session(digest, session, None).await.unwrap());
+        let reset = PendingReset {
+            digest: ResetToken::generate().unwrap().digest(),
+            expires_at: moment(),
+        };
+        let changes = UserChanges { reset: Some(Some(reset)), ..UserChanges::default() };
+        db.update_user(added.id, changes).await.unwrap();
         for by in [
             UserBy::Id(added.id),
             UserBy::Email(email("ADA@example.com")),
             UserBy::Session(digest),
+            UserBy::ResetToken(reset.digest),
         ] {
             let found = db.find_user_by(by.clone()).await.unwrap().unwrap();
             assert_eq!(found.id, added.id, "{by:?}");
             assert_eq!(found.email, added.email);
             assert_eq!(found.hashed_password, hash("one"));
             assert_eq!(found.created_at, moment());
+            assert_eq!(found.reset, Some(reset));
         }
         for by in [
             UserBy::Id(UserId(99)),
@@ -69,6 +79,7 @@ on_each_database! {
             UserBy::Id(UserId(i64::MAX)),
             UserBy::Email(email("eve@example.com")),
             UserBy::Session(SessionToken::generate().unwrap().digest()),
+            UserBy::ResetToken(ResetToken::generate().unwrap().digest()),
         ] {
             assert!(db.find_user_by(by.clone()).await.unwrap().is_none(), "{by:?}");
         }
@@ -81,9 +92,18 @@ on_each_database! {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("old"), moment()).await.unwrap();
         let other = db.add_user(email("bob@example.com"), hash("old"), moment()).await.unwrap();
-        let changes = UserChanges { hashed_password: Some(hash("new")) };
+        let reset = PendingReset {
+            digest: ResetToken::generate().unwrap().digest(),
+            expires_at: moment(),
+        };
+        let with_reset = UserChanges { reset: Some(Some(reset)), ..UserChanges::default() };
+        let updated = db.update_user(user.id, with_reset).await.unwrap().unwrap();
+        assert_eq!((updated.reset, updated.credential_version), (Some(reset), CredentialVersion(0)));
+        let changes = UserChanges { hashed_password: Some(hash("new")), ..UserChanges::default() };
         let updated = db.update_user(user.id, changes.clone()).await.unwrap().unwrap();
         assert_eq!(updated.hashed_password, hash("new"));
+        // A new password ends what the old one had opened.
+        assert_eq!((updated.reset, updated.credential_version), (None, CredentialVersion(1)));
         assert_eq!((updated.id, updated.email), (user.id, user.email));
         let untouched = db.update_user(other.id, UserChanges::default()).await.unwrap().unwrap();
         assert_eq!(untouched.hashed_password, hash("old"));
@@ -96,7 +116,7 @@ on_each_database! {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
         let (digest, session) = session(user.id);
-        db.add_session(digest, session.clone()).await.unwrap();
+        assert!(db.add_session(digest, session.clone(), None).await.unwrap());
         let later = moment() + chrono::TimeDelta::seconds(90);
         assert!(db.touch_session(digest, later).await);
         // A late note of an earlier check changes nothing.
@@ -141,7 +161,7 @@ on_each_database! {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
         let (digest, session) = session(user.id);
-        db.add_session(digest, session).await.unwrap();
+        assert!(db.add_session(digest, session, None).await.unwrap());
         for (poison, remedy) in [
             ("UPDATE users SET email = 'ADA@example.com'", "UPDATE users SET email = 'ada@example.com'"),
             ("UPDATE sessions SET ip = 'nowhere'", "UPDATE sessions SET ip = '::1'"),

@@ -118,6 +118,25 @@ fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
             "one of text, json",
         ),
         ("--log", "BIENVENUE_LOG", "loud=very", "write error, warn"),
+        (
+            "--public-url",
+            "BIENVENUE_PUBLIC_URL",
+            "example.com",
+            "write http:// or https://",
+        ),
+        (
+            "--trusted-proxies",
+            "BIENVENUE_TRUSTED_PROXIES",
+            "proxy.example.com",
+            "write a network or an address",
+        ),
+        ("--reset-ttl", "BIENVENUE_RESET_TTL", "2h", "up to 1h"),
+        (
+            "--reset-delivery",
+            "BIENVENUE_RESET_DELIVERY",
+            "pigeon",
+            "one of mail, response",
+        ),
     ] {
         let mut by_flag = command(folder.path());
         by_flag.arg(format!("{flag}={value}"));
@@ -211,6 +230,7 @@ fn what_is_unwise_is_allowed_with_a_warning() {
     for (settings, warning) in [
         (&["--bcrypt-cost=9"][..], "bcrypt-cost is below 10"),
         (&["--listen=0.0.0.0:0"], "without TLS"),
+        (&["--reset-delivery=response"], "reset-delivery is response"),
         (
             &["--smtp-url=smtp://ada:hunter2@mail.example.com"],
             "smtp-url is without TLS",

@@ -1,13 +1,17 @@
 //! Browsers: gRPC-Web and who may use it.
 
 use bienvenue::proto::v1::{
-    GetUserBySessionRequest, GetUserBySessionResponse, LoginRequest, LoginResponse, LogoutRequest,
-    LogoutResponse, RegisterRequest, RegisterResponse,
+    ChangePasswordRequest, ChangePasswordResponse, GetUserBySessionRequest,
+    GetUserBySessionResponse, ListSessionsRequest, ListSessionsResponse, LoginRequest,
+    LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest, RegisterResponse,
+    RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest,
+    ResetPasswordResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
+    RevokeSessionRequest, RevokeSessionResponse,
 };
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, PASSWORD, TestServer, on_each_database,
+    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, on_each_database,
     raw::{self, Web, framed},
 };
 
@@ -113,6 +117,47 @@ on_each_database! {
             let checked: GetUserBySessionResponse =
                 web.call(server.address, "GetUserBySession", &check).await.unwrap();
             assert_eq!(checked, server.client.check(&session_id).await.unwrap());
+            let list = ListSessionsRequest { session_id: session_id.clone() };
+            let listed: ListSessionsResponse =
+                web.call(server.address, "ListSessions", &list).await.unwrap();
+            assert_eq!(listed.sessions, server.client.list_sessions(&session_id).await.unwrap());
+            let change = ChangePasswordRequest {
+                session_id,
+                current_password: PASSWORD.into(),
+                new_password: NEW_PASSWORD.into(),
+            };
+            let changed: ChangePasswordResponse =
+                web.call(server.address, "ChangePassword", &change).await.unwrap();
+            let session_id = changed.session_id;
+            let others = RevokeOtherSessionsRequest { session_id: session_id.clone() };
+            let revoked: RevokeOtherSessionsResponse =
+                web.call(server.address, "RevokeOtherSessions", &others).await.unwrap();
+            assert_eq!(revoked.revoked, 0);
+            let handle = changed.session.unwrap().handle;
+            let revoke = RevokeSessionRequest { session_id: session_id.clone(), handle };
+            let _: RevokeSessionResponse =
+                web.call(server.address, "RevokeSession", &revoke).await.unwrap();
+            web.call::<RevokeSessionResponse>(server.address, "RevokeSession", &revoke)
+                .await
+                .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+            let request = RequestPasswordResetRequest { email: email.clone() };
+            let _: RequestPasswordResetResponse =
+                web.call(server.address, "RequestPasswordReset", &request).await.unwrap();
+            let reset_token = loop {
+                let mail = server.outbox.next().await;
+                if mail.body.contains("reset_token=") {
+                    break mail.reset_token();
+                }
+            };
+            let reset = ResetPasswordRequest { reset_token, new_password: PASSWORD.into() };
+            let done: ResetPasswordResponse =
+                web.call(server.address, "ResetPassword", &reset).await.unwrap();
+            assert_eq!(done.user, registered.user);
+            web.call::<ResetPasswordResponse>(server.address, "ResetPassword", &reset)
+                .await
+                .expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
+            let session_id = server.client.login(&email, PASSWORD).await.unwrap().session_id;
+            let check = GetUserBySessionRequest { session_id: session_id.clone() };
             let logout = LogoutRequest { session_id };
             let _: LogoutResponse = web.call(server.address, "Logout", &logout).await.unwrap();
             web.call::<GetUserBySessionResponse>(server.address, "GetUserBySession", &check)

@@ -82,6 +82,15 @@ impl Database {
         .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// Runs several statements.
+    pub fn batch(&self, sql: &str) {
+        match self.home {
+            Home::Sqlite { .. } => self.connect_sqlite().batch_execute(sql),
+            Home::Postgres { .. } => connect_postgres(&self.url).batch_execute(sql),
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
     /// The one text that a query yields.
     pub fn text(&self, sql: &str) -> String {
         #[derive(diesel::QueryableByName)]

@@ -15,8 +15,11 @@ use bienvenue::{
     clock::Clock,
     config::Config,
     proto::v1::{
-        GetUserBySessionRequest, GetUserBySessionResponse, LoginRequest, LoginResponse,
-        LogoutRequest, RegisterRequest, User, auth_service_client::AuthServiceClient,
+        ChangePasswordRequest, ChangePasswordResponse, GetUserBySessionRequest,
+        GetUserBySessionResponse, ListSessionsRequest, LoginRequest, LoginResponse, LogoutRequest,
+        RegisterRequest, RequestPasswordResetRequest, ResetPasswordRequest,
+        RevokeOtherSessionsRequest, RevokeSessionRequest, Session, User,
+        auth_service_client::AuthServiceClient,
     },
     server::Server,
 };
@@ -27,13 +30,15 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Database, EMAIL, Expect as _, PASSWORD};
+use super::{Database, EMAIL, Expect as _, Outbox, PASSWORD};
 
 /// A server that stops when dropped.
 pub struct TestServer {
     pub address: SocketAddr,
     pub clock: TestClock,
     pub client: Client,
+    /// Where its mail goes, unless a test sets something else.
+    pub outbox: Outbox,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
 }
@@ -49,8 +54,21 @@ impl TestServer {
     }
 
     pub async fn start_at(database_url: &str, settings: &[&str]) -> Self {
-        let clock = TestClock::default();
-        let server = Server::open(&config(database_url, settings), clock.clock())
+        Self::start_at_time(database_url, settings, TestClock::default()).await
+    }
+
+    /// Starts it with a clock that a test has moved already.
+    pub async fn start_at_time(database_url: &str, settings: &[&str], clock: TestClock) -> Self {
+        let outbox = Outbox::new();
+        let folder = format!("--outbox={}", outbox.path().display());
+        let mut all = settings.to_vec();
+        if !settings
+            .iter()
+            .any(|own| own.starts_with("--smtp-url") || own.starts_with("--outbox"))
+        {
+            all.push(&folder);
+        }
+        let server = Server::open(&config(database_url, &all), clock.clock())
             .await
             .unwrap_or_else(|error| panic!("the server does not start: {error}"));
         let address = server.address();
@@ -66,6 +84,7 @@ impl TestServer {
             address,
             clock,
             client: Client::connect(address).await,
+            outbox,
             stop: Some(stop),
             running: Some(running),
         }
@@ -94,6 +113,21 @@ impl TestServer {
         let login = self.login().await;
         let checked = self.client.check(&login.session_id).await;
         checked.expect("a session");
+    }
+
+    /// Has a reset token mailed to the usual user.
+    pub async fn reset_token(&self) -> String {
+        self.client
+            .request_password_reset(EMAIL)
+            .await
+            .expect("a request");
+        loop {
+            // Notices of changes before may lie there, too.
+            let mail = self.outbox.next().await;
+            if mail.body.contains("reset_token=") {
+                return mail.reset_token();
+            }
+        }
     }
 
     /// Logs the usual user in.
@@ -213,5 +247,63 @@ impl Client {
             session_id: session_id.to_owned(),
         };
         self.stub().logout(request).await.map(drop)
+    }
+
+    pub async fn list_sessions(&self, session_id: &str) -> Result<Vec<Session>, Status> {
+        let request = ListSessionsRequest {
+            session_id: session_id.to_owned(),
+        };
+        let response = self.stub().list_sessions(request).await?;
+        Ok(response.into_inner().sessions)
+    }
+
+    pub async fn revoke_session(&self, session_id: &str, handle: &str) -> Result<(), Status> {
+        let request = RevokeSessionRequest {
+            session_id: session_id.to_owned(),
+            handle: handle.to_owned(),
+        };
+        self.stub().revoke_session(request).await.map(drop)
+    }
+
+    pub async fn revoke_other_sessions(&self, session_id: &str) -> Result<i32, Status> {
+        let request = RevokeOtherSessionsRequest {
+            session_id: session_id.to_owned(),
+        };
+        let response = self.stub().revoke_other_sessions(request).await?;
+        Ok(response.into_inner().revoked)
+    }
+
+    pub async fn change_password(
+        &self,
+        session_id: &str,
+        current_password: &str,
+        new_password: &str,
+    ) -> Result<ChangePasswordResponse, Status> {
+        let request = ChangePasswordRequest {
+            session_id: session_id.to_owned(),
+            current_password: current_password.to_owned(),
+            new_password: new_password.to_owned(),
+        };
+        Ok(self.stub().change_password(request).await?.into_inner())
+    }
+
+    pub async fn request_password_reset(&self, email: &str) -> Result<(), Status> {
+        let request = RequestPasswordResetRequest {
+            email: email.to_owned(),
+        };
+        self.stub().request_password_reset(request).await.map(drop)
+    }
+
+    pub async fn reset_password(
+        &self,
+        reset_token: &str,
+        new_password: &str,
+    ) -> Result<User, Status> {
+        let request = ResetPasswordRequest {
+            reset_token: reset_token.to_owned(),
+            new_password: new_password.to_owned(),
+        };
+        let response = self.stub().reset_password(request).await?.into_inner();
+        Ok(response.user.expect("a user"))
     }
 }

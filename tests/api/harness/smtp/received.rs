@@ -62,4 +62,33 @@ impl Mail {
             .split_whitespace()
             .find(|word| word.starts_with("http://") || word.starts_with("https://"))
     }
+
+    /// The link to set a new password with.
+    pub fn reset_link(&self) -> &str {
+        let mut links = self
+            .body
+            .lines()
+            .filter(|line| line.contains("reset_token="));
+        links.next().expect("a link in a line of its own")
+    }
+
+    pub fn reset_token(&self) -> String {
+        let (_, token) = self
+            .reset_link()
+            .split_once("reset_token=")
+            .expect("a token");
+        token.to_owned()
+    }
+
+    pub fn subject(&self) -> &str {
+        self.header("subject").expect("a subject")
+    }
+
+    /// Whom it is for, and nobody else.
+    pub fn only_recipient(&self) -> &str {
+        for other in ["cc", "bcc", "reply-to"] {
+            assert_eq!(self.header(other), None);
+        }
+        self.header("to").expect("a recipient")
+    }
 }

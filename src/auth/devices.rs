@@ -1,0 +1,102 @@
+//! A user's sessions on all their devices, and the removal of those that have
+//! expired.
+
+use chrono::{DateTime, Utc};
+
+use super::{Auth, AuthError, Field, LiveSession, sessions::digest_of};
+use crate::domain::SessionHandle;
+
+/// The most sessions that are listed: a caller that logs in all day without
+/// logging out must not make a list that no client can read.
+const MOST_LISTED: u32 = 1_000;
+
+/// How many expired sessions are removed in one unit of work, so that nobody
+/// who wants to write waits long.
+const SWEPT_AT_ONCE: u32 = 500;
+
+impl Auth {
+    /// The open sessions of the user whose session this is, those seen last
+    /// first, at most 1,000; and which of them is this one.
+    ///
+    /// # Errors
+    ///
+    /// `SessionInvalid`, `Unavailable`, `Internal`.
+    pub async fn list_sessions(
+        &self,
+        session_id: &str,
+    ) -> Result<(Vec<LiveSession>, SessionHandle), AuthError> {
+        let (user, current) = self.get_user_from_session_id(session_id).await?;
+        let sessions = self.db.list_sessions(&user, MOST_LISTED).await?;
+        let open = sessions
+            .into_iter()
+            .filter(|session| self.is_live(session))
+            .map(|session| self.live(session))
+            .collect();
+        Ok((open, current.session.handle))
+    }
+
+    /// Ends the session that a handle names, of the user whose session this
+    /// is. When this returns `Ok` the end is on disk.
+    ///
+    /// # Errors
+    ///
+    /// `SessionInvalid`, `InvalidField` when the handle names no open session
+    /// of this user, `Unavailable`, `Internal`.
+    pub async fn revoke_session(&self, session_id: &str, handle: &str) -> Result<(), AuthError> {
+        self.get_user_from_session_id(session_id).await?;
+        if handle.is_empty() {
+            return Err(AuthError::invalid(Field::Handle, &"is missing"));
+        }
+        let unknown = || {
+            let problem = "names no open session of this user; ListSessions has their handles";
+            AuthError::invalid(Field::Handle, &problem)
+        };
+        let handle = SessionHandle::parse(handle).ok_or_else(unknown)?;
+        let by = digest_of(session_id)?;
+        match self.db.remove_session_by_handle(by, handle).await? {
+            None => Err(AuthError::SessionInvalid),
+            Some(Some(session)) if self.is_live(&session) => Ok(()),
+            Some(_) => Err(unknown()),
+        }
+    }
+
+    /// Ends every session but this one of the user whose session this is, and
+    /// returns how many were open. When this returns `Ok` their end is on disk.
+    ///
+    /// # Errors
+    ///
+    /// `SessionInvalid`, `Unavailable`, `Internal`.
+    pub async fn revoke_other_sessions(&self, session_id: &str) -> Result<usize, AuthError> {
+        self.get_user_from_session_id(session_id).await?;
+        let ended = self
+            .db
+            .remove_other_sessions(digest_of(session_id)?)
+            .await?
+            .ok_or(AuthError::SessionInvalid)?;
+        Ok(ended.iter().filter(|session| self.is_live(session)).count())
+    }
+
+    /// Removes some of the sessions that have expired; `true` while there may
+    /// be more. They are refused already: this gives back their room.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Internal`.
+    pub async fn sweep_sessions(&self) -> Result<bool, AuthError> {
+        let (now, limits) = (self.clock.now(), self.settings.session_limits);
+        let before = |limit| {
+            now.checked_sub_signed(limit)
+                .unwrap_or(DateTime::<Utc>::MIN_UTC)
+        };
+        let [idle, absolute] = [limits.idle, limits.absolute]
+            .map(|limit| chrono::TimeDelta::from_std(limit).unwrap_or(chrono::TimeDelta::MAX));
+        let removed = self
+            .db
+            .remove_expired_sessions(before(idle), before(absolute), SWEPT_AT_ONCE)
+            .await?;
+        if removed > 0 {
+            tracing::debug!(removed, "expired sessions were removed");
+        }
+        Ok(removed > 0)
+    }
+}

@@ -1,0 +1,71 @@
+//! Changing a password by those who know it.
+
+use super::{Auth, AuthError, Field, OpenedSession, sessions::digest_of};
+use crate::{
+    db::{ChangePasswordError, ChangeProof, PasswordChange},
+    domain::{Client, Email, NewPassword, Password, PasswordPolicyError},
+    passwords::Verdict,
+};
+
+impl Auth {
+    /// Sets a new password for the user whose session this is, ends every
+    /// session of theirs, this one included, and opens a fresh one. A notice
+    /// goes to the user.
+    ///
+    /// # Errors
+    ///
+    /// `SessionInvalid`, `InvalidField`, `InvalidCredentials` when the current
+    /// password is wrong, `Overloaded`, `Unavailable`, `Internal`.
+    pub async fn change_password(
+        &self,
+        session_id: &str,
+        current_password: String,
+        new_password: String,
+        client: Client,
+    ) -> Result<OpenedSession, AuthError> {
+        let (user, _) = self.get_user_from_session_id(session_id).await?;
+        if current_password.is_empty() {
+            let missing = PasswordPolicyError::Missing;
+            return Err(AuthError::invalid(Field::CurrentPassword, &missing));
+        }
+        let new_password = self.admit_new_password(new_password, &user.email)?;
+        let current_password = Password::new(current_password);
+        let stored = user.hashed_password.clone();
+        if self.verdict(Some(&user), &current_password, stored).await? == Verdict::Wrong {
+            return Err(AuthError::InvalidCredentials);
+        }
+        let hashed_password = self.passwords.hash(new_password).await?;
+        let (token, session) = self.new_session(&user, client)?;
+        let change = PasswordChange {
+            user,
+            proof: ChangeProof::Session(digest_of(session_id)?),
+            hashed_password,
+            opened: Some((token.digest(), session)),
+            at: self.clock.now(),
+        };
+        let (_, opened) = match self.db.change_password(change).await {
+            Err(ChangePasswordError::ProofGone) => return Err(AuthError::SessionInvalid),
+            // The current password is that no longer.
+            Err(ChangePasswordError::PasswordChanged) => return Err(AuthError::InvalidCredentials),
+            Err(ChangePasswordError::Db(error)) => return Err(error.into()),
+            Ok(changed) => changed,
+        };
+        self.outbox.wake();
+        let session = opened.ok_or_else(|| AuthError::Internal("no session was opened".into()))?;
+        Ok(OpenedSession {
+            token,
+            live: self.live(session),
+        })
+    }
+
+    pub(super) fn admit_new_password(
+        &self,
+        new_password: String,
+        email: &Email,
+    ) -> Result<NewPassword, AuthError> {
+        self.settings
+            .password_policy
+            .admit(new_password, email)
+            .map_err(|error| AuthError::invalid(Field::NewPassword, &error))
+    }
+}

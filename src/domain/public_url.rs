@@ -1,0 +1,164 @@
+//! Where people reach the service.
+
+use std::{fmt, str::FromStr};
+
+use thiserror::Error;
+use url::{Host, Url};
+
+/// The address that people's browsers know the service by: `http` or `https`,
+/// a host, perhaps a port and a path. Links and cookie rules go by it alone,
+/// never by what a request says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(Url);
+
+/// The text is no such address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "write http:// or https://, a host and perhaps a port and a path, such as \
+     https://accounts.example.com"
+)]
+pub struct PublicUrlError;
+
+impl FromStr for PublicUrl {
+    type Err = PublicUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut url = Url::parse(text).map_err(|_| PublicUrlError)?;
+        let is_plain = matches!(url.scheme(), "http" | "https")
+            && url.host().is_some()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if !is_plain {
+            return Err(PublicUrlError);
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self(url))
+    }
+}
+
+impl PublicUrl {
+    /// What it is where nobody says: this machine, without TLS.
+    pub fn localhost(port: u16) -> Self {
+        let text = format!("http://localhost:{port}");
+        Self(Url::parse(&text).expect("a URL"))
+    }
+
+    /// Whether browsers reach it through TLS.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// The name or address of the host.
+    pub fn host(&self) -> String {
+        match self.0.host() {
+            Some(Host::Domain(name)) => name.to_owned(),
+            Some(Host::Ipv4(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => format!("[{address}]"),
+            None => String::new(),
+        }
+    }
+
+    /// Scheme, host and port as browsers write them in an `Origin`.
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
+    /// A link to a path below it, with parameters.
+    pub fn link<'a>(
+        &self,
+        path: &str,
+        parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> String {
+        let mut url = self.0.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/{path}"));
+        url.query_pairs_mut().extend_pairs(parameters);
+        url.into()
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> PublicUrl {
+        text.parse().unwrap_or_else(|_| panic!("{text}"))
+    }
+
+    #[test]
+    fn what_browsers_know_it_by() {
+        for (text, shown, origin, host) in [
+            (
+                "http://localhost:50051",
+                "http://localhost:50051",
+                "http://localhost:50051",
+                "localhost",
+            ),
+            (
+                "https://A.Example.com:443/",
+                "https://a.example.com",
+                "https://a.example.com",
+                "a.example.com",
+            ),
+            (
+                "https://example.com/auth/",
+                "https://example.com/auth",
+                "https://example.com",
+                "example.com",
+            ),
+            ("http://[::1]:80", "http://[::1]", "http://[::1]", "[::1]"),
+        ] {
+            let url = parse(text);
+            assert_eq!(
+                (
+                    url.to_string().as_str(),
+                    url.origin().as_str(),
+                    url.host().as_str()
+                ),
+                (shown, origin, host)
+            );
+            assert_eq!(url.is_https(), text.starts_with("https"));
+        }
+        for text in [
+            "",
+            "localhost:50051",
+            "example.com",
+            "ftp://example.com",
+            "https://",
+            "//example.com",
+            "https://ada@example.com",
+            "https://:secret@example.com",
+            "https://example.com?x",
+            "https://example.com/#x",
+            "javascript:alert(1)",
+        ] {
+            assert_eq!(text.parse::<PublicUrl>(), Err(PublicUrlError), "{text}");
+        }
+    }
+
+    #[test]
+    fn links_are_below_it_and_encoded() {
+        let parameters = [
+            ("email", "o'neil+a&b=c@example.com"),
+            ("reset_token", "rst_x-_"),
+        ];
+        assert_eq!(
+            parse("https://example.com/auth").link("reset_password", parameters),
+            "https://example.com/auth/reset_password\
+             ?email=o%27neil%2Ba%26b%3Dc%40example.com&reset_token=rst_x-_"
+        );
+        assert_eq!(
+            parse("http://localhost:1").link("reset_password", []),
+            "http://localhost:1/reset_password?"
+        );
+    }
+}

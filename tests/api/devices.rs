@@ -1,0 +1,256 @@
+//! Sessions on several devices: listed, ended one by one or all at once.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::harness::{
+    Database, EMAIL, Expect as _, PASSWORD, TestServer, on_each_database, status::violation,
+};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+on_each_database! {
+    /// A user sees where they are logged in, and nobody else does.
+    async fn sessions_are_listed(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        server.client.register("bob@example.com", PASSWORD).await.unwrap();
+        let first = server.login().await;
+        server.clock.advance(HOUR);
+        let second = server.login().await;
+        let other = server.client.login("bob@example.com", PASSWORD).await.unwrap();
+
+        // Those seen last come first.
+        let listed = server.client.list_sessions(&second.session_id).await.unwrap();
+        let handles: Vec<&str> = listed.iter().map(|session| session.handle.as_str()).collect();
+        let (first_handle, second_handle) = (
+            first.session.clone().unwrap().handle,
+            second.session.clone().unwrap().handle,
+        );
+        assert_eq!(handles, [&second_handle, &first_handle]);
+        assert_eq!(listed[0], second.session.unwrap());
+        assert!(listed[0].current && !listed[1].current);
+        // To be listed is no use; to list is.
+        assert_eq!(listed[1].last_seen_at, first.session.as_ref().unwrap().last_seen_at);
+        assert!(listed[1].user_agent.starts_with("tonic/"));
+        assert_eq!(listed[1].ip, "127.0.0.1");
+
+        let listed = server.client.list_sessions(&first.session_id).await.unwrap();
+        assert_eq!(listed[0].handle, first_handle);
+        assert!(listed[0].current && !listed[1].current);
+        let listed = server.client.list_sessions(&other.session_id).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        for session_id in ["", "sess_nobody"] {
+            server
+                .client
+                .list_sessions(session_id)
+                .await
+                .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+        }
+    }
+
+    /// What has expired is not listed, counted or revoked.
+    async fn expired_sessions_are_gone(database: Database) {
+        let limits = ["--session-idle=2h", "--session-sweep=1d"];
+        let server = TestServer::start_with(&database, &limits).await;
+        server.register().await;
+        let old = server.login().await.session.unwrap().handle;
+        server.clock.advance(3 * HOUR);
+        let session_id = server.login().await.session_id;
+        assert_eq!(server.client.list_sessions(&session_id).await.unwrap().len(), 1);
+        server
+            .client
+            .revoke_session(&session_id, &old)
+            .await
+            .expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
+        assert_eq!(server.client.revoke_other_sessions(&session_id).await.unwrap(), 0);
+    }
+
+    /// One session is ended by its handle, on disk before the reply.
+    async fn a_session_is_revoked_by_its_handle(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let (phone, laptop) = (server.login().await, server.login().await);
+        let handle = phone.session.unwrap().handle;
+        server.client.revoke_session(&laptop.session_id, &handle).await.unwrap();
+        server.client.has_no_session(&phone.session_id).await;
+        server.client.check(&laptop.session_id).await.unwrap();
+        // Its own as well.
+        let own = laptop.session.unwrap().handle;
+        server.client.revoke_session(&laptop.session_id, &own).await.unwrap();
+        server.client.has_no_session(&laptop.session_id).await;
+        server
+            .client
+            .revoke_session(&laptop.session_id, &own)
+            .await
+            .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+    }
+
+    /// Nobody ends a session of somebody else, or learns that there is one.
+    async fn handles_of_others_and_of_nobody_are_alike(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        server.client.register("bob@example.com", PASSWORD).await.unwrap();
+        let own = server.login().await.session_id;
+        let other = server.client.login("bob@example.com", PASSWORD).await.unwrap();
+        let foreign = other.session.unwrap().handle;
+        let mut refusals = Vec::new();
+        for handle in [
+            &foreign,
+            "00000000-0000-4000-8000-000000000000",
+            &foreign.to_uppercase(),
+            &foreign.replace('-', ""),
+            &format!("{foreign}\0"),
+            "no handle",
+            &other.session_id,
+            &"x".repeat(10_000),
+        ] {
+            let refusal = server.client.revoke_session(&own, handle).await;
+            refusals.push(refusal.as_ref().unwrap_err().message().to_owned());
+            let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
+            assert_eq!(violation(&details).0, "handle");
+        }
+        refusals.dedup();
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        let details = server
+            .client
+            .revoke_session(&own, "")
+            .await
+            .expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
+        assert_eq!(violation(&details), ("handle", "is missing"));
+        server.client.check(&other.session_id).await.unwrap();
+    }
+
+    /// All but one.
+    async fn all_other_sessions_are_revoked(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        server.client.register("bob@example.com", PASSWORD).await.unwrap();
+        let foreign = server.client.login("bob@example.com", PASSWORD).await.unwrap().session_id;
+        let kept = server.login().await.session_id;
+        let mut others = Vec::new();
+        for _ in 0..3 {
+            others.push(server.login().await.session_id);
+        }
+        assert_eq!(server.client.revoke_other_sessions(&kept).await.unwrap(), 3);
+        for other in &others {
+            server.client.has_no_session(other).await;
+            server
+                .client
+                .revoke_other_sessions(other)
+                .await
+                .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+        }
+        assert_eq!(server.client.revoke_other_sessions(&kept).await.unwrap(), 0);
+        server.client.check(&kept).await.unwrap();
+        server.client.check(&foreign).await.unwrap();
+    }
+
+    /// Of two that end each other, one stays.
+    async fn sessions_that_revoke_each_other_at_once_leave_one(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        for _ in 0..25 {
+            let mut ids = Vec::new();
+            for _ in 0..4 {
+                ids.push(server.login().await.session_id);
+            }
+            let revocations = ids.iter().cloned().map(|id| {
+                let client = server.client.clone();
+                tokio::spawn(async move { client.revoke_other_sessions(&id).await })
+            });
+            let mut revoked = Vec::new();
+            for revocation in revocations.collect::<Vec<_>>() {
+                match revocation.await.unwrap() {
+                    Ok(count) => revoked.push(count),
+                    late => {
+                        late.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+                    }
+                }
+            }
+            assert_eq!(revoked, [3]);
+            let mut alive = 0;
+            for id in &ids {
+                alive += usize::from(server.client.check(id).await.is_ok());
+            }
+            assert_eq!(alive, 1);
+            for id in &ids {
+                let _ = server.client.logout(id).await;
+            }
+        }
+    }
+
+    /// Expired rows leave the table by themselves, in batches, and others stay.
+    async fn expired_sessions_are_swept(database: Database) {
+        let settings = ["--session-idle=2h", "--session-absolute=5h", "--session-sweep=20ms"];
+        let server = TestServer::start_with(&database, &settings).await;
+        server.register().await;
+        let (idle, busy) = (server.login().await.session_id, server.login().await.session_id);
+        // More than one batch.
+        let copy = match database.is_sqlite() {
+            true => "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1200)
+                 INSERT INTO sessions SELECT randomblob(32), 'h' || n, user_id, created_at,
+                     last_seen_at, user_agent, ip, credential_version FROM n,
+                     (SELECT * FROM sessions LIMIT 1)",
+            false => "INSERT INTO sessions SELECT sha256(n::text::bytea), 'h' || n, user_id,
+                     created_at, last_seen_at, user_agent, ip, credential_version
+                 FROM generate_series(1, 1200) n, (SELECT * FROM sessions LIMIT 1) one",
+        };
+        assert_eq!(database.execute(copy), 1_200);
+        server.clock.advance(HOUR);
+        server.client.check(&busy).await.unwrap();
+        assert_eq!(count(&database), 1_202);
+        server.clock.advance(HOUR);
+        wait_for(&database, 1).await;
+        server.client.has_no_session(&idle).await;
+        server.client.check(&busy).await.unwrap();
+        // The absolute limit, too.
+        for _ in 0..2 {
+            server.clock.advance(HOUR);
+            server.client.check(&busy).await.unwrap();
+        }
+        assert_eq!(count(&database), 1);
+        server.clock.advance(HOUR);
+        wait_for(&database, 0).await;
+        server.client.has_no_session(&busy).await;
+    }
+
+    /// A proxy is believed only where it is named.
+    async fn the_address_behind_a_trusted_proxy(database: Database) {
+        let forged = "192.0.2.66, 198.51.100.7";
+        for (settings, expected) in [
+            (&[][..], "127.0.0.1"),
+            (&["--trusted-proxies=10.0.0.0/8"], "127.0.0.1"),
+            (&["--trusted-proxies=10.0.0.0/8,127.0.0.0/8"], "198.51.100.7"),
+        ] {
+            let server = TestServer::start_with(&database, settings).await;
+            let _ = server.client.register(EMAIL, PASSWORD).await;
+            let mut request = tonic::Request::new(bienvenue::proto::v1::LoginRequest {
+                email: EMAIL.into(),
+                password: PASSWORD.into(),
+            });
+            let metadata = request.metadata_mut();
+            metadata.insert("x-forwarded-for", forged.parse().unwrap());
+            metadata.insert("x-real-ip", "192.0.2.66".parse().unwrap());
+            metadata.insert("forwarded", "for=192.0.2.66".parse().unwrap());
+            let login = server.client.stub().login(request).await.unwrap().into_inner();
+            assert_eq!(login.session.unwrap().ip, expected);
+        }
+    }
+}
+
+fn count(database: &Database) -> usize {
+    let text = database.text("SELECT CAST(count(*) AS TEXT) FROM sessions");
+    text.parse().unwrap()
+}
+
+async fn wait_for(database: &Database, sessions: usize) {
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while count(database) != sessions {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("{} sessions are left", count(database)));
+}

@@ -1,0 +1,274 @@
+//! From a request to a mail, through whatever befalls a mail server: the reply
+//! stands, the mail waits, and none is lost.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{
+    Database, EMAIL, NEW_PASSWORD, PASSWORD, Process, TestServer, on_each_database,
+    outbox::mails_in,
+    server::Client,
+    smtp::{Behaviour, SmtpServer, Stage},
+};
+
+/// More than it takes for a mail to be due again whose sender failed or was
+/// killed, and less than a reset token is good.
+const LATER: Duration = Duration::from_secs(90);
+
+fn waiting(database: &Database) -> usize {
+    let text = database.text("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails");
+    text.parse().unwrap()
+}
+
+/// Until somebody tries to send a mail.
+async fn tried(database: &Database) {
+    tried_more_than(0, database).await;
+}
+
+async fn tried_more_than(tries: u32, database: &Database) {
+    let tried = &format!("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails WHERE tries > {tries}");
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while database.text(tried) == "0" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("a try");
+}
+
+async fn all_sent(database: &Database) {
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while waiting(database) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("an empty table");
+}
+
+async fn start(database: &Database, smtp: &SmtpServer) -> TestServer {
+    let url = format!("--smtp-url={}", smtp.url("", "127.0.0.1"));
+    let settings = [url.as_str(), "--mail-from=Accounts <post@example.com>"];
+    TestServer::start_with(database, &settings).await
+}
+
+on_each_database! {
+    /// The whole way through a real conversation.
+    async fn mails_go_to_the_smtp_server(database: Database) {
+        let smtp = SmtpServer::start().await;
+        let server = start(&database, &smtp).await;
+        server.register().await;
+        server.client.request_password_reset(EMAIL).await.unwrap();
+        let received = smtp.next().await;
+        assert_eq!(received.to, [EMAIL]);
+        assert_eq!(received.from, "post@example.com");
+        assert_eq!(received.mail.only_recipient(), EMAIL);
+        let token = received.mail.reset_token();
+        server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
+        let notice = smtp.next().await;
+        assert_eq!(notice.to, [EMAIL]);
+        assert_eq!(notice.mail.subject(), "Your password was changed");
+        all_sent(&database).await;
+        assert!(smtp.is_empty());
+    }
+
+    /// Whatever is wrong with the server, the reply stands and the mail waits.
+    async fn a_mail_waits_for_a_server_that_cannot_take_it(database: Database) {
+        let smtp = SmtpServer::start().await;
+        let server = start(&database, &smtp).await;
+        server.register().await;
+        for behaviour in [
+            Behaviour::RefuseConnection("554 no"),
+            Behaviour::RefuseRecipient("451 later"),
+            Behaviour::RefuseMessage("552 full"),
+            Behaviour::DieInData,
+        ] {
+            smtp.behave(behaviour);
+            server.client.request_password_reset(EMAIL).await.unwrap();
+            tried(&database).await;
+            assert_eq!(waiting(&database), 1, "{behaviour:?}");
+            smtp.behave(Behaviour::Accept);
+            server.clock.advance(LATER);
+            let mail = smtp.next().await.mail;
+            assert_eq!(mail.only_recipient(), EMAIL);
+            // Its time counts from when it was sent.
+            server.client.reset_password(&mail.reset_token(), PASSWORD).await.unwrap();
+            assert_eq!(smtp.next().await.mail.subject(), "Your password was changed");
+            all_sent(&database).await;
+        }
+        assert!(smtp.is_empty(), "each arrives once");
+    }
+
+    /// Nobody but the mail waits for a server that says nothing.
+    async fn a_server_that_hangs_holds_nobody_up(database: Database) {
+        let smtp = SmtpServer::start().await;
+        smtp.behave(Behaviour::Hang(Stage::Greeting));
+        let server = start(&database, &smtp).await;
+        server.register().await;
+        let start = Instant::now();
+        for n in 0..8 {
+            server.client.register(&format!("u{n}@example.com"), PASSWORD).await.unwrap();
+            server.client.request_password_reset(&format!("u{n}@example.com")).await.unwrap();
+        }
+        server.still_serves().await;
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert_eq!(waiting(&database), 8);
+    }
+
+    /// Several requests that waited together become one mail.
+    async fn one_mail_is_enough_for_many_requests(database: Database) {
+        let smtp = SmtpServer::start().await;
+        smtp.stop().await;
+        let server = start(&database, &smtp).await;
+        server.register().await;
+        for _ in 0..5 {
+            server.client.request_password_reset(EMAIL).await.unwrap();
+        }
+        server.stop().await;
+        assert!(waiting(&database) > 0);
+        smtp.restart();
+        let server = start(&database, &smtp).await;
+        server.clock.advance(LATER);
+        let token = smtp.next().await.mail.reset_token();
+        all_sent(&database).await;
+        assert!(smtp.is_empty());
+        server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
+    }
+
+    /// What waits when the service stops is sent when it runs again, and so is
+    /// what was being sent when it was killed.
+    async fn no_mail_is_lost_by_a_stop_or_a_kill(database: Database) {
+        let smtp = SmtpServer::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let url = smtp.url("", "127.0.0.1");
+        let settings = ["--bcrypt-cost=4", "--database-url", database.url(), "--smtp-url", &url];
+        for signal in ["TERM", "KILL"] {
+            smtp.behave(match signal {
+                "TERM" => Behaviour::RefuseMessage("451 later"),
+                _ => Behaviour::Hang(Stage::Receipt),
+            });
+            let process = Process::start(folder.path(), &settings);
+            let client = Client::connect(process.address).await;
+            let _ = client.register(EMAIL, PASSWORD).await;
+            client.request_password_reset(EMAIL).await.unwrap();
+            tried(&database).await;
+            process.signal(signal);
+            process.wait();
+            assert_eq!(waiting(&database), 1, "{signal}");
+
+            smtp.behave(Behaviour::Accept);
+            let server = start(&database, &smtp).await;
+            // Past the time for which the killed process had claimed it.
+            server.clock.advance(LATER);
+            let token = smtp.next().await.mail.reset_token();
+            server.client.reset_password(&token, PASSWORD).await.unwrap();
+            assert_eq!(smtp.next().await.mail.subject(), "Your password was changed");
+            all_sent(&database).await;
+            server.stop().await;
+        }
+        assert!(smtp.is_empty());
+    }
+
+    /// Several nodes on one database send each mail once.
+    async fn nodes_share_the_work(database: Database) {
+        let smtp = SmtpServer::start().await;
+        let nodes = [start(&database, &smtp).await, start(&database, &smtp).await];
+        for n in 0..20 {
+            nodes[0].client.register(&format!("u{n}@example.com"), PASSWORD).await.unwrap();
+        }
+        for n in 0..20 {
+            let email = format!("u{n}@example.com");
+            nodes[n % 2].client.request_password_reset(&email).await.unwrap();
+        }
+        let mut recipients = std::collections::BTreeSet::new();
+        for _ in 0..20 {
+            recipients.insert(smtp.next().await.mail.only_recipient().to_owned());
+        }
+        assert_eq!(recipients.len(), 20);
+        all_sent(&database).await;
+        assert!(smtp.is_empty());
+    }
+
+    /// After three days it is enough.
+    async fn a_mail_that_nobody_takes_is_given_up(database: Database) {
+        let smtp = SmtpServer::start().await;
+        smtp.behave(Behaviour::RefuseRecipient("550 nobody here"));
+        let server = start(&database, &smtp).await;
+        server.register().await;
+        server.client.request_password_reset(EMAIL).await.unwrap();
+        tried(&database).await;
+        server.clock.advance(Duration::from_secs(71 * 3_600));
+        let tries = || database.text("SELECT CAST(sum(tries) AS TEXT) FROM outgoing_mails");
+        while tries() == "1" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.clock.advance(Duration::from_secs(3_600));
+        all_sent(&database).await;
+        assert!(smtp.is_empty());
+    }
+
+    /// A folder that takes no files is said so in the log, and mended later.
+    async fn a_folder_that_takes_no_files(database: Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = folder.path().join("outbox");
+        std::fs::write(&outbox, "in the way").unwrap();
+        let setting = format!("--outbox={}", outbox.display());
+        let settings = ["--bcrypt-cost=4", "--database-url", database.url(), &setting];
+        let process = Process::start(folder.path(), &settings);
+        let client = Client::connect(process.address).await;
+        client.register(EMAIL, PASSWORD).await.unwrap();
+        client.request_password_reset(EMAIL).await.unwrap();
+        // The first try has failed when there is a second.
+        tried_more_than(1, &database).await;
+        assert_eq!(waiting(&database), 1);
+        std::fs::remove_file(&outbox).unwrap();
+        // By itself, a second or two later.
+        all_sent(&database).await;
+        assert_eq!(mails_in(&outbox).len(), 1);
+        process.signal("TERM");
+        let (_, log) = process.wait();
+        let start = log.lines().find(|line| line.contains("mail goes to")).expect("a line at start");
+        assert!(start.contains("outbox") && start.contains("INFO"), "{start}");
+        let failed = log.lines().find(|line| line.contains("could not be sent")).expect("a line");
+        assert!(failed.contains("WARN") && failed.contains("outbox"), "{failed}");
+        assert!(log.contains("a mail was sent"), "{log}");
+        assert!(!log.contains("rst_") && !log.contains(EMAIL), "{log}");
+    }
+
+    /// A flood of requests for nobody delays nobody's mail for long.
+    async fn requests_for_nobody_are_cleared_away_together(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let flood = match database.is_sqlite() {
+            true => "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1200)
+                 INSERT INTO outgoing_mails (kind, email, created_at, due_at, tries)
+                 SELECT 'password_reset', 'nobody' || n || '@example.com',
+                     '2020-01-01 00:00:00', '2020-01-01 00:00:00', 0 FROM n",
+            false => "INSERT INTO outgoing_mails (kind, email, created_at, due_at, tries)
+                 SELECT 'password_reset', 'nobody' || n || '@example.com',
+                     '2020-01-01 00:00:00', '2020-01-01 00:00:00', 0
+                 FROM generate_series(1, 1200) n",
+        };
+        assert_eq!(database.execute(flood), 1_200);
+        server.client.request_password_reset(EMAIL).await.unwrap();
+        assert_eq!(server.outbox.next().await.only_recipient(), EMAIL);
+        all_sent(&database).await;
+        assert!(server.outbox.unseen().is_none());
+    }
+
+    /// The reply says nothing of an address by its time: it waits for no mail.
+    async fn the_reply_does_not_wait_for_the_mail(database: Database) {
+        let smtp = SmtpServer::start().await;
+        smtp.behave(Behaviour::Slow(Duration::from_millis(400)));
+        let server = start(&database, &smtp).await;
+        server.register().await;
+        for email in [EMAIL, "eve@example.com"] {
+            let mut fastest = Duration::MAX;
+            for _ in 0..5 {
+                let start = Instant::now();
+                server.client.request_password_reset(email).await.unwrap();
+                fastest = fastest.min(start.elapsed());
+            }
+            assert!(fastest < Duration::from_millis(400), "{email}: {fastest:?}");
+        }
+    }
+}

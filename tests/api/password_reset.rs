@@ -1,0 +1,255 @@
+//! A new password by those who have forgotten the old one.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Barrier;
+use tonic::Code;
+
+use crate::harness::{
+    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, on_each_database, refused,
+    status::violation,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How many callers race, and how often.
+const AT_ONCE: usize = 64;
+const ROUNDS: usize = 100;
+
+on_each_database! {
+    /// From the request to a login with the new password.
+    async fn a_password_is_reset(database: Database) {
+        let server = TestServer::start(&database).await;
+        let user = server.register().await;
+        let before = server.login().await.session_id;
+        server.client.request_password_reset("ADA@Example.com").await.unwrap();
+        let mail = server.outbox.next().await;
+        assert_eq!(mail.only_recipient(), EMAIL);
+        assert_eq!(mail.subject(), "Set a new password");
+        let token = mail.reset_token();
+        let link = format!(
+            "http://localhost:{}/reset_password?email=ada%40example.com&reset_token={token}",
+            server.address.port()
+        );
+        assert_eq!(mail.reset_link(), link);
+        assert!(token.starts_with("rst_") && token.len() == 47, "{token}");
+        // To ask for it changes nothing.
+        server.client.check(&before).await.unwrap();
+
+        assert_eq!(server.client.reset_password(&token, NEW_PASSWORD).await.unwrap(), user);
+        server.client.has_no_session(&before).await;
+        server
+            .client
+            .login(EMAIL, PASSWORD)
+            .await
+            .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+        server.client.login(EMAIL, NEW_PASSWORD).await.unwrap();
+        let notice = server.outbox.next().await;
+        assert_eq!(notice.subject(), "Your password was changed");
+        assert_eq!(notice.only_recipient(), EMAIL);
+        // It works once.
+        server
+            .client
+            .reset_password(&token, PASSWORD)
+            .await
+            .expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
+        server.client.login(EMAIL, NEW_PASSWORD).await.unwrap();
+        assert!(server.outbox.unseen().is_none());
+    }
+
+    /// Only the digest is kept, and no secret waits to be mailed.
+    async fn tokens_are_not_stored(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let token = server.reset_token().await;
+        let stored = match database.is_sqlite() {
+            true => database.text("SELECT lower(hex(reset_token)) FROM users"),
+            false => database.text("SELECT encode(reset_token, 'hex') FROM users"),
+        };
+        use sha2::Digest as _;
+        let digest = sha2::Sha256::digest(&token);
+        let expected: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(stored, expected);
+        if database.is_sqlite() {
+            for file in ["", "-wal"] {
+                let bytes = std::fs::read(format!("{}{file}", database.path())).unwrap();
+                for secret in [&token[..], &token[4..]] {
+                    let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                    assert!(!found, "{file}");
+                }
+            }
+        }
+    }
+
+    /// Nobody learns from the reply whether an address has an account.
+    async fn an_unknown_address_is_answered_alike_and_gets_no_mail(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        for email in ["eve@example.com", EMAIL, "nobody@example.com"] {
+            server.client.request_password_reset(email).await.unwrap();
+        }
+        // Those before have been looked at by then.
+        assert_eq!(server.outbox.next().await.only_recipient(), EMAIL);
+        let waiting = || database.text("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails");
+        while waiting() != "0" {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert!(server.outbox.unseen().is_none());
+        for (email, says) in [("", "is missing"), ("eve", "one @"), ("e\r\nBcc: x@a", "before the @")] {
+            let refusal = server.client.request_password_reset(email).await;
+            let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
+            let (field, description) = violation(&details);
+            assert!(field == "email" && description.contains(says), "{description}");
+        }
+    }
+
+    /// A token is good for its time and no longer.
+    async fn a_token_expires(database: Database) {
+        for (settings, minutes) in [(&[][..], 10), (&["--reset-ttl=1h"], 60)] {
+            let server = TestServer::start_with(&database, settings).await;
+            let _ = server.client.register(EMAIL, PASSWORD).await;
+            let token = server.reset_token().await;
+            // The clock runs on while the test does.
+            server.clock.advance((minutes - 1) * MINUTE);
+            let too_short = server.client.reset_password(&token, "short").await;
+            too_short.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
+            server.clock.advance(MINUTE);
+            server
+                .client
+                .reset_password(&token, NEW_PASSWORD)
+                .await
+                .expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
+        }
+    }
+
+    /// A newer token, or a changed password, ends the ones before.
+    async fn only_the_newest_token_is_good_and_none_after_a_change(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let older = server.reset_token().await;
+        let newer = server.reset_token().await;
+        assert_ne!(older, newer);
+        let refused = async |token: &str| {
+            server
+                .client
+                .reset_password(token, "yet another password")
+                .await
+                .expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
+        };
+        refused(&older).await;
+        let session_id = server.login().await.session_id;
+        server.client.change_password(&session_id, PASSWORD, NEW_PASSWORD).await.unwrap();
+        refused(&newer).await;
+        server.client.login(EMAIL, NEW_PASSWORD).await.unwrap();
+    }
+
+    /// A bad new password does not use the token up.
+    async fn a_refused_password_leaves_the_token(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let token = server.reset_token().await;
+        for (new, says) in [
+            ("", "is missing"),
+            ("seven77", "at least 8"),
+            ("Password1", "everybody tries first"),
+            ("ada@EXAMPLE.com", "address itself"),
+            ("with a \u{1B}[31m", "control character"),
+            (&"kP3 ".repeat(257), "at most 1,024"),
+        ] {
+            let refusal = server.client.reset_password(&token, new).await;
+            let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
+            let (field, description) = violation(&details);
+            assert!(field == "new_password" && description.contains(says), "{field} {description}");
+        }
+        server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
+    }
+
+    /// A token is the one that was mailed, byte for byte, or none.
+    async fn bad_tokens(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let session_id = server.login().await.session_id;
+        // Where nobody has a token, no token is nobody's.
+        for token in ["", "rst_", "null", "None"] {
+            let refusal = server.client.reset_password(token, NEW_PASSWORD).await;
+            refusal.expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
+        }
+        let token = server.reset_token().await;
+        let secret = token.strip_prefix("rst_").unwrap();
+        for bad in [
+            token[..46].to_owned(),
+            format!("{token}A"),
+            format!("{token}="),
+            format!("{token}\0"),
+            format!(" {token}"),
+            secret.to_owned(),
+            format!("sess_{secret}"),
+            session_id.clone(),
+            session_id.replace("sess_", "rst_"),
+            token.to_uppercase(),
+            format!("rst_{}", "A".repeat(43)),
+            "A".repeat(10_000),
+        ] {
+            let refusal = server.client.reset_password(&bad, NEW_PASSWORD).await;
+            refusal.expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
+        }
+        // And a reset token opens no session.
+        server.client.has_no_session(&token).await;
+        server.client.has_no_session(&token.replace("rst_", "sess_")).await;
+        server.client.check(&session_id).await.unwrap();
+        server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
+    }
+
+    /// Of many that use one token at once, one does.
+    async fn a_token_is_used_once(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        for round in 0..ROUNDS {
+            let token = server.reset_token().await;
+            let barrier = Arc::new(Barrier::new(AT_ONCE));
+            let tries = (0..AT_ONCE).map(|n| {
+                let (client, barrier) = (server.client.clone(), Arc::clone(&barrier));
+                let (token, password) = (token.clone(), format!("new password {round} {n}"));
+                tokio::spawn(async move {
+                    barrier.wait().await;
+                    client.reset_password(&token, &password).await.map(|_| password)
+                })
+            });
+            let mut winners = Vec::new();
+            for tried in tries.collect::<Vec<_>>() {
+                match tried.await.unwrap() {
+                    Ok(password) => winners.push(password),
+                    Err(lost) => {
+                        refused(&lost, Code::Unauthenticated, "RESET_TOKEN_INVALID");
+                    }
+                }
+            }
+            assert_eq!(winners.len(), 1);
+            server.client.login(EMAIL, &winners[0]).await.unwrap();
+        }
+    }
+
+    /// Links go by the setting alone, whatever a request says of its host.
+    async fn links_are_below_the_public_url(database: Database) {
+        let settings = ["--public-url=https://accounts.example.com/auth/"];
+        let server = TestServer::start_with(&database, &settings).await;
+        server.register().await;
+        let mut request = tonic::Request::new(bienvenue::proto::v1::RequestPasswordResetRequest {
+            email: EMAIL.into(),
+        });
+        for (name, value) in [
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-proto", "http"),
+            ("forwarded", "host=evil.example"),
+            ("host", "evil.example"),
+            ("origin", "https://evil.example"),
+        ] {
+            request.metadata_mut().insert(name, value.parse().unwrap());
+        }
+        server.client.stub().request_password_reset(request).await.unwrap();
+        let mail = server.outbox.next().await;
+        let start = "https://accounts.example.com/auth/reset_password?email=ada%40example.com&reset_token=rst_";
+        assert!(mail.reset_link().starts_with(start), "{}", mail.reset_link());
+        assert!(!format!("{mail:?}").contains("evil"), "{mail:?}");
+    }
+}
