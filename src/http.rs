@@ -1,42 +1,89 @@
-//! What is served to plain HTTP clients, as thin as the RPCs. Every body is
-//! JSON with a `message`.
+//! What is served to plain HTTP clients, as thin as the RPCs: the routes of the
+//! Flask service that Bienvenue replaces. Bodies are urlencoded forms, replies
+//! are JSON, a session is proved by a cookie.
+
+mod cookie;
+mod forms;
+mod origin;
+mod replies;
+mod reset_password;
+mod sessions;
+mod users;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
-    routing::get,
+    http::StatusCode,
+    middleware,
+    response::Response,
+    routing::{get, post},
 };
 
+use self::cookie::SessionCookie;
+pub use self::replies::{Failure, connection_full, message, not_found, panicked, too_slow};
+use crate::{auth::Auth, domain::PublicUrl};
+
+/// What an operator decides about plain HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// What browsers know the service by: cookies and cross-site checks go by
+    /// it.
+    pub public_url: PublicUrl,
+    /// The longest that a session lives, and so its cookie.
+    pub session_absolute: Duration,
+    /// Whether whoever asks for a reset token is given it in the reply.
+    pub reset_token_in_reply: bool,
+    /// The largest form that is read, in bytes.
+    pub max_form_size: usize,
+}
+
+/// What the handlers share.
+struct Site {
+    auth: Auth,
+    cookie: SessionCookie,
+    origin: String,
+    reset_token_in_reply: bool,
+    max_form_size: usize,
+}
+
 /// The routes.
-pub fn routes() -> Router {
-    Router::new().route("/", get(welcome).fallback(method_not_allowed))
+pub fn routes(auth: Auth, settings: &HttpSettings) -> Router {
+    let site = Arc::new(Site {
+        auth,
+        cookie: SessionCookie::new(&settings.public_url, settings.session_absolute),
+        origin: settings.public_url.origin(),
+        reset_token_in_reply: settings.reset_token_in_reply,
+        max_form_size: settings.max_form_size,
+    });
+    Router::new()
+        .route("/", get(welcome))
+        .route("/users", post(users::register))
+        .route(
+            "/sessions",
+            post(sessions::log_in).delete(sessions::log_out),
+        )
+        .route("/profile", get(users::profile))
+        .route(
+            "/reset_password",
+            post(reset_password::request).put(reset_password::confirm),
+        )
+        .method_not_allowed_fallback(method_not_allowed)
+        .route_layer(middleware::from_fn_with_state(
+            Arc::clone(&site),
+            origin::admit,
+        ))
+        .with_state(site)
 }
 
 async fn welcome() -> Response {
     message(StatusCode::OK, "Bienvenue")
 }
 
+/// axum adds the header.
 async fn method_not_allowed() -> Response {
-    let mut response = message(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here");
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    response
-}
-
-/// The answer to a path that nothing is served on.
-pub fn not_found() -> Response {
-    message(StatusCode::NOT_FOUND, "there is nothing here")
-}
-
-/// A reply with a message of our own, which needs no escaping.
-pub fn message(status: StatusCode, message: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    let body = format!(r#"{{"message":"{message}"}}"#);
-    (status, headers, body).into_response()
+    message(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path does not answer to that method; the header Allow names those that it does",
+    )
 }

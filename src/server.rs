@@ -30,13 +30,13 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-use self::{background::Background, listener::Listener, serve::Serving};
+use self::{background::Background, edge::Limit, listener::Listener, serve::Serving};
 use crate::{
     auth::{Auth, AuthSettings},
     clock::Clock,
-    config::Config,
+    config::{Config, ResetDelivery},
     db::{Db, OpenError},
-    http,
+    http::{self, HttpSettings},
     mail::{MailError, Mailer},
     passwords::Passwords,
     proto::{self, v1::auth_service_server::AuthServiceServer},
@@ -124,12 +124,18 @@ impl Server {
             reset_ttl: config.resets.reset_ttl,
             public_url,
         };
+        let http = HttpSettings {
+            public_url: settings.public_url.clone(),
+            session_absolute: settings.session_limits.absolute,
+            reset_token_in_reply: config.resets.reset_delivery == ResetDelivery::Response,
+            max_form_size: config.limits.max_message_size,
+        };
         let auth = Auth::new(db, passwords, mailer, clock, settings)?;
         let health = HealthReporter::new();
         Ok(Self {
             listener,
             address,
-            router: router(config, auth.clone(), &health).await?,
+            router: router(config, auth.clone(), &http, &health).await?,
             auth,
             health,
             config: config.clone(),
@@ -173,15 +179,17 @@ impl Server {
 async fn router(
     config: &Config,
     auth: Auth,
+    http: &HttpSettings,
     health: &HealthReporter,
 ) -> Result<Router, ServerError> {
     let limit = config.limits.max_message_size;
     health.set_serving::<AuthServiceServer<AuthRpc>>().await;
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let health = tonic_health::pb::health_server::HealthServer::new(health);
-    let mut services =
-        Routes::new(AuthServiceServer::new(AuthRpc::new(auth)).max_decoding_message_size(limit))
-            .add_service(health.max_decoding_message_size(limit));
+    let mut services = Routes::new(
+        AuthServiceServer::new(AuthRpc::new(auth.clone())).max_decoding_message_size(limit),
+    )
+    .add_service(health.max_decoding_message_size(limit));
     if config.network.reflects() {
         services = services
             .add_service(reflection().build_v1()?.max_decoding_message_size(limit))
@@ -197,8 +205,11 @@ async fn router(
         .into_axum_router()
         .reset_fallback()
         .route_layer(CatchPanicLayer::custom(status::panicked))
+        .route_layer(middleware::map_response(async |response| {
+            status::complete(response)
+        }))
         .route_layer(middleware::from_fn_with_state(
-            config.limits.request_timeout,
+            Limit::grpc(config.limits.request_timeout),
             edge::limit,
         ))
         .route_layer(GrpcWebLayer::new())
@@ -206,8 +217,14 @@ async fn router(
     if !config.network.cors_origin.is_empty() {
         grpc = grpc.route_layer(cors(&config.network.cors_origin));
     }
+    let http = http::routes(auth, http)
+        .route_layer(CatchPanicLayer::custom(http::panicked))
+        .route_layer(middleware::from_fn_with_state(
+            Limit::http(config.limits.request_timeout),
+            edge::limit,
+        ));
     Ok(grpc
-        .merge(http::routes())
+        .merge(http)
         .fallback(edge::unclaimed)
         .layer(middleware::from_fn(request_log::observe)))
 }

@@ -9,7 +9,7 @@ use super::values;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Transport limits")]
 pub struct LimitSettings {
-    /// Longest that a unary call may take, from its head to its reply
+    /// Longest that a unary call or a form may take, from its head to its reply
     #[arg(
         long,
         env = "BIENVENUE_REQUEST_TIMEOUT",
@@ -19,7 +19,7 @@ pub struct LimitSettings {
     )]
     pub request_timeout: Duration,
 
-    /// Largest gRPC message that is read
+    /// Largest gRPC message or form that is read
     #[arg(
         long,
         env = "BIENVENUE_MAX_MESSAGE_SIZE",

@@ -148,7 +148,8 @@ impl Db {
                 return Ok(false);
             }
             if let Some(replaced) = replaced {
-                remove(connection, replaced)?;
+                let replaced = sessions::digest.eq(replaced.as_bytes().to_vec());
+                diesel::delete(sessions::table.filter(replaced)).execute(connection)?;
             }
             add(connection, digest, &session)?;
             Ok(true)

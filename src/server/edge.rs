@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     middleware::Next,
     response::Response,
 };
@@ -51,21 +51,48 @@ pub(super) async fn unclaimed(request: Request) -> Response {
     response
 }
 
-/// Holds a gRPC request to its time and its connection to its share of work,
-/// and gives what tonic refuses the words of our own table.
-pub(super) async fn limit(
-    State(timeout): State<Duration>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// How requests of one protocol are held to their time and their connection to
+/// its share of work, and how they are told.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    timeout: Duration,
+    /// How long the caller itself waits, if it says.
+    patience: fn(&HeaderMap) -> Option<Duration>,
+    connection_full: fn() -> Response,
+    too_slow: fn() -> Response,
+}
+
+impl Limit {
+    pub(super) fn grpc(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            patience: gate::timeout,
+            connection_full: || status::connection_full().into_http(),
+            too_slow: || status::too_slow().into_http(),
+        }
+    }
+
+    pub(super) fn http(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            patience: |_| None,
+            connection_full: http::connection_full,
+            too_slow: http::too_slow,
+        }
+    }
+}
+
+/// Holds a request to its limits.
+pub(super) async fn limit(State(limit): State<Limit>, request: Request, next: Next) -> Response {
     let _counted = match request.extensions().get::<Peer>().map(Peer::begin_request) {
-        Some(None) => return status::connection_full().into_http(),
+        Some(None) => return (limit.connection_full)(),
         counted => counted,
     };
     // Whoever gives up sooner is not worked for any longer.
-    let timeout = gate::timeout(request.headers()).map_or(timeout, |own| own.min(timeout));
+    let patience = (limit.patience)(request.headers());
+    let timeout = patience.map_or(limit.timeout, |own| own.min(limit.timeout));
     match time::timeout(timeout, next.run(request)).await {
-        Ok(response) => status::complete(response),
-        Err(_) => status::too_slow().into_http(),
+        Ok(response) => response,
+        Err(_) => (limit.too_slow)(),
     }
 }

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use tracing::Level;
 use uuid::Uuid;
 
-use crate::{peer::Peer, rpc::status};
+use crate::{http::Failure, peer::Peer, rpc::status};
 
 /// The id that the log line on this request has too.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -159,15 +159,18 @@ impl Outcome {
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        // Plain HTTP leaves this, for the same purpose.
+        let failure = response.extensions().get::<Failure>();
+        let cause = failure.and_then(|failure| failure.cause.as_ref());
         Self {
             code: if is_grpc {
                 status::code_name(Code::Ok).into()
             } else {
                 response.status().as_u16().to_string().into()
             },
-            reason: None,
-            cause: None,
-            failed: !response.status().is_success(),
+            reason: failure.map(|failure| failure.reason.to_owned()),
+            cause: cause.map(|cause| with_causes(cause.as_ref())),
+            failed: !response.status().is_success() && !response.status().is_redirection(),
         }
     }
 }

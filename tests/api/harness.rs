@@ -7,6 +7,7 @@ pub mod outbox;
 mod postgres;
 pub mod process;
 pub mod raw;
+pub mod requests;
 pub mod server;
 pub mod smtp;
 pub mod status;

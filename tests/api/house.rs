@@ -62,6 +62,7 @@ const WORDS: &[(&[&str], &[&str], &str)] = &[
     (
         &[
             "axum",
+            "cookie",
             "hyper",
             "hyper_util",
             "tonic",

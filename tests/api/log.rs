@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::harness::{
     Database, EMAIL, PASSWORD, Process, on_each_database,
     raw::{self, frame},
+    requests::Session,
     server::Client,
 };
 
@@ -47,7 +48,45 @@ async fn story(process: &Process, email: &str) -> Vec<String> {
         b"",
     )
     .await;
-    vec![session_id]
+    let mut secrets = forms(process, email).await;
+    secrets.push(session_id);
+    secrets
+}
+
+/// The same with forms, after it; returns the secrets that were in play.
+async fn forms(process: &Process, email: &str) -> Vec<String> {
+    let mut client = Session::new(process.address);
+    let login = [("email", email), ("password", PASSWORD)];
+    client.post("/sessions").data(login).await;
+    let session_id = client.cookie("session_id").unwrap().to_owned();
+    client.get("/profile").await;
+    client.post("/users").data(login).await;
+    let wrong = [("email", email), ("password", "canary of a wrong password")];
+    client.post("/sessions").data(wrong).await;
+    let wrong = [("email", "x"), ("password", "canary of a new password")];
+    client.post("/users").data(wrong).await;
+    let json = r#"{"password":"canary of no form"}"#;
+    client.post("/users").body("application/json", json).await;
+    let evil = client
+        .delete("/sessions")
+        .header("origin", "https://canary.example");
+    evil.await;
+    client.delete("/sessions").await;
+    let cookie = client
+        .get("/profile")
+        .cookies("session_id", "canary of a cookie");
+    cookie.await;
+    let asked = client
+        .post("/reset_password")
+        .data([("email", email)])
+        .await;
+    let token = asked.json()["reset_token"].as_str().unwrap().to_owned();
+    let new_password = ("new_password", "canary of a reset");
+    for reset_token in ["canary of a token", &token] {
+        let fields = [("email", email), ("reset_token", reset_token), new_password];
+        client.put("/reset_password").data(fields).await;
+    }
+    vec![session_id, token]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,6 +96,7 @@ async fn each_request_that_changes_something_or_fails_has_one_line() {
         "--bcrypt-cost=4",
         "--log-format=json",
         "--cors-origin=https://app.example.com",
+        "--reset-delivery=response",
     ];
     let process = Process::start(folder.path(), &settings);
     story(&process, EMAIL).await;
@@ -81,9 +121,21 @@ async fn each_request_that_changes_something_or_fails_has_one_line() {
         );
         *seen.entry(what).or_default() += 1;
     }
+    let once = |line: &str| (line.to_owned(), 1);
     let auth = |rest: &str| (format!("bienvenue.v1.AuthService/{rest}"), 1);
     let expected = BTreeMap::from([
-        ("GET /nothing 404".to_owned(), 1),
+        once("DELETE /sessions 302"),
+        once("DELETE /sessions 403 CROSS_SITE"),
+        once("GET /nothing 404"),
+        once("GET /profile 403 SESSION_INVALID"),
+        once("POST /reset_password 200"),
+        once("POST /sessions 200"),
+        once("POST /sessions 401 INVALID_CREDENTIALS"),
+        once("POST /users 400 EMAIL_TAKEN"),
+        once("POST /users 400 INVALID_FIELD"),
+        once("POST /users 415 MALFORMED_REQUEST"),
+        once("PUT /reset_password 200"),
+        once("PUT /reset_password 403 RESET_TOKEN_INVALID"),
         auth("GetUserBySession UNAUTHENTICATED SESSION_INVALID"),
         auth("Login INVALID_ARGUMENT MALFORMED_REQUEST"),
         auth("Login OK"),
@@ -102,6 +154,7 @@ on_each_database! {
             let settings = [
                 "--bcrypt-cost=4",
                 "--log=trace",
+                "--reset-delivery=response",
                 "--log-format",
                 format,
                 "--database-url",
@@ -180,4 +233,34 @@ async fn a_failed_request_is_named_to_its_caller() {
     process.signal("TERM");
     let (_, log) = process.wait();
     assert!(log.contains(&request_id), "{log}");
+}
+
+/// What the caller of a form is not told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_has_its_cause_in_the_log() {
+    let database = Database::sqlite();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--log-format=json", "--database-url", database.url()];
+    let process = Process::start(folder.path(), &settings);
+    database.execute("ALTER TABLE sessions RENAME TO gone");
+    let session_id = format!("sess_{}", "A".repeat(43));
+    let mut client = Session::new(process.address);
+    let failed = client
+        .get("/profile")
+        .cookies("session_id", &session_id)
+        .await;
+    assert_eq!(failed.status_code, 503);
+    let request_id = failed.header("x-request-id").unwrap();
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    let line = log.lines().find(|line| line.contains(request_id)).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(
+        (line["level"].as_str(), line["reason"].as_str()),
+        (Some("ERROR"), Some("UNAVAILABLE"))
+    );
+    assert!(
+        line["cause"].as_str().unwrap().contains("sessions"),
+        "{line}"
+    );
 }

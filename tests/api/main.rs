@@ -5,9 +5,12 @@
 
 mod bad_fields;
 mod bad_requests;
+mod cookies;
 mod databases;
 mod devices;
 mod durability;
+mod flask;
+mod forms;
 mod harness;
 mod house;
 mod import;

@@ -1,0 +1,203 @@
+//! Replies, and the one table from what came of a call to what its caller is
+//! told. Every reply is a JSON object.
+
+use std::{any::Any, borrow::Cow, error::Error, sync::Arc, time::Duration};
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use crate::auth::AuthError;
+
+/// How long to stay away from a connection that is full.
+const RETRY_CONNECTION: Duration = Duration::from_secs(1);
+
+/// Why a request failed, for the log: a refusal leaves it in the extensions of
+/// its response.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The case, in the words that gRPC callers get.
+    pub reason: &'static str,
+    /// What led to it, where it is not the caller's doing.
+    pub cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// A request that is not done.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    message: Cow<'static, str>,
+    retry_after: Option<Duration>,
+    failure: Failure,
+}
+
+impl Refusal {
+    pub(super) fn new(
+        status: StatusCode,
+        reason: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            retry_after: None,
+            failure: Failure {
+                reason,
+                cause: None,
+            },
+        }
+    }
+
+    fn retry_after(self, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..self
+        }
+    }
+
+    fn caused(mut self, cause: Box<dyn Error + Send + Sync>) -> Self {
+        self.failure.cause = Some(cause.into());
+        self
+    }
+}
+
+/// The table.
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        let text = error.to_string();
+        match error {
+            AuthError::InvalidField { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, "INVALID_FIELD", text)
+            }
+            // The words of the Flask service.
+            AuthError::EmailTaken(_) => Self::new(
+                StatusCode::BAD_REQUEST,
+                "EMAIL_TAKEN",
+                "email already registered",
+            ),
+            AuthError::InvalidCredentials => {
+                Self::new(StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS", text)
+            }
+            AuthError::SessionInvalid => Self::new(StatusCode::FORBIDDEN, "SESSION_INVALID", text),
+            AuthError::ResetTokenInvalid => {
+                Self::new(StatusCode::FORBIDDEN, "RESET_TOKEN_INVALID", text)
+            }
+            AuthError::Overloaded { retry_after } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", text)
+                    .retry_after(retry_after)
+            }
+            AuthError::Unavailable { retry_after, cause } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text)
+                    .retry_after(retry_after)
+                    .caused(cause)
+            }
+            AuthError::Internal(cause) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", text).caused(cause)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = reply(self.status, &json!({ "message": self.message }));
+        if let Some(retry_after) = self.retry_after {
+            // Whole seconds (RFC 9110, 10.2.3), never too few.
+            let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
+            if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            }
+        }
+        response.extensions_mut().insert(self.failure);
+        response
+    }
+}
+
+/// A reply of success to somebody who sent this e-mail.
+pub(super) fn done(email: &str, message: &str) -> Response {
+    reply(
+        StatusCode::OK,
+        &json!({ "email": email, "message": message }),
+    )
+}
+
+/// A reply with nothing but a message.
+pub fn message(status: StatusCode, message: &str) -> Response {
+    reply(status, &json!({ "message": message }))
+}
+
+/// A reply.
+pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, body.to_string()).into_response()
+}
+
+/// The answer to a path that nothing is served on.
+pub fn not_found() -> Response {
+    message(StatusCode::NOT_FOUND, "there is nothing here")
+}
+
+/// More requests in progress than one connection may have.
+pub fn connection_full() -> Response {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "OVERLOADED",
+        "too many requests at once on this connection; wait for some, or open another",
+    )
+    .retry_after(RETRY_CONNECTION)
+    .into_response()
+}
+
+/// A request took longer than it may.
+pub fn too_slow() -> Response {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "DEADLINE_EXCEEDED",
+        "the request took longer than the server allows",
+    )
+    .into_response()
+}
+
+/// A handler panicked: that request fails, everything else goes on. What it
+/// said stays out of the log, for it may quote what it choked on.
+pub fn panicked(_said: Box<dyn Any + Send>) -> Response {
+    Refusal::from(AuthError::Internal("a handler panicked".into())).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_comes_back_too_soon() {
+        for (retry_after, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
+            let response = Refusal::from(AuthError::Overloaded {
+                retry_after: Duration::from_millis(retry_after),
+            })
+            .into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds);
+        }
+    }
+
+    #[test]
+    fn a_cause_is_for_the_log_alone() {
+        let cause: Box<dyn Error + Send + Sync> = "canary".into();
+        let refusal = Refusal::from(AuthError::Internal(cause));
+        assert!(!refusal.message.contains("canary"), "{}", refusal.message);
+        let response = refusal.into_response();
+        let failure: &Failure = response.extensions().get().unwrap();
+        assert_eq!(failure.reason, "INTERNAL");
+        assert_eq!(failure.cause.as_ref().unwrap().to_string(), "canary");
+        let response = panicked(Box::new("canary"));
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let failure: &Failure = response.extensions().get().unwrap();
+        assert!(!format!("{failure:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,47 @@
+//! `POST /reset_password` and `PUT /reset_password`.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde_json::json;
+
+use super::{Site, forms::Form, replies, replies::Refusal};
+
+/// Gives the user of `email` a reset token: by mail, and then whoever asks
+/// gets the same reply for every address; or in the reply.
+pub(super) async fn request(
+    State(site): State<Arc<Site>>,
+    mut form: Form,
+) -> Result<Response, Refusal> {
+    let email = form.take("email");
+    if !site.reset_token_in_reply {
+        site.auth.request_password_reset(&email).await?;
+        return Ok(replies::done(&email, "reset token sent"));
+    }
+    let token = site.auth.get_reset_password_token(&email).await?;
+    let token = token.ok_or_else(|| {
+        Refusal::new(
+            StatusCode::FORBIDDEN,
+            "UNKNOWN_EMAIL",
+            "email is not registered",
+        )
+    })?;
+    Ok(replies::reply(
+        StatusCode::OK,
+        &json!({ "email": email, "reset_token": token.expose() }),
+    ))
+}
+
+/// Sets `new_password` for the user of `email`, to whom `reset_token` was
+/// given.
+pub(super) async fn confirm(
+    State(site): State<Arc<Site>>,
+    mut form: Form,
+) -> Result<Response, Refusal> {
+    let email = form.take("email");
+    let reset_token = form.take("reset_token");
+    site.auth
+        .update_password(&reset_token, form.take("new_password"), Some(&email))
+        .await?;
+    Ok(replies::done(&email, "Password updated"))
+}
