@@ -88,6 +88,7 @@ impl Record {
                     reason = outcome.reason,
                     duration_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX),
                     peer = self.peer.as_ref().map(|peer| peer.address().to_string()),
+                    client = self.client(),
                     %request_id,
                     cause = outcome.cause,
                     "request"
@@ -101,6 +102,13 @@ impl Record {
         } else {
             line!(Level::DEBUG);
         }
+    }
+
+    /// Whom the peer speaks for, where it is a trusted proxy.
+    fn client(&self) -> Option<String> {
+        let peer = self.peer.as_ref()?;
+        let is_other = peer.client_ip() != peer.address().ip().to_canonical();
+        is_other.then(|| peer.client_ip().to_string())
     }
 
     /// `bienvenue.v1.AuthService/Login`, or `GET /path`; never the query, which
