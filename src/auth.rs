@@ -5,17 +5,19 @@
 mod decoys;
 mod devices;
 mod error;
-mod letters;
 mod login;
 mod mail_delivery;
+mod mail_texts;
 mod password_change;
 mod password_reset;
 mod registration;
 mod sessions;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use self::{decoys::Decoys, mail_delivery::Outbox};
+use tokio::sync::Semaphore;
+
+use self::{decoys::Decoys, mail_delivery::MailDelivery};
 use crate::{
     clock::Clock,
     db::Db,
@@ -46,7 +48,8 @@ pub struct AuthSettings {
 pub struct Auth {
     db: Db,
     passwords: Passwords,
-    outbox: Outbox,
+    mail_delivery: MailDelivery,
+    resets: Arc<Semaphore>,
     clock: Clock,
     settings: AuthSettings,
     decoys: Decoys,
@@ -68,7 +71,8 @@ impl Auth {
         Ok(Self {
             db,
             passwords,
-            outbox: Outbox::new(mailer),
+            mail_delivery: MailDelivery::new(mailer),
+            resets: Arc::new(Semaphore::new(password_reset::REQUESTS_AT_ONCE)),
             clock,
             settings,
             decoys: Decoys::new()?,

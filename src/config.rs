@@ -13,6 +13,8 @@ mod values;
 
 use clap::Args;
 
+use crate::domain::PublicUrl;
+
 pub use self::{
     database::DatabaseSettings,
     limits::LimitSettings,
@@ -106,6 +108,23 @@ impl Config {
         if !self.network.listen.ip().is_loopback() {
             warnings.push(
                 "listening beyond this machine without TLS: put a proxy that ends TLS in front",
+            );
+            if self.network.public_url.is_none() {
+                warnings.push(
+                    "public-url is not set: links in mails lead to localhost, which is another \
+                     machine for those who open them; set it to what their browsers know",
+                );
+            }
+        }
+        if self
+            .network
+            .public_url
+            .as_ref()
+            .is_some_and(PublicUrl::is_readable)
+        {
+            warnings.push(
+                "public-url is http:// beyond this machine: cookies and links with reset tokens \
+                 travel readable; put a proxy that ends TLS in front, and write https://",
             );
         }
         warnings.extend(self.mail.warning());

@@ -24,7 +24,7 @@ use self::{
 };
 pub use self::{
     error::{DbError, OpenError},
-    outgoing_mails::{MailKind, OutgoingMail},
+    outgoing_mails::{Claim, MailKind, OutgoingMail},
     password_changes::{ChangePasswordError, ChangeProof, PasswordChange},
     url::{DatabaseUrl, DatabaseUrlError},
     users::{AddUserError, UserBy, UserChanges},

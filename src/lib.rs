@@ -3,6 +3,7 @@
 //! through them.
 
 pub mod auth;
+pub mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;

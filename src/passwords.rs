@@ -81,23 +81,28 @@ impl Passwords {
     ///
     /// [`HashingError`], never `Unreadable`.
     pub async fn hash(&self, password: NewPassword) -> Result<HashedPassword, HashingError> {
-        self.store(password.into()).await
+        let (password, cost) = (Password::from(password), self.cost);
+        self.queue
+            .run(move || stored::hash(password.as_bytes(), cost))
+            .await?
+            .map_err(HashingError::NoRandomness)
     }
 
     /// Computes what to store instead of a hash that was outdated, for a password
-    /// that was right. The policy is not asked: it was not when that was stored.
+    /// that was right, if that can begin at once. The policy is not asked: it was
+    /// not when that was stored.
     ///
     /// # Errors
     ///
-    /// [`HashingError`], never `Unreadable`.
-    pub async fn rehash(&self, password: &Password) -> Result<HashedPassword, HashingError> {
-        self.store(password.clone()).await
-    }
-
-    async fn store(&self, password: Password) -> Result<HashedPassword, HashingError> {
-        let cost = self.cost;
+    /// [`HashingError`], never `Unreadable`; `Overloaded` unless it can begin at
+    /// once.
+    pub async fn rehash_if_idle(
+        &self,
+        password: &Password,
+    ) -> Result<HashedPassword, HashingError> {
+        let (password, cost) = (password.clone(), self.cost);
         self.queue
-            .run(move || stored::hash(password.as_bytes(), cost))
+            .run_if_idle(move || stored::hash(password.as_bytes(), cost))
             .await?
             .map_err(HashingError::NoRandomness)
     }
@@ -254,7 +259,7 @@ mod tests {
             let verdict = passwords.verify(&password, HashedPassword::new(foreign));
             assert_eq!(verdict.await.unwrap(), Verdict::Outdated, "{text}");
 
-            let replaced = passwords.rehash(&password).await.unwrap();
+            let replaced = passwords.rehash_if_idle(&password).await.unwrap();
             assert_eq!(check(replaced.expose()), Ok(()));
             let verdict = passwords.verify(&password, replaced);
             assert_eq!(verdict.await.unwrap(), Verdict::Right, "{text}");

@@ -33,6 +33,7 @@ use tower_http::{
 use self::{background::Background, edge::Limit, listener::Listener, serve::Serving};
 use crate::{
     auth::{Auth, AuthSettings},
+    causes::with_causes,
     clock::Clock,
     config::{Config, ResetDelivery},
     db::{Db, OpenError},
@@ -131,6 +132,12 @@ impl Server {
             max_form_size: config.limits.max_message_size,
         };
         let auth = Auth::new(db, passwords, mailer, clock, settings)?;
+        if let Err(error) = auth.sample_decoys().await {
+            tracing::warn!(
+                cause = with_causes(&error),
+                "there are no decoys for refused logins yet"
+            );
+        }
         let health = HealthReporter::new();
         Ok(Self {
             listener,
@@ -169,7 +176,7 @@ impl Server {
             tracing::warn!("some requests did not finish in time and were cut off");
         }
         if time::timeout_at(deadline, background.stop()).await.is_err() {
-            tracing::warn!("some mail did not go out in time; it will after the next start");
+            tracing::warn!("mail that was being sent was cut off; it is sent after the next start");
         }
         tracing::info!("stopped");
     }

@@ -3,12 +3,11 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Auth, AuthError, Field, LiveSession, sessions::digest_of};
+use super::{
+    Auth, AuthError, Field, LiveSession,
+    sessions::{MOST_SESSIONS, digest_of},
+};
 use crate::domain::SessionHandle;
-
-/// The most sessions that are listed: a caller that logs in all day without
-/// logging out must not make a list that no client can read.
-const MOST_LISTED: u32 = 1_000;
 
 /// How many expired sessions are removed in one unit of work, so that nobody
 /// who wants to write waits long.
@@ -16,7 +15,7 @@ const SWEPT_AT_ONCE: u32 = 500;
 
 impl Auth {
     /// The open sessions of the user whose session this is, those seen last
-    /// first, at most 1,000; and which of them is this one.
+    /// first; and which of them is this one.
     ///
     /// # Errors
     ///
@@ -26,7 +25,7 @@ impl Auth {
         session_id: &str,
     ) -> Result<(Vec<LiveSession>, SessionHandle), AuthError> {
         let (user, current) = self.get_user_from_session_id(session_id).await?;
-        let sessions = self.db.list_sessions(&user, MOST_LISTED).await?;
+        let sessions = self.db.list_sessions(&user, MOST_SESSIONS).await?;
         let open = sessions
             .into_iter()
             .filter(|session| self.is_live(session))

@@ -2,7 +2,8 @@
 
 use super::{Auth, AuthError, Field};
 use crate::{
-    db::{DbError, UserBy},
+    causes::with_causes,
+    db::UserBy,
     domain::{Email, HashedPassword, Password, PasswordPolicyError, User},
     passwords::{HashingError, Verdict},
 };
@@ -25,19 +26,11 @@ impl Auth {
                 &PasswordPolicyError::Missing,
             ));
         }
-        let sampled = match self
-            .db
-            .sample_hashed_password(self.decoys.number(&email))
-            .await
-        {
-            // Somebody else's damaged row is no matter of this login.
-            Err(DbError::Fault(_)) => None,
-            sampled => sampled?,
-        };
+        let decoy = self.decoys.pick(&email);
         let user = self.db.find_user_by(UserBy::Email(email)).await?;
         let stored = match &user {
             Some(user) => user.hashed_password.clone(),
-            None => sampled.unwrap_or_else(|| self.passwords.decoy()),
+            None => decoy.unwrap_or_else(|| self.passwords.decoy()),
         };
         let password = Password::new(password);
         let verdict = self.verdict(user.as_ref(), &password, stored).await?;
@@ -78,21 +71,18 @@ impl Auth {
     }
 
     /// Stores a password that was right as it would be stored today. Where that
-    /// cannot be done now, the next login will.
+    /// cannot be done at once, the next login will.
     async fn rehash(&self, user: &User, password: &Password) {
-        let rehashed = match self.passwords.rehash(password).await {
-            Ok(hashed_password) => self
-                .db
-                .rehash_user(user, hashed_password)
-                .await
-                .map_err(AuthError::from),
-            Err(error) => Err(error.into()),
+        let Ok(hashed_password) = self.passwords.rehash_if_idle(password).await else {
+            return;
         };
-        match rehashed {
-            Ok(()) => tracing::info!(user_id = user.id.0, "an outdated hash was replaced"),
-            Err(error) => tracing::info!(
+        match self.db.rehash_user(user, hashed_password).await {
+            Ok(true) => tracing::info!(user_id = user.id.0, "an outdated hash was replaced"),
+            // The password was changed meanwhile.
+            Ok(false) => {}
+            Err(error) => tracing::warn!(
                 user_id = user.id.0,
-                %error,
+                cause = with_causes(&error),
                 "an outdated hash could not be replaced yet"
             ),
         }

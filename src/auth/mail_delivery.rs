@@ -3,21 +3,26 @@
 //! A mail stays in its table until a mailer has taken it, so a crash loses
 //! none; one that crashes in between sends a mail twice.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
-use super::{Auth, AuthError, letters};
+use super::{Auth, AuthError, mail_texts};
 use crate::{
-    db::{MailKind, OutgoingMail},
-    domain::{PendingReset, ResetToken, User},
-    mail::{MailError, Mailer, Message},
+    causes::with_causes,
+    db::{Claim, MailKind, OutgoingMail},
+    domain::ResetToken,
+    mail::{self, Mailer, Message},
 };
 
-/// How long a mail belongs to whoever claimed it: longer than a mailer may
-/// take. After a crash it is due again then.
+/// How long a mail belongs to whoever claimed it. After a crash it is due again
+/// then.
 const CLAIM: Duration = Duration::from_secs(60);
+
+const _: () = assert!(
+    CLAIM.as_secs() > mail::TIME_LIMIT.as_secs() + 10,
+    "nobody else takes a mail that is being sent"
+);
 
 /// The waits between tries double from the first to the last of these.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -27,17 +32,26 @@ const LAST_RETRY: Duration = Duration::from_secs(600);
 /// that nobody who wants to write waits long.
 const DROPPED_AT_ONCE: u32 = 500;
 
-/// When to give up: what mail servers themselves do.
-const GIVE_UP: Duration = Duration::from_secs(3 * 24 * 3_600);
+/// However long it has been: a clock that jumps ahead loses no mail.
+const LEAST_TRIES: u32 = 12;
+
+/// When to give up: for a notice, when mail servers themselves do; for a reset
+/// token, when nobody waits for it any longer.
+fn give_up_after(kind: MailKind) -> Duration {
+    match kind {
+        MailKind::PasswordChanged => Duration::from_secs(3 * 24 * 3_600),
+        MailKind::PasswordReset => Duration::from_secs(3_600),
+    }
+}
 
 /// Who sends mail, and what wakes whoever waits for mail to send.
 #[derive(Clone)]
-pub(super) struct Outbox {
+pub(super) struct MailDelivery {
     mailer: Mailer,
     woken: Arc<Notify>,
 }
 
-impl Outbox {
+impl MailDelivery {
     pub(super) fn new(mailer: Mailer) -> Self {
         Self {
             mailer,
@@ -55,114 +69,123 @@ impl Outbox {
 /// [`deliver`](Auth::deliver_mail)ed.
 #[derive(Debug)]
 pub struct ClaimedMail {
-    mail: OutgoingMail,
-    user: Option<User>,
+    claim: Claim,
     token: ResetToken,
-    reset: PendingReset,
 }
 
 impl Auth {
-    /// Resolves when a mail may have become due in this process.
+    /// Resolves when a mail has become due in this process.
     pub async fn mail_added(&self) {
-        self.outbox.woken.notified().await;
+        self.mail_delivery.woken.notified().await;
     }
 
-    /// Takes on the mail that has been due longest; `None` when none is due.
+    /// Whether there is mail to send, once what is for nobody is removed.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Internal`.
+    pub async fn has_mail(&self) -> Result<bool, AuthError> {
+        let now = self.clock.now();
+        if !self.db.has_due_mail(now).await? {
+            return Ok(false);
+        }
+        self.db.remove_mail_for_nobody(now, DROPPED_AT_ONCE).await?;
+        Ok(true)
+    }
+
+    /// Takes on a mail that is due; `None` when none is.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Internal`.
     pub async fn claim_mail(&self) -> Result<Option<ClaimedMail>, AuthError> {
-        let now = self.clock.now();
-        if !self.db.has_due_mail(now).await? {
-            return Ok(None);
-        }
-        self.db.remove_mail_for_nobody(DROPPED_AT_ONCE).await?;
         // Made only now, so that no secret waits in a table.
         let (token, reset) = self.new_reset()?;
+        let now = self.clock.now();
         let claimed = self.db.claim_outgoing_mail(now, now + CLAIM, reset).await?;
-        Ok(claimed.map(|(mail, user)| ClaimedMail {
-            mail,
-            user,
-            token,
-            reset,
-        }))
+        Ok(claimed.map(|claim| ClaimedMail { claim, token }))
     }
 
     /// Sends a mail, or makes it due again later. Problems are logged: nobody
     /// waits for the answer.
     pub async fn deliver_mail(&self, claimed: ClaimedMail) {
-        let mail = &claimed.mail;
-        let sent = match self.letter(&claimed) {
-            Some(message) => self.outbox.mailer.send(&message).await,
-            None => Ok(()),
-        };
-        let noted = match &sent {
-            Ok(()) => self.db.remove_outgoing_mail(mail.id).await,
-            Err(error) => match self.next_try(mail) {
-                Some(wait) => {
-                    log_failure(mail, error, Some(wait));
-                    let due_at = self.clock.now() + wait;
-                    self.db.postpone_outgoing_mail(mail.id, due_at).await
+        let ClaimedMail { claim, token } = claimed;
+        let Claim { id, tries, .. } = claim;
+        let kind = claim
+            .mail
+            .as_ref()
+            .map_or("unknown", |mail| mail.kind.name());
+        let outcome = match &claim.mail {
+            Ok(mail) => match self.message(mail, &token) {
+                Some(message) => {
+                    let sent = self.mail_delivery.mailer.send(&message).await;
+                    sent.map_err(|error| error.to_string())
                 }
-                None => {
-                    log_failure(mail, error, None);
-                    self.db.remove_outgoing_mail(mail.id).await
-                }
+                // It was for nobody, or no longer is for anybody.
+                None => return self.note(id, self.db.remove_outgoing_mail(id)).await,
             },
+            Err(unreadable) => Err(with_causes(unreadable)),
         };
-        if let Err(error) = noted {
+        let Err(cause) = outcome else {
+            tracing::info!(mail = id, kind, "a mail was sent");
+            return self.note(id, self.db.remove_outgoing_mail(id)).await;
+        };
+        let now = self.clock.now();
+        let wait = wait_after(tries);
+        let last = claim
+            .mail
+            .ok()
+            .map(|mail| mail.created_at + give_up_after(mail.kind));
+        if tries < LEAST_TRIES || last.is_none_or(|last| now + wait < last) {
+            let again = humantime::format_duration(wait).to_string();
             tracing::warn!(
-                mail = mail.id,
-                cause = %AuthError::from(error),
-                "what became of a mail could not be noted; it is tried again in a minute"
+                mail = id,
+                kind,
+                tries,
+                cause,
+                again,
+                "a mail could not be sent yet"
             );
-        } else if sent.is_ok() && claimed.user.is_some() {
-            tracing::info!(mail = mail.id, kind = mail.kind.name(), "a mail was sent");
+            self.note(id, self.db.postpone_outgoing_mail(id, now + wait))
+                .await;
+        } else {
+            tracing::error!(mail = id, kind, tries, cause, "a mail is given up");
+            self.note(id, self.db.remove_outgoing_mail(id)).await;
         }
     }
 
     /// What to write; `None` where there is nobody to write to.
-    fn letter(&self, claimed: &ClaimedMail) -> Option<Message> {
+    fn message(&self, mail: &OutgoingMail, token: &ResetToken) -> Option<Message> {
         let public_url = &self.settings.public_url;
-        let to = &claimed.user.as_ref()?.email;
-        Some(match claimed.mail.kind {
+        let user = mail.user.as_ref()?;
+        Some(match mail.kind {
             MailKind::PasswordReset => {
-                letters::password_reset(to, public_url, &claimed.token, claimed.reset.expires_at)
+                let expires_at = self.clock.now() + self.settings.reset_ttl;
+                mail_texts::password_reset(&user.email, public_url, token, expires_at)
             }
             MailKind::PasswordChanged => {
-                letters::password_changed(to, public_url, claimed.mail.created_at)
+                mail_texts::password_changed(&user.email, public_url, mail.created_at)
             }
         })
     }
 
-    /// How long to wait for the next try; `None` when that is enough of them.
-    fn next_try(&self, mail: &OutgoingMail) -> Option<Duration> {
-        let wait = FIRST_RETRY
-            .saturating_mul(1 << mail.tries.saturating_sub(1).min(16))
-            .min(LAST_RETRY);
-        let last: DateTime<Utc> = mail.created_at + GIVE_UP;
-        (self.clock.now() + wait < last).then_some(wait)
+    async fn note<E: Error + 'static>(
+        &self,
+        mail: i64,
+        noting: impl Future<Output = Result<(), E>>,
+    ) {
+        if let Err(error) = noting.await {
+            tracing::warn!(
+                mail,
+                cause = with_causes(&error),
+                "what became of a mail could not be noted; it is tried again in a minute"
+            );
+        }
     }
 }
 
-fn log_failure(mail: &OutgoingMail, error: &MailError, wait: Option<Duration>) {
-    let (id, kind, tries) = (mail.id, mail.kind.name(), mail.tries);
-    match wait {
-        Some(wait) => tracing::warn!(
-            mail = id,
-            kind,
-            tries,
-            cause = %error,
-            "a mail could not be sent; next try in {} s",
-            wait.as_secs()
-        ),
-        None => tracing::error!(
-            mail = id,
-            kind,
-            tries,
-            cause = %error,
-            "a mail could not be sent for three days and is given up"
-        ),
-    }
+fn wait_after(tries: u32) -> Duration {
+    FIRST_RETRY
+        .saturating_mul(1 << tries.saturating_sub(1).min(16))
+        .min(LAST_RETRY)
 }

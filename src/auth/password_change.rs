@@ -34,6 +34,12 @@ impl Auth {
         if self.verdict(Some(&user), &current_password, stored).await? == Verdict::Wrong {
             return Err(AuthError::InvalidCredentials);
         }
+        if new_password.is(&current_password) {
+            return Err(AuthError::invalid(
+                Field::NewPassword,
+                &PasswordPolicyError::Unchanged,
+            ));
+        }
         let hashed_password = self.passwords.hash(new_password).await?;
         let (token, session) = self.new_session(&user, client)?;
         let change = PasswordChange {
@@ -50,7 +56,7 @@ impl Auth {
             Err(ChangePasswordError::Db(error)) => return Err(error.into()),
             Ok(changed) => changed,
         };
-        self.outbox.wake();
+        self.mail_delivery.wake();
         let session = opened.ok_or_else(|| AuthError::Internal("no session was opened".into()))?;
         Ok(OpenedSession {
             token,

@@ -1,10 +1,25 @@
 //! Setting a new password by those who have forgotten it.
 
+use std::time::Duration;
+
+use tokio::sync::SemaphorePermit;
+
 use super::{Auth, AuthError};
 use crate::{
     db::{ChangePasswordError, ChangeProof, MailKind, PasswordChange, UserBy, UserChanges},
     domain::{Email, PendingReset, ResetToken, User},
 };
+
+/// How many requests for a reset token are noted at once.
+pub(super) const REQUESTS_AT_ONCE: usize = 16;
+
+/// When to ask again where there were more.
+const RETRY_REQUEST: Duration = Duration::from_secs(1);
+
+/// The longest that a request waits before it is looked at. It waits for a
+/// random part of that: what comes of it for an address that is a user's would
+/// show in the time of the next request otherwise.
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
 impl Auth {
     /// Sends a reset token to a user, if the address is a user's. Nothing that
@@ -13,14 +28,16 @@ impl Auth {
     ///
     /// # Errors
     ///
-    /// `InvalidField` for what is no address, `Unavailable`, `Internal`.
+    /// `InvalidField` for what is no address, `Overloaded`, `Unavailable`,
+    /// `Internal`.
     pub async fn request_password_reset(&self, email: &str) -> Result<(), AuthError> {
         let email = Email::parse(email)?;
+        let _turn = self.take_turn()?;
         let now = self.clock.now();
+        let due_at = now + random_part_of(MAX_DELAY)?;
         self.db
-            .add_outgoing_mail(MailKind::PasswordReset, email, now)
+            .request_mail(MailKind::PasswordReset, email, now, due_at)
             .await?;
-        self.outbox.wake();
         Ok(())
     }
 
@@ -30,12 +47,14 @@ impl Auth {
     ///
     /// # Errors
     ///
-    /// `InvalidField` for what is no address, `Unavailable`, `Internal`.
+    /// `InvalidField` for what is no address, `Overloaded`, `Unavailable`,
+    /// `Internal`.
     pub async fn get_reset_password_token(
         &self,
         email: &str,
     ) -> Result<Option<ResetToken>, AuthError> {
         let email = Email::parse(email)?;
+        let _turn = self.take_turn()?;
         let Some(user) = self.db.find_user_by(UserBy::Email(email)).await? else {
             return Ok(None);
         };
@@ -86,7 +105,7 @@ impl Auth {
         };
         match self.db.change_password(change).await {
             Ok((user, _)) => {
-                self.outbox.wake();
+                self.mail_delivery.wake();
                 Ok(user)
             }
             Err(ChangePasswordError::ProofGone | ChangePasswordError::PasswordChanged) => {
@@ -94,6 +113,16 @@ impl Auth {
             }
             Err(ChangePasswordError::Db(error)) => Err(error.into()),
         }
+    }
+
+    /// Asking for a token costs its caller nothing, and the database a write:
+    /// those who ask must not keep everybody else from writing.
+    fn take_turn(&self) -> Result<SemaphorePermit<'_>, AuthError> {
+        self.resets
+            .try_acquire()
+            .map_err(|_| AuthError::Overloaded {
+                retry_after: RETRY_REQUEST,
+            })
     }
 
     /// A reset token that is not stored yet.
@@ -105,4 +134,10 @@ impl Auth {
         };
         Ok((token, reset))
     }
+}
+
+fn random_part_of(whole: Duration) -> Result<Duration, AuthError> {
+    let mut random = [0; 4];
+    getrandom::fill(&mut random)?;
+    Ok(whole.mul_f64(f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX)))
 }

@@ -5,6 +5,10 @@ use chrono::{DateTime, Utc};
 use super::{Auth, AuthError};
 use crate::domain::{Client, Session, SessionDigest, SessionHandle, SessionToken, User};
 
+/// The most sessions that a user has, so that all of them can be listed, and
+/// ended at once.
+pub(super) const MOST_SESSIONS: u32 = 1_000;
+
 /// A session that was good when it was looked up.
 #[derive(Debug)]
 pub struct LiveSession {
@@ -26,7 +30,8 @@ pub struct OpenedSession {
 impl Auth {
     /// Opens a session for a user whom [`valid_login`](Self::valid_login) has
     /// let in, and ends the one that the caller presented along with it, if
-    /// any: it is replaced.
+    /// any: it is replaced. A user has at most 1,000; beyond that the one seen
+    /// longest ago ends.
     ///
     /// # Errors
     ///
@@ -42,7 +47,7 @@ impl Auth {
         let replaced = presented.and_then(|session_id| digest_of(session_id).ok());
         let added = self
             .db
-            .add_session(token.digest(), session.clone(), replaced)
+            .add_session(token.digest(), session.clone(), replaced, MOST_SESSIONS)
             .await?;
         if !added {
             return Err(AuthError::InvalidCredentials);

@@ -12,7 +12,8 @@ use crate::{
 #[command(next_help_heading = "Mail")]
 pub struct MailSettings {
     /// Folder that mails are written to, one .eml file each, unless there is an
-    /// smtp-url [default: outbox/ beside the database]
+    /// smtp-url; with PostgreSQL in the working directory [default: outbox/
+    /// beside the database]
     #[arg(long, env = "BIENVENUE_OUTBOX", value_name = "FOLDER")]
     pub outbox: Option<PathBuf>,
 
@@ -85,7 +86,7 @@ impl MailSettings {
                  read mails, with their links, and the password; write tls=required",
             ),
             Tls::None => Some(
-                "smtp-url is without TLS: mails, with their links, and the password travel \
+                "smtp-url is without TLS: mails with their links, and a password, travel \
                  readable; write smtps://, or add ?tls=required",
             ),
         }

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable, RunQueryDsl as _,
+    BoolExpressionMethods as _, ExpressionMethods as _, NullableExpressionMethods as _,
+    OptionalExtension as _, QueryDsl as _, Queryable, RunQueryDsl as _,
     dsl::{exists, not},
 };
 
@@ -40,19 +41,26 @@ impl MailKind {
     }
 }
 
-/// A mail to be sent.
+/// A mail to be sent, and whose it is.
 #[derive(Clone, Debug)]
 pub struct OutgoingMail {
-    /// Names it.
-    pub id: i64,
     /// What it is about.
     pub kind: MailKind,
-    /// Whom it is for.
-    pub email: Email,
     /// When its cause took place.
     pub created_at: DateTime<Utc>,
+    /// Whom it is for; `None` when the address is nobody's.
+    pub user: Option<User>,
+}
+
+/// A mail that is this caller's for a while.
+#[derive(Debug)]
+pub struct Claim {
+    /// Names the mail.
+    pub id: i64,
     /// How often somebody has tried to send it, this time included.
     pub tries: u32,
+    /// The mail; an error where its row, or its user's, cannot be read.
+    pub mail: Result<OutgoingMail, DbError>,
 }
 
 /// A row, in the order of the table's columns.
@@ -62,25 +70,9 @@ struct MailRow {
     kind: String,
     email: String,
     created_at: NaiveDateTime,
-    due_at: NaiveDateTime,
-    tries: i64,
-}
-
-impl TryFrom<MailRow> for OutgoingMail {
-    type Error = DbError;
-
-    fn try_from(row: MailRow) -> Result<Self, DbError> {
-        let unfit = |what: &str| {
-            DbError::Fault(format!("the outgoing mail {} has no {what}", row.id).into())
-        };
-        Ok(Self {
-            id: row.id,
-            kind: MailKind::parse(&row.kind).ok_or_else(|| unfit("kind"))?,
-            email: Email::parse(&row.email).map_err(|_| unfit("e-mail"))?,
-            created_at: row.created_at.and_utc(),
-            tries: u32::try_from(row.tries).unwrap_or(u32::MAX),
-        })
-    }
+    _due_at: NaiveDateTime,
+    _tries: i64,
+    _claimed_until: Option<NaiveDateTime>,
 }
 
 /// Adds a mail, due at once.
@@ -90,32 +82,72 @@ pub(super) fn add(
     email: &Email,
     at: DateTime<Utc>,
 ) -> Result<(), DbError> {
+    add_due_at(connection, kind, email, at, at)
+}
+
+fn add_due_at(
+    connection: &mut AnyConnection,
+    kind: MailKind,
+    email: &Email,
+    at: DateTime<Utc>,
+    due_at: DateTime<Utc>,
+) -> Result<(), DbError> {
     diesel::insert_into(outgoing_mails::table)
         .values((
             outgoing_mails::kind.eq(kind.name()),
             outgoing_mails::email.eq(email.as_str()),
             outgoing_mails::created_at.eq(at.naive_utc()),
-            outgoing_mails::due_at.eq(at.naive_utc()),
+            outgoing_mails::due_at.eq(due_at.naive_utc()),
             outgoing_mails::tries.eq(0_i64),
         ))
         .execute(connection)?;
     Ok(())
 }
 
+/// Drops the mails of a kind that wait for an address.
+pub(super) fn remove_waiting(
+    connection: &mut AnyConnection,
+    kind: MailKind,
+    email: &Email,
+) -> Result<(), DbError> {
+    let waiting = outgoing_mails::table
+        .filter(outgoing_mails::email.eq(email.as_str()))
+        .filter(outgoing_mails::kind.eq(kind.name()));
+    diesel::delete(waiting).execute(connection)?;
+    Ok(())
+}
+
 impl Db {
-    /// Adds a mail, due at once.
+    /// Asks for a mail, to be due at `due_at`. One of the kind that waits for
+    /// the address already stands for both.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn add_outgoing_mail(
+    pub async fn request_mail(
         &self,
         kind: MailKind,
         email: Email,
         at: DateTime<Utc>,
+        due_at: DateTime<Utc>,
     ) -> Result<(), DbError> {
-        self.write(move |connection| add(connection, kind, &email, at))
-            .await
+        self.write(move |connection| {
+            let waiting = outgoing_mails::table
+                .filter(outgoing_mails::email.eq(email.as_str()))
+                .filter(outgoing_mails::kind.eq(kind.name()));
+            let waits = diesel::update(waiting)
+                .set(outgoing_mails::created_at.eq(at.naive_utc()))
+                .execute(connection)?;
+            if waits == 0 {
+                return add_due_at(connection, kind, &email, at, due_at);
+            }
+            // It need not wait for the next try any more.
+            diesel::update(waiting.filter(outgoing_mails::due_at.gt(due_at.naive_utc())))
+                .set(outgoing_mails::due_at.eq(due_at.naive_utc()))
+                .execute(connection)?;
+            Ok(())
+        })
+        .await
     }
 
     /// Whether a mail is due.
@@ -124,25 +156,36 @@ impl Db {
     ///
     /// When the database cannot.
     pub async fn has_due_mail(&self, now: DateTime<Utc>) -> Result<bool, DbError> {
-        self.read(move |connection| Ok(next_due(connection, now)?.is_some()))
-            .await
+        self.read(move |connection| {
+            let due: Option<i64> = outgoing_mails::table
+                .filter(is_due(now))
+                .select(outgoing_mails::id)
+                .first(connection)
+                .optional()?;
+            Ok(due.is_some())
+        })
+        .await
     }
 
-    /// Removes requests for a password reset that name an address which is
+    /// Removes due requests for a password reset that name an address which is
     /// nobody's, at most `most`. All at once: anybody can make many of them.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn remove_mail_for_nobody(&self, most: u32) -> Result<(), DbError> {
+    pub async fn remove_mail_for_nobody(
+        &self,
+        now: DateTime<Utc>,
+        most: u32,
+    ) -> Result<(), DbError> {
         let nobodys: Vec<i64> = self
             .read(move |connection| {
                 let user = users::table.filter(users::email.eq(outgoing_mails::email));
                 Ok(outgoing_mails::table
+                    .filter(is_due(now))
                     .filter(outgoing_mails::kind.eq(MailKind::PasswordReset.name()))
                     .filter(not(exists(user)))
                     .select(outgoing_mails::id)
-                    .order(outgoing_mails::id)
                     .limit(most.into())
                     .load(connection)?)
             })
@@ -158,11 +201,10 @@ impl Db {
         .await
     }
 
-    /// Takes the mail that has been due longest, which is nobody else's then
-    /// until `until`, and finds its user. For a password reset the user is
-    /// given the reset token in the same unit of work, and other mails that
-    /// wait to do the same for the address are dropped. `None` when none is
-    /// due.
+    /// Takes a mail that is due, which is nobody else's then until `until`;
+    /// one that was tried least often, so that those which cannot be sent are
+    /// in nobody's way. Where it is about a password reset, its user is given
+    /// the reset token in the same unit of work. `None` when none is due.
     ///
     /// # Errors
     ///
@@ -172,18 +214,26 @@ impl Db {
         now: DateTime<Utc>,
         until: DateTime<Utc>,
         reset: PendingReset,
-    ) -> Result<Option<(OutgoingMail, Option<User>)>, DbError> {
+    ) -> Result<Option<Claim>, DbError> {
         self.write(move |connection| {
-            let Some(row) = next_due(connection, now)? else {
+            let next: Option<(i64, i64)> = outgoing_mails::table
+                .filter(is_due(now))
+                .select((outgoing_mails::id, outgoing_mails::tries))
+                .order((
+                    outgoing_mails::tries,
+                    outgoing_mails::due_at,
+                    outgoing_mails::id,
+                ))
+                .first(connection)
+                .optional()?;
+            let Some((id, tries)) = next else {
                 return Ok(None);
             };
-            let unclaimed = outgoing_mails::table
-                .find(row.id)
-                .filter(outgoing_mails::due_at.eq(row.due_at));
-            let tries = row.tries.saturating_add(1);
+            let tries = tries.saturating_add(1);
+            let unclaimed = outgoing_mails::table.find(id).filter(is_due(now));
             let claimed = diesel::update(unclaimed)
                 .set((
-                    outgoing_mails::due_at.eq(until.naive_utc()),
+                    outgoing_mails::claimed_until.eq(until.naive_utc()),
                     outgoing_mails::tries.eq(tries),
                 ))
                 .execute(connection)?;
@@ -191,20 +241,20 @@ impl Db {
                 // Another node has it.
                 return Ok(None);
             }
-            let mail = OutgoingMail::try_from(MailRow { tries, ..row })?;
-            let user = find(connection, &UserBy::Email(mail.email.clone()))?;
-            if mail.kind == MailKind::PasswordReset {
-                drop_others(connection, &mail)?;
-                if let Some(user) = &user {
-                    set_reset(connection, user.id, Some(reset))?;
-                }
-            }
-            Ok(Some((mail, user)))
+            let mail = match read(connection, id, reset) {
+                Err(unavailable @ DbError::Unavailable(_)) => return Err(unavailable),
+                mail => mail,
+            };
+            Ok(Some(Claim {
+                id,
+                tries: u32::try_from(tries).unwrap_or(u32::MAX),
+                mail,
+            }))
         })
         .await
     }
 
-    /// Removes a mail that is sent, or that is for nobody.
+    /// Removes a mail that is sent, or given up.
     ///
     /// # Errors
     ///
@@ -217,7 +267,7 @@ impl Db {
         .await
     }
 
-    /// Makes a mail that could not be sent due again at a time.
+    /// Gives a mail that could not be sent free again, due at a time.
     ///
     /// # Errors
     ///
@@ -229,7 +279,10 @@ impl Db {
     ) -> Result<(), DbError> {
         self.write(move |connection| {
             diesel::update(outgoing_mails::table.find(id))
-                .set(outgoing_mails::due_at.eq(due_at.naive_utc()))
+                .set((
+                    outgoing_mails::due_at.eq(due_at.naive_utc()),
+                    outgoing_mails::claimed_until.eq(None::<NaiveDateTime>),
+                ))
                 .execute(connection)?;
             Ok(())
         })
@@ -237,23 +290,33 @@ impl Db {
     }
 }
 
-fn next_due(
-    connection: &mut AnyConnection,
-    now: DateTime<Utc>,
-) -> Result<Option<MailRow>, DbError> {
-    Ok(outgoing_mails::table
-        .filter(outgoing_mails::due_at.le(now.naive_utc()))
-        .order((outgoing_mails::due_at, outgoing_mails::id))
-        .first(connection)
-        .optional()?)
+/// Whether a mail is due and nobody is sending it.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn is_due(now: DateTime<Utc>) -> _ {
+    let now: NaiveDateTime = now.naive_utc();
+    let is_free = outgoing_mails::claimed_until
+        .is_null()
+        .or(outgoing_mails::claimed_until.le(now).assume_not_null());
+    outgoing_mails::due_at.le(now).and(is_free)
 }
 
-/// One mail with the newest token is enough for whoever asked many times.
-fn drop_others(connection: &mut AnyConnection, mail: &OutgoingMail) -> Result<(), DbError> {
-    let others = outgoing_mails::table
-        .filter(outgoing_mails::email.eq(mail.email.as_str()))
-        .filter(outgoing_mails::kind.eq(mail.kind.name()))
-        .filter(outgoing_mails::id.ne(mail.id));
-    diesel::delete(others).execute(connection)?;
-    Ok(())
+fn read(
+    connection: &mut AnyConnection,
+    id: i64,
+    reset: PendingReset,
+) -> Result<OutgoingMail, DbError> {
+    let row: MailRow = outgoing_mails::table.find(id).first(connection)?;
+    let unfit =
+        |what: &str| DbError::Fault(format!("the outgoing mail {} has no {what}", row.id).into());
+    let kind = MailKind::parse(&row.kind).ok_or_else(|| unfit("kind"))?;
+    let email = Email::parse(&row.email).map_err(|_| unfit("e-mail"))?;
+    let user = find(connection, &UserBy::Email(email))?;
+    if let (MailKind::PasswordReset, Some(user)) = (kind, &user) {
+        set_reset(connection, user.id, Some(reset))?;
+    }
+    Ok(OutgoingMail {
+        kind,
+        created_at: row.created_at.and_utc(),
+        user,
+    })
 }

@@ -1,4 +1,4 @@
-//! The one way in which a password changes, and all that changes with it.
+//! How a password changes for its owner, and all that changes with it.
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
@@ -53,7 +53,8 @@ pub enum ChangePasswordError {
 
 impl Db {
     /// Changes a user's password: every session ends, a reset token is none
-    /// any more, and a notice to the user is due, all in one unit of work. Of
+    /// any more, nor is one on its way, and a notice to the user is due, all in
+    /// one unit of work. Of
     /// several that change it at once, one succeeds. Returns the user, and the
     /// session that was opened.
     ///
@@ -92,6 +93,10 @@ impl Db {
                 }
                 None => None,
             };
+            // Whoever asked for a token before has no use for one any more.
+            outgoing_mails::remove_waiting(connection, MailKind::PasswordReset, &user.email)?;
+            // Whoever asked for a token before has no use for one any more.
+            outgoing_mails::remove_waiting(connection, MailKind::PasswordReset, &user.email)?;
             outgoing_mails::add(
                 connection,
                 MailKind::PasswordChanged,

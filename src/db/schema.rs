@@ -33,6 +33,7 @@ diesel::table! {
         created_at -> Timestamp,
         due_at -> Timestamp,
         tries -> BigInt,
+        claimed_until -> Nullable<Timestamp>,
     }
 }
 

@@ -16,6 +16,10 @@ use crate::domain::{
     Client, CredentialVersion, Session, SessionDigest, SessionHandle, User, UserId,
 };
 
+/// How many sessions too many are ended with one that is opened: there is one,
+/// unless there was no limit before.
+const REMOVED_AT_ONCE: i64 = 500;
+
 /// A row, in the order of the table's columns.
 #[derive(Queryable, Insertable)]
 #[diesel(table_name = sessions)]
@@ -127,8 +131,29 @@ pub(super) fn remove_all(connection: &mut AnyConnection, user_id: UserId) -> Res
     Ok(())
 }
 
+/// Ends the sessions of a user beyond the `most` that were seen last.
+fn remove_beyond(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    most: u32,
+) -> Result<(), DbError> {
+    let beyond: Vec<Vec<u8>> = sessions::table
+        .filter(sessions::user_id.eq(user_id.0))
+        .order((sessions::last_seen_at.desc(), sessions::digest))
+        .select(sessions::digest)
+        .limit(REMOVED_AT_ONCE)
+        .offset(most.into())
+        .load(connection)?;
+    if !beyond.is_empty() {
+        diesel::delete(sessions::table.filter(sessions::digest.eq_any(beyond)))
+            .execute(connection)?;
+    }
+    Ok(())
+}
+
 impl Db {
-    /// Adds a session to its user and ends the one that it replaces, if any;
+    /// Adds a session to its user and ends the one that it replaces, if any,
+    /// and where the user would have more than `most`, those seen longest ago.
     /// `false`, and nothing has changed, when the user has another credential
     /// version than the session by now, or is gone.
     ///
@@ -140,6 +165,7 @@ impl Db {
         digest: SessionDigest,
         session: Session,
         replaced: Option<SessionDigest>,
+        most: u32,
     ) -> Result<bool, DbError> {
         self.write(move |connection| {
             // A change of the password that comes later ends this session too.
@@ -151,6 +177,7 @@ impl Db {
                 let replaced = sessions::digest.eq(replaced.as_bytes().to_vec());
                 diesel::delete(sessions::table.filter(replaced)).execute(connection)?;
             }
+            remove_beyond(connection, session.user_id, most.saturating_sub(1))?;
             add(connection, digest, &session)?;
             Ok(true)
         })
@@ -310,14 +337,23 @@ impl Db {
         }
         self.write(move |connection| {
             // One that was checked meanwhile has not expired.
-            let expired = sessions::table
+            let still = sessions::table
                 .filter(sessions::digest.eq_any(expired))
                 .filter(
                     sessions::last_seen_at
                         .le(last_seen_before)
                         .or(sessions::created_at.le(created_before)),
                 );
-            Ok(diesel::delete(expired).execute(connection)?)
+            let digests = still.select(sessions::digest);
+            let free: Vec<Vec<u8>> = match connection {
+                AnyConnection::Sqlite(sqlite) => digests.load(sqlite)?,
+                // One that somebody else is ending is waited for by nobody.
+                AnyConnection::Postgres(postgres) => {
+                    digests.for_update().skip_locked().load(postgres)?
+                }
+            };
+            let free = sessions::table.filter(sessions::digest.eq_any(free));
+            Ok(diesel::delete(free).execute(connection)?)
         })
         .await
     }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
     ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _, Queryable,
-    RunQueryDsl as _,
-    result::{DatabaseErrorKind, Error as DieselError},
+    RunQueryDsl as _, define_sql_function,
+    result::{DatabaseErrorKind, Error as DieselError, QueryResult},
 };
 use thiserror::Error;
 
@@ -35,7 +35,8 @@ pub enum UserBy {
 #[derive(Clone, Debug, Default)]
 pub struct UserChanges {
     /// The stored hash of a new password. With it the credential version moves
-    /// on, which ends every session, and a reset token is none any more.
+    /// on, which ends every session, and a reset token is none any more. Nobody
+    /// is told: [`Db::change_password`] does that too.
     pub hashed_password: Option<HashedPassword>,
     /// The newest reset token, or none.
     pub reset: Option<Option<PendingReset>>,
@@ -109,6 +110,7 @@ pub(super) fn find(connection: &mut AnyConnection, by: &UserBy) -> Result<Option
         UserBy::Session(digest) => users::table
             .inner_join(sessions::table)
             .filter(sessions::digest.eq(digest.as_bytes()))
+            .filter(sessions::credential_version.eq(users::credential_version))
             .select(users::all_columns)
             .first(connection),
         UserBy::ResetToken(digest) => users::table
@@ -229,7 +231,8 @@ impl Db {
     }
 
     /// Stores the same password in another form. Sessions and reset tokens
-    /// stay; nothing happens when the password has been changed meanwhile.
+    /// stay; `false`, and nothing happens, when the password has been changed
+    /// meanwhile.
     ///
     /// # Errors
     ///
@@ -238,46 +241,52 @@ impl Db {
         &self,
         user: &User,
         hashed_password: HashedPassword,
-    ) -> Result<(), DbError> {
+    ) -> Result<bool, DbError> {
         let (id, before) = (user.id, user.hashed_password.clone());
         self.write(move |connection| {
             let unchanged = users::table
                 .find(id.0)
                 .filter(users::hashed_password.eq(before.expose()));
-            diesel::update(unchanged)
+            let changed = diesel::update(unchanged)
                 .set(users::hashed_password.eq(hashed_password.expose()))
                 .execute(connection)?;
-            Ok(())
+            Ok(changed == 1)
         })
         .await
     }
 
-    /// The stored hash of some user, the same one for a number as long as no
-    /// user comes or goes; `None` when there are no users. Over all numbers
-    /// the choice follows the mix of costs that is stored.
+    /// The stored hashes of some users, at most `most`, each user as likely as
+    /// any other. It looks at every row.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn sample_hashed_password(
-        &self,
-        number: u32,
-    ) -> Result<Option<HashedPassword>, DbError> {
+    pub async fn sample_hashed_passwords(&self, most: u32) -> Result<Vec<HashedPassword>, DbError> {
+        define_sql_function! {
+            /// A random number.
+            fn random() -> Double;
+        }
         self.read(move |connection| {
-            let highest: Option<i64> = users::table
-                .select(diesel::dsl::max(users::id))
-                .first(connection)?;
-            let Some(highest) = highest else {
-                return Ok(None);
-            };
-            let from = i64::from(number) % highest.saturating_add(1).max(1);
-            let stored: Option<String> = users::table
-                .filter(users::id.ge(from))
-                .order(users::id)
-                .select(users::hashed_password)
-                .first(connection)
-                .optional()?;
-            Ok(stored.map(HashedPassword::new))
+            let ids: Vec<i64> = users::table
+                .select(users::id)
+                .order(random())
+                .limit(most.into())
+                .load(connection)?;
+            let mut stored = Vec::new();
+            for id in ids {
+                let hashed_password: QueryResult<Option<String>> = users::table
+                    .find(id)
+                    .select(users::hashed_password)
+                    .first(connection)
+                    .optional();
+                match hashed_password.map_err(DbError::from) {
+                    Ok(hashed_password) => stored.extend(hashed_password.map(HashedPassword::new)),
+                    // One damaged row is no matter of the others.
+                    Err(DbError::Fault(_)) => {}
+                    Err(unavailable) => return Err(unavailable),
+                }
+            }
+            Ok(stored)
         })
         .await
     }

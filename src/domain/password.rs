@@ -71,6 +71,13 @@ impl fmt::Debug for Password {
 #[derive(Debug)]
 pub struct NewPassword(Password);
 
+impl NewPassword {
+    /// Whether it is this password.
+    pub fn is(&self, other: &Password) -> bool {
+        self.0.as_bytes() == other.as_bytes()
+    }
+}
+
 impl From<NewPassword> for Password {
     fn from(admitted: NewPassword) -> Self {
         admitted.0
@@ -106,6 +113,9 @@ pub enum PasswordPolicyError {
     /// On the list of common passwords.
     #[error("is one that everybody tries first; choose another, such as a few unrelated words")]
     Common,
+    /// The one that it is to replace.
+    #[error("is the current password; choose another")]
+    Unchanged,
     /// The account's own address.
     #[error("is the e-mail address itself; choose another, such as a few unrelated words")]
     IsEmail,

@@ -51,6 +51,18 @@ impl PublicUrl {
         self.0.scheme() == "https"
     }
 
+    /// Whether what travels to it can be read on the way: no TLS, and not this
+    /// machine.
+    pub fn is_readable(&self) -> bool {
+        let is_local = match self.0.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        !self.is_https() && !is_local
+    }
+
     /// The name or address of the host.
     pub fn host(&self) -> String {
         match self.0.host() {

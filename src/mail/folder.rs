@@ -47,7 +47,9 @@ impl Folder {
 
 impl fmt::Display for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())
+        // Where it is, wherever the process was started.
+        let path = std::path::absolute(&self.path);
+        write!(f, "{}", path.as_ref().unwrap_or(&self.path).display())
     }
 }
 

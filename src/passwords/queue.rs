@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
-use tokio::{sync::Semaphore, task, time};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task, time,
+};
 
 /// Hands computations to blocking threads, so that the async ones stay free.
 #[derive(Clone)]
@@ -45,23 +48,47 @@ impl Queue {
         &self,
         compute: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, QueueError> {
-        let overloaded = QueueError::Overloaded {
-            retry_after: self.max_wait,
-        };
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return Err(overloaded);
+            return Err(self.overloaded());
         };
         let turn = Arc::clone(&self.turns).acquire_owned();
         let Ok(Ok(turn)) = time::timeout(self.max_wait, turn).await else {
-            return Err(overloaded);
+            return Err(self.overloaded());
         };
-        task::spawn_blocking(move || {
-            let _held = (place, turn);
-            compute()
-        })
-        .await
-        .map_err(|_| QueueError::Panicked)
+        compute_with((place, turn), compute).await
     }
+
+    /// Runs a computation if its turn is now.
+    pub(super) async fn run_if_idle<T: Send + 'static>(
+        &self,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, QueueError> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let turn = Arc::clone(&self.turns).try_acquire_owned();
+        match (place, turn) {
+            (Ok(place), Ok(turn)) => compute_with((place, turn), compute).await,
+            _ => Err(self.overloaded()),
+        }
+    }
+
+    fn overloaded(&self) -> QueueError {
+        QueueError::Overloaded {
+            retry_after: self.max_wait,
+        }
+    }
+}
+
+/// Runs a computation that holds its place and its turn until it ends.
+async fn compute_with<T: Send + 'static>(
+    held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    compute: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, QueueError> {
+    task::spawn_blocking(move || {
+        let _held = held;
+        compute()
+    })
+    .await
+    .map_err(|_| QueueError::Panicked)
 }
 
 #[cfg(test)]
@@ -97,6 +124,11 @@ mod tests {
             Err(QueueError::Overloaded { .. })
         ));
 
+        assert!(matches!(
+            queue.run_if_idle(|| ()).await,
+            Err(QueueError::Overloaded { .. })
+        ));
+
         // A caller that leaves makes room.
         waiting.abort();
         let _ = waiting.await;
@@ -108,6 +140,7 @@ mod tests {
         running.await.unwrap().unwrap();
         waiting.await.unwrap().unwrap();
         queue.run(|| ()).await.unwrap();
+        queue.run_if_idle(|| ()).await.unwrap();
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
-//! What goes on beside the requests: sending mail, and removing sessions that
-//! have expired.
+//! What goes on beside the requests: sending mail, removing sessions that have
+//! expired, and keeping the decoys like what is stored.
 
 use std::time::Duration;
 
@@ -9,15 +9,20 @@ use tokio::{
     time,
 };
 
-use super::request_log::with_causes;
-use crate::auth::Auth;
+use crate::{
+    auth::{Auth, AuthError},
+    causes::with_causes,
+};
 
 /// How many mails are sent at once.
-const MAILS_AT_ONCE: usize = 4;
+const MAILS_AT_ONCE: usize = 8;
 
-/// How often to look for mail that nobody woke us for: tries that are due
-/// again, and what another node has left.
-const LOOK_FOR_MAIL: Duration = Duration::from_secs(1);
+/// How often to look for mail that nobody woke us for: requests for a reset,
+/// tries that are due again, and what another node has left.
+const LOOK_FOR_MAIL: Duration = Duration::from_millis(250);
+
+/// How often to look what kinds of hashes are stored.
+const SAMPLE_EVERY: Duration = Duration::from_secs(600);
 
 /// How long to leave a database alone that is away.
 const AWAY: Duration = Duration::from_secs(10);
@@ -29,7 +34,7 @@ const BREATHER: Duration = Duration::from_millis(20);
 /// The work beside the requests, until it is stopped.
 pub(super) struct Background {
     stop: watch::Sender<()>,
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 3],
 }
 
 impl Background {
@@ -39,6 +44,7 @@ impl Background {
             tasks: [
                 tokio::spawn(send_mail(auth.clone(), stop.subscribe())),
                 tokio::spawn(sweep(auth.clone(), sweep_every, stop.subscribe())),
+                tokio::spawn(sample_decoys(auth.clone(), stop.subscribe())),
             ],
             stop,
         }
@@ -57,21 +63,13 @@ impl Background {
 async fn send_mail(auth: Auth, mut stop: watch::Receiver<()>) {
     let mut deliveries = JoinSet::new();
     loop {
-        let mut wait = LOOK_FOR_MAIL;
-        while deliveries.len() < MAILS_AT_ONCE {
-            match auth.claim_mail().await {
-                Ok(Some(mail)) => {
-                    let auth = auth.clone();
-                    deliveries.spawn(async move { auth.deliver_mail(mail).await });
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(cause = with_causes(&error), "mail has to wait");
-                    wait = AWAY;
-                    break;
-                }
+        let wait = match begin_deliveries(&auth, &mut deliveries).await {
+            Ok(()) => LOOK_FOR_MAIL,
+            Err(error) => {
+                tracing::warn!(cause = with_causes(&error), "mail has to wait");
+                AWAY
             }
-        }
+        };
         tokio::select! {
             () = auth.mail_added() => {}
             () = time::sleep(wait) => {}
@@ -80,6 +78,35 @@ async fn send_mail(auth: Auth, mut stop: watch::Receiver<()>) {
         }
     }
     while deliveries.join_next().await.is_some() {}
+}
+
+async fn begin_deliveries(auth: &Auth, deliveries: &mut JoinSet<()>) -> Result<(), AuthError> {
+    if !auth.has_mail().await? {
+        return Ok(());
+    }
+    while deliveries.len() < MAILS_AT_ONCE {
+        let Some(mail) = auth.claim_mail().await? else {
+            break;
+        };
+        let auth = auth.clone();
+        deliveries.spawn(async move { auth.deliver_mail(mail).await });
+    }
+    Ok(())
+}
+
+async fn sample_decoys(auth: Auth, mut stop: watch::Receiver<()>) {
+    loop {
+        tokio::select! {
+            () = time::sleep(SAMPLE_EVERY) => {}
+            _ = stop.changed() => return,
+        }
+        if let Err(error) = auth.sample_decoys().await {
+            tracing::warn!(
+                cause = with_causes(&error),
+                "the decoys of refused logins stay as they are"
+            );
+        }
+    }
 }
 
 async fn sweep(auth: Auth, every: Duration, mut stop: watch::Receiver<()>) {

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use tracing::Level;
 use uuid::Uuid;
 
-use crate::{http::Failure, peer::Peer, rpc::status};
+use crate::{causes::with_causes, http::Failure, peer::Peer, rpc::status};
 
 /// The id that the log line on this request has too.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -181,16 +181,4 @@ impl Outcome {
             failed: !response.status().is_success() && !response.status().is_redirection(),
         }
     }
-}
-
-/// An error and what led to it, on one line.
-pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text.replace(['\n', '\r', '\t'], " ")
 }

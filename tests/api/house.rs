@@ -28,6 +28,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "server",
         &[
             "auth",
+            "causes",
             "clock",
             "config",
             "db",
@@ -42,12 +43,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["db", "domain", "mail", "passwords"]),
     ("rpc", &["auth", "domain", "peer", "proto"]),
     ("http", &["auth", "domain", "peer"]),
-    ("auth", &["clock", "db", "domain", "mail", "passwords"]),
+    (
+        "auth",
+        &["causes", "clock", "db", "domain", "mail", "passwords"],
+    ),
     ("mail", &["clock", "domain"]),
     ("db", &["domain"]),
     ("passwords", &["domain"]),
     ("peer", &["domain"]),
     ("domain", &[]),
+    ("causes", &[]),
     ("clock", &[]),
     ("proto", &[]),
 ];

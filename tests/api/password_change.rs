@@ -76,6 +76,7 @@ on_each_database! {
             (PASSWORD, "ADA@example.com", "new_password", "address itself"),
             // The new one is looked at first: no hash for what cannot be.
             ("wrong", "seven77", "new_password", "at least 8"),
+            (PASSWORD, PASSWORD, "new_password", "is the current password"),
         ] {
             let refusal = change(current, new).await;
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");

@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::harness::{
     Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, on_each_database, refused,
-    status::violation,
+    smtp::SmtpServer, status::violation,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -143,6 +143,55 @@ on_each_database! {
         server.client.login(EMAIL, NEW_PASSWORD).await.unwrap();
     }
 
+    /// What was asked for before a change of the password is not mailed after.
+    async fn a_request_does_not_outlive_a_change(database: Database) {
+        let smtp = SmtpServer::start().await;
+        smtp.stop().await;
+        let url = format!("--smtp-url={}", smtp.url("", "127.0.0.1"));
+        let server = TestServer::start_with(&database, &[&url]).await;
+        server.register().await;
+        let session_id = server.login().await.session_id;
+        server.client.request_password_reset(EMAIL).await.unwrap();
+        server.client.change_password(&session_id, PASSWORD, NEW_PASSWORD).await.unwrap();
+        smtp.restart();
+        server.clock.advance(MINUTE / 2);
+        assert_eq!(smtp.next().await.mail.subject(), "Your password was changed");
+        while database.text("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails") != "0" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(smtp.is_empty());
+    }
+
+    /// Those who ask for tokens leave room for everybody else.
+    async fn many_who_ask_at_once_are_told_to_come_back(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let session_id = server.login().await.session_id;
+        let (release, held) = database.hold_writes();
+        let asking = (0..20).map(|n| {
+            let client = server.client.clone();
+            tokio::spawn(async move {
+                client.request_password_reset(&format!("u{n}@example.com")).await
+            })
+        });
+        let asking: Vec<_> = asking.collect();
+        server.client.check(&session_id).await.unwrap();
+        while asking.iter().filter(|asked| asked.is_finished()).count() < 4 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(release);
+        held.join().unwrap();
+        let mut overloaded = 0;
+        for asked in asking {
+            if let Err(status) = asked.await.unwrap() {
+                refused(&status, Code::ResourceExhausted, "OVERLOADED");
+                overloaded += 1;
+            }
+        }
+        assert_eq!(overloaded, 4);
+        server.client.request_password_reset(EMAIL).await.unwrap();
+    }
+
     /// A bad new password does not use the token up.
     async fn a_refused_password_leaves_the_token(database: Database) {
         let server = TestServer::start(&database).await;
@@ -202,10 +251,10 @@ on_each_database! {
 
     /// Of many that use one token at once, one does.
     async fn a_token_is_used_once(database: Database) {
-        let server = TestServer::start(&database).await;
+        let server = TestServer::start_with(&database, &["--reset-delivery=response"]).await;
         server.register().await;
         for round in 0..ROUNDS {
-            let token = server.reset_token().await;
+            let token = server.reset_token_in_reply().await;
             let barrier = Arc::new(Barrier::new(AT_ONCE));
             let tries = (0..AT_ONCE).map(|n| {
                 let (client, barrier) = (server.client.clone(), Arc::clone(&barrier));

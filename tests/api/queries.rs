@@ -1,7 +1,7 @@
 //! `Db` itself, where no RPC calls for all of it yet.
 
 use bienvenue::{
-    db::{AddUserError, Db, UserBy, UserChanges},
+    db::{AddUserError, Db, MailKind, UserBy, UserChanges},
     domain::{
         Client, CredentialVersion, Email, HashedPassword, PendingReset, ResetToken, Session,
         SessionDigest, SessionHandle, SessionToken, UserId,
@@ -53,7 +53,7 @@ on_each_database! {
         let other = db.add_user(email("bob@example.com"), hash("two"), moment()).await.unwrap();
         assert_ne!(added.id, other.id);
         let (digest, session) = session(added.id);
-        assert!(db.add_session(digest, session, None).await.unwrap());
+        assert!(db.add_session(digest, session, None, 10).await.unwrap());
         let reset = PendingReset {
             digest: ResetToken::generate().unwrap().digest(),
             expires_at: moment(),
@@ -116,7 +116,7 @@ on_each_database! {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
         let (digest, session) = session(user.id);
-        assert!(db.add_session(digest, session.clone(), None).await.unwrap());
+        assert!(db.add_session(digest, session.clone(), None, 10).await.unwrap());
         let later = moment() + chrono::TimeDelta::seconds(90);
         assert!(db.touch_session(digest, later).await);
         // A late note of an earlier check changes nothing.
@@ -135,25 +135,99 @@ on_each_database! {
         assert!(db.find_session(digest).await.unwrap().is_none());
     }
 
-    /// A decoy is some user's hash, wherever the point lies.
-    async fn decoys_are_sampled_from_what_is_stored(database: Database) {
+    /// Of a user's sessions the ones seen last stay, and nobody else's go.
+    async fn the_oldest_session_makes_room(database: Database) {
         let db = open(&database).await;
-        assert!(db.sample_hashed_password(7).await.unwrap().is_none());
-        for n in 0..10 {
+        let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
+        let other = db.add_user(email("bob@example.com"), hash("two"), moment()).await.unwrap();
+        let (foreign, others) = session(other.id);
+        assert!(db.add_session(foreign, others, None, 3).await.unwrap());
+        let mut digests = Vec::new();
+        for minutes in [5, 1, 3, 0, 4] {
+            let (digest, mut session) = session(user.id);
+            session.last_seen_at = moment() + chrono::TimeDelta::minutes(minutes);
+            assert!(db.add_session(digest, session, None, 3).await.unwrap());
+            digests.push(digest);
+        }
+        let mut left = Vec::new();
+        for digest in digests {
+            left.push(db.find_session(digest).await.unwrap().is_some());
+        }
+        // 5 1 3, 0 instead of 1, 4 instead of 0.
+        assert_eq!(left, [true, false, true, false, true]);
+        assert!(db.find_session(foreign).await.unwrap().is_some());
+    }
+
+    /// Each user is as likely as any other, whatever lies between their ids.
+    async fn hashes_are_sampled_from_what_is_stored(database: Database) {
+        let db = open(&database).await;
+        assert!(db.sample_hashed_passwords(7).await.unwrap().is_empty());
+        for n in 0..40 {
             let address = email(&format!("u{n}@example.com"));
             db.add_user(address, hash(&n.to_string()), moment()).await.unwrap();
         }
-        // Gaps among the ids, at the start too.
-        for id in [1, 2, 5, 10] {
-            database.execute(&format!("DELETE FROM users WHERE id = {id}"));
+        database.execute("UPDATE users SET id = id + 5000000000 WHERE id > 10");
+        database.execute("DELETE FROM users WHERE id = 1");
+        let mut seen = std::collections::BTreeMap::<String, usize>::new();
+        for _ in 0..100 {
+            let sample = db.sample_hashed_passwords(20).await.unwrap();
+            assert_eq!(sample.len(), 20);
+            for stored in sample {
+                *seen.entry(stored.expose().to_owned()).or_default() += 1;
+            }
         }
-        let mut seen = std::collections::BTreeSet::new();
-        for number in (0..100).chain([u32::MAX]) {
-            let stored = db.sample_hashed_password(number).await.unwrap();
-            seen.insert(stored.unwrap().expose().to_owned());
+        // 51 times each, give or take; chance alone is beyond these bounds
+        // once in 10^7 runs.
+        assert_eq!(seen.len(), 39);
+        assert!(seen.values().all(|times| (20..=80).contains(times)), "{seen:?}");
+        assert_eq!(db.sample_hashed_passwords(1_000).await.unwrap().len(), 39);
+    }
+
+    /// A mail is one sender's at a time, those tried least often come first,
+    /// and requests for one address are one.
+    async fn mails_are_claimed_once_and_in_order(database: Database) {
+        let db = open(&database).await;
+        let ada = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
+        db.add_user(email("bob@example.com"), hash("two"), moment()).await.unwrap();
+        let at = |seconds| moment() + chrono::TimeDelta::seconds(seconds);
+        let reset = || PendingReset {
+            digest: ResetToken::generate().unwrap().digest(),
+            expires_at: at(600),
+        };
+        let claim = async |now: i64| {
+            let claim = db.claim_outgoing_mail(at(now), at(now + 60), reset()).await.unwrap()?;
+            Some((claim.id, claim.tries, claim.mail.unwrap().user.map(|user| user.id)))
+        };
+        let kind = MailKind::PasswordReset;
+        for due in [5, 3, 9] {
+            db.request_mail(kind, email("ada@example.com"), at(0), at(due)).await.unwrap();
         }
-        let expected: Vec<&str> = vec!["2", "3", "5", "6", "7", "8"];
-        assert_eq!(seen.iter().collect::<Vec<_>>(), expected);
+        assert!(!db.has_due_mail(at(2)).await.unwrap());
+        assert_eq!(claim(2).await, None);
+        assert!(db.has_due_mail(at(3)).await.unwrap(), "the earliest that was asked for");
+        let (first, tries, user) = claim(3).await.unwrap();
+        assert_eq!((tries, user), (1, Some(ada.id)));
+        let given = db.find_user_by(UserBy::Id(ada.id)).await.unwrap().unwrap();
+        assert!(given.reset.is_some());
+        // It is somebody's, also when it is asked for again.
+        db.request_mail(kind, email("ada@example.com"), at(4), at(4)).await.unwrap();
+        assert_eq!(claim(5).await, None);
+        // That one died.
+        assert_eq!(claim(63).await.unwrap(), (first, 2, Some(ada.id)));
+        db.postpone_outgoing_mail(first, at(64)).await.unwrap();
+        db.request_mail(kind, email("bob@example.com"), at(70), at(70)).await.unwrap();
+        db.request_mail(kind, email("eve@example.com"), at(70), at(69)).await.unwrap();
+        let (_, _, nobody) = claim(70).await.unwrap();
+        assert_eq!(nobody, None);
+        let (second, tries, _) = claim(70).await.unwrap();
+        assert!(second != first && tries == 1, "it has waited less, but was never tried");
+        assert_eq!(claim(70).await.unwrap().0, first);
+        for id in [first, second] {
+            db.remove_outgoing_mail(id).await.unwrap();
+        }
+        assert_eq!(claim(71).await, None);
+        db.remove_mail_for_nobody(at(200), 10).await.unwrap();
+        assert!(!db.has_due_mail(at(200)).await.unwrap());
     }
 
     /// What somebody else wrote into the tables is a fault, not a wrong answer.
@@ -161,7 +235,7 @@ on_each_database! {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
         let (digest, session) = session(user.id);
-        assert!(db.add_session(digest, session, None).await.unwrap());
+        assert!(db.add_session(digest, session, None, 10).await.unwrap());
         for (poison, remedy) in [
             ("UPDATE users SET email = 'ADA@example.com'", "UPDATE users SET email = 'ada@example.com'"),
             ("UPDATE sessions SET ip = 'nowhere'", "UPDATE sessions SET ip = '::1'"),

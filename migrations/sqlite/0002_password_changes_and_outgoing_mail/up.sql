@@ -16,13 +16,16 @@ CREATE INDEX sessions_last_seen_at ON sessions (last_seen_at);
 -- A mail stands here until it is sent. It holds no secret: a reset token is
 -- made when its mail is.
 CREATE TABLE outgoing_mails (
-    id         INTEGER   PRIMARY KEY AUTOINCREMENT NOT NULL,
-    kind       TEXT      NOT NULL CHECK (kind IN ('password_reset', 'password_changed')),
+    id            INTEGER   PRIMARY KEY AUTOINCREMENT NOT NULL,
+    kind          TEXT      NOT NULL CHECK (kind IN ('password_reset', 'password_changed')),
     -- Whom it is for; for a password reset, whoever was named: perhaps nobody's.
-    email      TEXT      NOT NULL,
-    created_at TIMESTAMP NOT NULL, -- UTC
-    due_at     TIMESTAMP NOT NULL, -- UTC; later than now while somebody sends it
-    tries      BIGINT    NOT NULL
+    email         TEXT      NOT NULL,
+    created_at    TIMESTAMP NOT NULL, -- UTC
+    due_at        TIMESTAMP NOT NULL, -- UTC
+    tries         BIGINT    NOT NULL,
+    -- While a node is sending it: when the mail is free again if that node dies.
+    claimed_until TIMESTAMP -- UTC
 );
 
 CREATE INDEX outgoing_mails_due_at ON outgoing_mails (due_at);
+CREATE INDEX outgoing_mails_email ON outgoing_mails (email, kind);

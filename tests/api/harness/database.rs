@@ -1,5 +1,7 @@
 //! A database of a test's own.
 
+use std::{sync::mpsc, thread};
+
 use diesel::{
     Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection as _,
@@ -105,6 +107,34 @@ impl Database {
         }
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
         row.text
+    }
+
+    /// Keeps everybody else from writing mails until what is returned first is
+    /// dropped.
+    pub fn hold_writes(&self) -> (mpsc::Sender<()>, thread::JoinHandle<()>) {
+        let (release, released) = mpsc::channel::<()>();
+        let (held, holds) = mpsc::channel();
+        let (url, is_sqlite) = (self.url.clone(), self.is_sqlite());
+        let holder = thread::spawn(move || {
+            let mut any: Box<dyn FnMut(&str)> = if is_sqlite {
+                let path = url.strip_prefix("sqlite:").expect("a file");
+                let mut sqlite = SqliteConnection::establish(path).expect("the SQLite file");
+                Box::new(move |sql| sqlite.batch_execute(sql).expect(sql))
+            } else {
+                let mut postgres = connect_postgres(&url);
+                Box::new(move |sql| postgres.batch_execute(sql).expect(sql))
+            };
+            any(if is_sqlite {
+                "BEGIN IMMEDIATE"
+            } else {
+                "BEGIN; LOCK TABLE outgoing_mails IN EXCLUSIVE MODE"
+            });
+            held.send(()).expect("a test that waits");
+            let _ = released.recv();
+            any("ROLLBACK");
+        });
+        holds.recv().expect("a lock");
+        (release, holder)
     }
 
     pub fn connect_sqlite(&self) -> SqliteConnection {

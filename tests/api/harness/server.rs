@@ -30,7 +30,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Database, EMAIL, Expect as _, Outbox, PASSWORD};
+use super::{Database, EMAIL, Expect as _, Outbox, PASSWORD, raw};
 
 /// A server that stops when dropped.
 pub struct TestServer {
@@ -128,6 +128,22 @@ impl TestServer {
                 return mail.reset_token();
             }
         }
+    }
+
+    /// The same from a server that gives it to whoever asks.
+    pub async fn reset_token_in_reply(&self) -> String {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let body = format!("email={EMAIL}");
+        let response = raw::http1(
+            self.address,
+            "POST",
+            "/reset_password",
+            &headers,
+            body.as_bytes(),
+        )
+        .await;
+        let reply: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+        reply["reset_token"].as_str().expect("a token").to_owned()
     }
 
     /// Logs the usual user in.

@@ -1,0 +1,15 @@
+//! Telling an error with what led to it.
+
+use std::error::Error;
+
+/// An error and what led to it, on one line, for the log.
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text.replace(['\n', '\r', '\t'], " ")
+}
