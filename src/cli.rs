@@ -5,8 +5,9 @@ mod import;
 use std::{error::Error as _, ffi::OsString, net::SocketAddr};
 
 use clap::{
-    Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    Arg, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
 };
 
 use self::import::ImportArguments;
@@ -42,13 +43,16 @@ enum Subcommands {
     Serve,
     /// Imports the users of another service, with their ids and passwords
     ///
-    /// Reads a table users with id, email and hashed_password (bcrypt, as text or bytes), as a
-    /// Flask service keeps it, and adds its users to the database that --database-url names.
-    /// All of them are added or none. Sessions and reset tokens are not taken: everybody logs in
-    /// again. Stop the other service first. Run twice, it changes nothing the second time.
+    /// Reads a table users with id, email and hashed_password (text or bytes), as a Flask service
+    /// keeps it, and adds its users to the database that --database-url names. Hashes may be
+    /// bcrypt, Argon2id, passlib's bcrypt-sha256, Werkzeug's scrypt and pbkdf2:sha256, or Django's
+    /// of bcrypt, Argon2 and pbkdf2_sha256. All users are added or none. Sessions and reset tokens
+    /// are not taken: everybody logs in again. Stop the other service first. Run twice, it changes
+    /// nothing the second time.
     #[command(
         after_help = "Exit codes: 0 imported, or a dry run without bad rows (or with --skip-bad), \
-                      1 nothing was imported, 64 a bad setting."
+                      1 nothing was imported, unless the message leaves that open, 64 a bad \
+                      setting."
     )]
     Import(ImportArguments),
 }
@@ -72,9 +76,9 @@ pub enum Command {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let parsed = command()
         .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             return match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -90,15 +94,47 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             Ok(Command::Serve(Box::new(cli.config)))
         }
         Some(Subcommands::Import(arguments)) => {
+            refuse_settings_of_serve(&matches)?;
             let into = cli.config.database.database_url;
             Ok(Command::Import(arguments.into_order(into)))
         }
     }
 }
 
-/// The settings may stand before the command or after it.
+/// The one setting that an import goes by.
+const SETTING_OF_IMPORT: &str = "database_url";
+
+/// The settings may stand before the command or after it. Those that mean nothing
+/// to an import are not in its help.
 fn command() -> clap::Command {
-    Cli::command().mut_args(|argument| argument.global(true))
+    let command = Cli::command().mut_args(|argument| argument.global(true));
+    let hidden: Vec<Arg> = settings_of_serve(&command)
+        .map(|argument| argument.clone().hide(true))
+        .collect();
+    command.mut_subcommand("import", |import| import.args(hidden))
+}
+
+fn settings_of_serve(command: &clap::Command) -> impl Iterator<Item = &Arg> {
+    let arguments = command.get_arguments();
+    arguments.filter(|argument| *argument.get_id() != SETTING_OF_IMPORT)
+}
+
+/// A variable may be there for the service, a flag is meant for the import.
+fn refuse_settings_of_serve(matches: &ArgMatches) -> Result<(), String> {
+    let command = command();
+    let flag = settings_of_serve(&command)
+        .filter(|argument| {
+            let source = matches.value_source(argument.get_id().as_str());
+            source == Some(ValueSource::CommandLine)
+        })
+        .find_map(Arg::get_long);
+    match flag {
+        Some(flag) => Err(format!(
+            "--{flag} is a setting of bienvenue serve: leave it out of bienvenue import, which \
+             goes by --database-url alone"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Said of a value where a flag or a command should be.
@@ -294,6 +330,16 @@ mod tests {
                 "a setting stands without its flag; bienvenue --help lists them",
             ),
             (
+                &["import", "--from", "sqlite:a.db", "--listen", "[::1]:7"],
+                "--listen is a setting of bienvenue serve: leave it out of bienvenue import, \
+                 which goes by --database-url alone",
+            ),
+            (
+                &["--log=debug", "import", "--from", "sqlite:a.db"],
+                "--log is a setting of bienvenue serve: leave it out of bienvenue import, which \
+                 goes by --database-url alone",
+            ),
+            (
                 &["sever"],
                 "there is no command \"sever\"; bienvenue --help lists them",
             ),
@@ -346,6 +392,31 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn the_help_of_a_command_shows_what_counts_for_it() {
+        let flags_of = |arguments: &[&str]| -> Vec<String> {
+            let arguments = ["bienvenue"].iter().chain(arguments).map(OsString::from);
+            let Ok(Command::Print(help)) = parse(arguments) else {
+                panic!("no help");
+            };
+            help.lines()
+                .filter_map(|line| line.trim_start().strip_prefix("--")?.split(' ').next())
+                .map(str::to_owned)
+                .collect()
+        };
+        for arguments in [
+            &["import", "--help"][..],
+            &["help", "import"],
+            &["import", "-h"],
+        ] {
+            let flags = flags_of(arguments);
+            let expected = ["from", "dry-run", "skip-bad", "database-url"];
+            assert_eq!(flags, expected, "{arguments:?}");
+        }
+        assert!(flags_of(&["--help"]).len() > 25);
+        assert_eq!(flags_of(&["serve", "--help"]), flags_of(&["--help"]));
     }
 
     #[test]
