@@ -90,13 +90,13 @@ impl Summary {
 
     fn ending(&self) -> String {
         if !self.is_clean() {
-            let rows = match self.bad {
-                1 => "One row".to_owned(),
-                bad => format!("{bad} rows"),
+            let (rows, them) = match self.bad {
+                1 => ("One row".to_owned(), "it"),
+                bad => (format!("{bad} rows"), "them"),
             };
             return format!(
                 "{rows} cannot be taken, and so nobody was imported. Mend what is listed above, \
-                 or\nleave it out with --skip-bad."
+                 or\nleave {them} out with --skip-bad."
             );
         }
         if self.is_dry_run {
@@ -175,6 +175,24 @@ mod tests {
             row.to_string(),
             "row 1: it has no e-mail; give it one, or delete it"
         );
+    }
+
+    #[test]
+    fn one_row_is_it_and_several_are_them() {
+        let mut summary = Summary::new(&Order {
+            from: "sqlite:a.db".parse().unwrap(),
+            into: "sqlite:bienvenue.db".parse().unwrap(),
+            is_dry_run: false,
+            skips_bad: false,
+        });
+        for (bad, rows, advice) in [
+            (1, "One row cannot", "leave it out with --skip-bad."),
+            (2, "2 rows cannot", "leave them out with --skip-bad."),
+        ] {
+            summary.bad = bad;
+            let text = summary.to_string();
+            assert!(text.contains(rows) && text.contains(advice), "{text}");
+        }
     }
 
     #[test]
