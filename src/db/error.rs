@@ -1,6 +1,6 @@
 //! What can go wrong with a database.
 
-use std::error::Error;
+use std::{error::Error, fmt};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use thiserror::Error;
@@ -8,6 +8,9 @@ use thiserror::Error;
 use super::url::DatabaseUrl;
 
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
+
+/// The most characters of what a database said that are shown.
+const MAX_SAID: usize = 300;
 
 /// Why a unit of work has no result. Absence is no error, and none of these
 /// says anything about a user or a session.
@@ -102,8 +105,57 @@ impl From<DieselError> for OpenProblem {
     }
 }
 
-/// libpq explains itself over several lines.
-pub(super) fn on_one_line(error: &dyn Error) -> String {
-    let text = error.to_string();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// What a database said, fit for a terminal: on one line of bounded length, with
+/// what could steer the terminal escaped. libpq explains itself over several lines,
+/// and the database may be a stranger's.
+pub(super) fn on_one_line<T: fmt::Display + ?Sized>(said: &T) -> String {
+    let said = said.to_string();
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = String::new();
+    for c in words.chars() {
+        if steers(c) {
+            line.extend(c.escape_unicode());
+        } else {
+            line.push(c);
+        }
+    }
+    if let Some((end, _)) = line.char_indices().nth(MAX_SAID) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
+/// Whether it is a control, or turns the direction of writing (`Bidi_Control`).
+/// What separates lines is white space, and folded before.
+fn steers(c: char) -> bool {
+    let turns = matches!(
+        c,
+        '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+    );
+    c.is_control() || turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_database_says_is_one_tame_line() {
+        for (said, line) in [
+            ("no such \"table\"", "no such \"table\""),
+            ("one\n\ttwo\u{2028}three\u{85}four", "one two three four"),
+            ("\u{1B}[2J\u{7}\u{9B}31m", r"\u{1b}[2J\u{7}\u{9b}31m"),
+            ("\u{202E}txt\u{2066}\u{61C}", r"\u{202e}txt\u{2066}\u{61c}"),
+            ("m\u{FC}\u{DF}ig e\u{301}", "m\u{FC}\u{DF}ig e\u{301}"),
+        ] {
+            assert_eq!(on_one_line(said), line);
+        }
+        assert_eq!(on_one_line(&"\u{E9}".repeat(300)).chars().count(), 300);
+        for long in ["\u{E9}".repeat(301), "\u{1B}".repeat(299)] {
+            let line = on_one_line(&long);
+            assert!(line.ends_with('…'), "{line}");
+            assert_eq!(line.chars().count(), 301);
+        }
+    }
 }

@@ -4,11 +4,13 @@
 mod columns;
 mod error;
 mod reader;
+mod row;
 mod source;
 mod target;
 
 pub use self::{
     error::{SourceError, TargetError},
-    source::{Field, Source, SourceRow},
+    row::{Field, SourceRow},
+    source::Source,
     target::{Occupied, Target},
 };

@@ -31,7 +31,7 @@ pub enum Reason {
     /// NULL or empty.
     #[error("it has no e-mail; give it one, or delete it")]
     NoEmail,
-    /// Bytes, or a text that is not UTF-8.
+    /// Bytes that are not UTF-8.
     #[error("its e-mail is not a text in UTF-8; write it anew, or delete the row")]
     EmailNotText,
     /// Not an address that an account can have.
@@ -43,6 +43,12 @@ pub enum Reason {
     /// NULL.
     #[error("it has no hashed_password; set one, or delete it")]
     NoHash,
+    /// Longer than a stored hash can be.
+    #[error(
+        "its hashed_password is too long for a hash; let its owner set a new password there, or \
+         delete the row"
+    )]
+    HashTooLong,
     /// Nothing that a password can be compared with.
     #[error(
         "its hashed_password cannot be used: {0}; let its owner set a new password there, or \
@@ -91,7 +97,7 @@ impl Judge {
     pub(super) fn read(row: SourceRow, now: DateTime<Utc>) -> ReadRow {
         let email = match &row.email {
             Field::Text(text) => Some(text.clone()),
-            Field::Absent | Field::Other => None,
+            Field::Absent | Field::Other | Field::TooLong => None,
         };
         ReadRow {
             id: row.id,
@@ -130,6 +136,7 @@ fn to_user(row: SourceRow, now: DateTime<Utc>) -> Result<User, Reason> {
     let email = match row.email {
         Field::Absent => Err(Reason::NoEmail),
         Field::Other => Err(Reason::EmailNotText),
+        Field::TooLong => Err(Reason::Email(EmailError::TooLong)),
         Field::Text(text) => Email::parse(&text).map_err(|error| match error {
             EmailError::Missing => Reason::NoEmail,
             other => Reason::Email(other),
@@ -138,6 +145,7 @@ fn to_user(row: SourceRow, now: DateTime<Utc>) -> Result<User, Reason> {
     let hashed_password = match row.hashed_password {
         Field::Absent => return Err(Reason::NoHash),
         Field::Other => return Err(Reason::Hash(UnreadableHash::Format)),
+        Field::TooLong => return Err(Reason::HashTooLong),
         Field::Text(text) => text,
     };
     passwords::check(&hashed_password).map_err(Reason::Hash)?;
@@ -205,6 +213,10 @@ mod tests {
                 without(|row| row.email = Field::Other),
                 Reason::EmailNotText,
             ),
+            (
+                without(|row| row.email = Field::TooLong),
+                Reason::Email(EmailError::TooLong),
+            ),
             (row(7, "ada", HASH), Reason::Email(EmailError::NotOneAt)),
             (
                 without(|row| row.hashed_password = Field::Absent),
@@ -213,6 +225,10 @@ mod tests {
             (
                 without(|row| row.hashed_password = Field::Other),
                 Reason::Hash(UnreadableHash::Format),
+            ),
+            (
+                without(|row| row.hashed_password = Field::TooLong),
+                Reason::HashTooLong,
             ),
             (
                 row(7, "ada@example.com", "hunter2"),

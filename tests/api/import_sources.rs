@@ -7,9 +7,10 @@ use diesel::connection::SimpleConnection as _;
 use crate::{
     harness::{
         Database, EMAIL, Process,
+        database::server_address,
         database::{connect_postgres, with_database},
         on_each_database,
-        process::Ended,
+        process::{Ended, command, run},
     },
     import::{HASH, SourceFile, TABLE, assert_count, held_up, import, imported, many},
 };
@@ -51,6 +52,31 @@ fn a_file_that_is_not_there_is_not_made() {
     let url = format!("sqlite:{}", path.display());
     refuses(&url, &["it is not there", "--from"]);
     assert!(!path.exists());
+}
+
+/// SQLAlchemy's `sqlite:///a.db` is a file in the working directory.
+#[test]
+fn a_relative_path_as_sqlalchemy_writes_it() {
+    let source = SourceFile::flask("bytes.db");
+    let run_there = |from: &str| {
+        let mut command = command(source.folder.path());
+        let into = Database::sqlite();
+        command.args(["import", "--from", from, "--database-url", into.url()]);
+        run(command)
+    };
+    refused(
+        &run_there("sqlite:///bytes.db"),
+        &[
+            "/bytes.db: it is not there, but bytes.db is",
+            "is sqlite:bytes.db here",
+        ],
+    );
+    refused(
+        &run_there("sqlite:///other.db"),
+        &["/other.db: it is not there; check --from"],
+    );
+    imported(run_there("sqlite:bytes.db"), 5);
+    imported(run_there(&format!("sqlite://{}", source.path.display())), 5);
 }
 
 #[test]
@@ -226,7 +252,7 @@ fn values_that_nobody_expects() {
          INSERT INTO users VALUES ('7', 'bob@example.com', '{HASH}');
          INSERT INTO users VALUES (1.5, 'bob@example.com', '{HASH}');
          INSERT INTO users VALUES (9223372036854775807, 'bob@example.com', '{HASH}');
-         INSERT INTO users VALUES (1, x'616461406578616D706C652E636F6D', '{HASH}');
+         INSERT INTO users VALUES (1, x'61FF40', '{HASH}');
          INSERT INTO users VALUES (2, CAST(x'61FF40' AS TEXT), '{HASH}');
          INSERT INTO users VALUES (3, 12, '{HASH}');
          INSERT INTO users VALUES (4, '', '{HASH}');
@@ -234,29 +260,43 @@ fn values_that_nobody_expects() {
          INSERT INTO users VALUES (6, 'ada@example.com', 12);
          INSERT INTO users VALUES (7, char(27) || '[2J', '{HASH}');
          INSERT INTO users VALUES (8, 'ada@example.com', '{HASH}');
-         INSERT INTO users VALUES (8, 'bob@example.com', '{HASH}');"
+         INSERT INTO users VALUES (8, 'bob@example.com', '{HASH}');
+         INSERT INTO users VALUES (9, x'657665406578616D706C652E636F6D', '{HASH}');
+         INSERT INTO users VALUES (10, CAST('{EMAIL}' AS BLOB), '{HASH}');
+         INSERT INTO users VALUES (11, 'ada@example.com' || printf('%.*c', 1009, 'm'), '{HASH}');
+         INSERT INTO users VALUES (12, 'ada@example.com' || printf('%.*c', 1010, 'm'), '{HASH}');
+         INSERT INTO users VALUES (13, 'ada@example.com', printf('%.*c', 1024, 'x'));
+         INSERT INTO users VALUES (14, 'ada@example.com', printf('%.*c', 1025, 'x'));"
     ));
     let into = Database::sqlite();
     let ended = import(&source.url(), into.url(), &["--skip-bad"]);
-    assert_count(&ended, 12, "left out");
+    assert_count(&ended, 17, "left out");
     for line in [
         "row 1, \"bob@example.com\": its id",
         "row 3, \"bob@example.com\": its id",
-        "row 13, \"bob@example.com\": its id",
+        "row 19, \"bob@example.com\": its id",
         "row 2, id 1: its e-mail is not a text",
         "row 4, id 2: its e-mail is not a text",
-        "row 5, id 3: its e-mail is not a text",
+        "row 5, id 3, \"12\": its e-mail is not an address",
         "row 6, id 4, \"\": it has no e-mail",
         "row 7, id 5, \"ada@example.com\": its hashed_password cannot be used",
         "row 8, id 6, \"ada@example.com\": its hashed_password cannot be used",
         "row 9, id 7, \"\\u{1b}[2J\": its e-mail is not an address",
         "row 11, id 8, \"bob@example.com\": the row before it has the same id",
-        "row 12, id 9223372036854775807, \"bob@example.com\": its id",
+        "row 13, id 10, \"ada@example.com\": it has the same address as id 8",
+        "row 14, id 11, \"ada@example.commmm",
+        "row 15, id 12: its e-mail is too long",
+        "row 16, id 13, \"ada@example.com\": its hashed_password cannot be used",
+        "row 17, id 14, \"ada@example.com\": its hashed_password is too long",
+        "row 18, id 9223372036854775807, \"bob@example.com\": its id",
     ] {
         assert!(ended.output.contains(line), "{line}: {}", ended.output);
     }
-    imported(ended, 1);
+    imported(ended, 2);
     assert_eq!(into.text("SELECT email FROM users WHERE id = 8"), EMAIL);
+    // Bytes that are a text are one.
+    let eve = into.text("SELECT email FROM users WHERE id = 9");
+    assert_eq!(eve, "eve@example.com");
 }
 
 /// A server that runs on the target keeps its sessions.
@@ -307,4 +347,27 @@ async fn a_postgres_that_is_no_source() {
         .batch_execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         .unwrap();
     refuses(source.url(), &["it is locked"]);
+}
+
+/// Which server it is may be asked by few on some.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_does_not_say_which_it_is() {
+    let (Some(source), Some(into)) = (Database::postgres().await, Database::postgres().await)
+    else {
+        return;
+    };
+    let name = source.text("current_database()::text");
+    let reader = format!("{name}_reader");
+    source.batch(&format!(
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, email CHAR(2000), hashed_password CHAR(2000));
+         INSERT INTO users VALUES (7, '{EMAIL}', '{HASH}');
+         CREATE ROLE {reader} LOGIN PASSWORD 'hunter2';
+         GRANT SELECT ON users TO {reader};
+         REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"
+    ));
+    let server = server_address(source.url());
+    let url = format!("postgres://{reader}:hunter2@{server}/{name}");
+    let ended = import(&url, into.url(), &[]);
+    source.batch(&format!("DROP OWNED BY {reader}; DROP ROLE {reader}"));
+    imported(ended, 1);
 }

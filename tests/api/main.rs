@@ -14,6 +14,7 @@ mod forms;
 mod harness;
 mod house;
 mod import;
+mod import_hostile;
 mod import_million;
 mod import_sources;
 mod log;

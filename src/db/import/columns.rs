@@ -2,7 +2,10 @@
 
 use diesel::{QueryableByName, RunQueryDsl as _, sql_types::Text};
 
-use super::{super::connection::AnyConnection, error::SourceProblem};
+use super::{
+    super::{connection::AnyConnection, error::on_one_line},
+    error::SourceProblem,
+};
 
 #[derive(QueryableByName)]
 struct Column {
@@ -50,7 +53,7 @@ pub(super) fn check(connection: &mut AnyConnection) -> Result<bool, SourceProble
         if !kind.is_empty() && !kinds.iter().any(|kinds| kinds.contains(&kind)) {
             return Err(SourceProblem::ColumnType {
                 column: name,
-                found: column.kind.clone(),
+                found: on_one_line(&column.kind),
                 needed,
             });
         }

@@ -22,6 +22,11 @@ pub struct SourceError {
 pub(super) enum SourceProblem {
     #[error("it is not there; check --from")]
     Missing,
+    #[error(
+        "it is not there, but {0} is, in the working directory: SQLAlchemy's sqlite:///{0} is \
+         sqlite:{0} here"
+    )]
+    MissingAbsolute(String),
     #[error("it cannot be read ({0}); check --from")]
     Unreadable(String),
     #[error("it is locked ({0}); stop the service that uses it, then try again")]

@@ -1,13 +1,13 @@
 //! The table `users` of another service.
 
-use std::{fs, os::unix::fs::MetadataExt as _};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use diesel::{
-    PgConnection, QueryableByName, RunQueryDsl as _,
+    QueryableByName, RunQueryDsl as _,
     connection::DefaultLoadingMode,
     pg::PgRowByRowLoadingMode,
     result::{Error as DieselError, QueryResult},
-    sql_types::{BigInt, Binary, Bool, Nullable, Text},
+    sql_types::{BigInt, Text},
 };
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     columns,
     error::{SourceError, SourceProblem},
     reader::Reader,
+    row::{self, Row, SourceRow},
 };
 
 /// Another service's database, of which one state is read, in the order of the
@@ -27,26 +28,6 @@ pub struct Source {
     reader: Reader,
     rows: u64,
     query: String,
-}
-
-/// A row, as it is there.
-pub struct SourceRow {
-    /// The id; `None` when it is no whole number of 64 bits.
-    pub id: Option<i64>,
-    /// What should be an address.
-    pub email: Field,
-    /// What should be a stored hash, as text or as bytes.
-    pub hashed_password: Field,
-}
-
-/// What stands in a column.
-pub enum Field {
-    /// Nothing (NULL).
-    Absent,
-    /// A text.
-    Text(String),
-    /// Something that is no text in UTF-8.
-    Other,
 }
 
 impl Source {
@@ -67,7 +48,7 @@ impl Source {
     fn try_open(url: &DatabaseUrl) -> Result<Self, SourceProblem> {
         let mut reader = Reader::open(url)
             .map_err(|error| SourceProblem::refused(&error))?
-            .ok_or(SourceProblem::Missing)?;
+            .ok_or_else(|| missing(url))?;
         let connection = &mut reader.connection;
         if let AnyConnection::Sqlite(sqlite) = connection {
             let encoding: Answer =
@@ -78,26 +59,7 @@ impl Source {
             }
         }
         let is_bytea = columns::check(connection)?;
-        let query = match connection {
-            // Bytes, since not every text in SQLite is UTF-8.
-            AnyConnection::Sqlite(_) => "SELECT CASE typeof(id) WHEN 'integer' THEN id END AS id,
-                     typeof(email) = 'text' AS email_is_text,
-                     CAST(email AS BLOB) AS email,
-                     CAST(hashed_password AS BLOB) AS hashed_password
-                 FROM users ORDER BY users.id"
-                .to_owned(),
-            AnyConnection::Postgres(_) => format!(
-                "SELECT id::bigint AS id, true AS email_is_text,
-                     textsend(email::text) AS email,
-                     {} AS hashed_password
-                 FROM users ORDER BY users.id",
-                if is_bytea {
-                    "hashed_password"
-                } else {
-                    "textsend(hashed_password::text)"
-                }
-            ),
-        };
+        let query = row::query(connection, is_bytea);
         let rows = count(connection)?;
         Ok(Self {
             url: url.clone(),
@@ -117,23 +79,15 @@ impl Source {
     /// # Errors
     ///
     /// When it names this one.
-    pub fn differs_from(&mut self, other: &DatabaseUrl) -> Result<(), SourceError> {
-        let is_same = match (&mut self.reader.connection, other) {
-            (AnyConnection::Sqlite(_), DatabaseUrl::Sqlite(other)) => {
-                let DatabaseUrl::Sqlite(own) = &self.url else {
-                    return Ok(());
-                };
+    pub fn differs_from(&self, other: &DatabaseUrl) -> Result<(), SourceError> {
+        let is_same = match (&self.url, other) {
+            (DatabaseUrl::Sqlite(own), DatabaseUrl::Sqlite(other)) => {
                 let file = |path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
                 matches!((file(own), file(other)), (Ok(own), Ok(other)) if own == other)
             }
-            // One that does not answer is no better when it is opened.
-            (AnyConnection::Postgres(own), DatabaseUrl::Postgres(other)) => connect_postgres(other)
-                .is_ok_and(|mut other| {
-                    matches!(
-                        (table(own), table(&mut other)),
-                        (Ok(own), Ok(other)) if own == other
-                    )
-                }),
+            (DatabaseUrl::Postgres(own), DatabaseUrl::Postgres(other)) => {
+                matches!((table(own), table(other)), (Some(own), Some(other)) if own == other)
+            }
             _ => false,
         };
         if is_same {
@@ -185,41 +139,6 @@ impl Source {
 }
 
 #[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = Nullable<BigInt>)]
-    id: Option<i64>,
-    #[diesel(sql_type = Bool)]
-    email_is_text: bool,
-    #[diesel(sql_type = Nullable<Binary>)]
-    email: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    hashed_password: Option<Vec<u8>>,
-}
-
-impl From<Row> for SourceRow {
-    fn from(row: Row) -> Self {
-        Self {
-            id: row.id,
-            email: match Field::from(row.email) {
-                Field::Text(_) if !row.email_is_text => Field::Other,
-                field => field,
-            },
-            hashed_password: row.hashed_password.into(),
-        }
-    }
-}
-
-impl From<Option<Vec<u8>>> for Field {
-    fn from(bytes: Option<Vec<u8>>) -> Self {
-        match bytes.map(String::from_utf8) {
-            None => Self::Absent,
-            Some(Ok(text)) => Self::Text(text),
-            Some(Err(_)) => Self::Other,
-        }
-    }
-}
-
-#[derive(QueryableByName)]
 struct Answer {
     #[diesel(sql_type = Text)]
     answer: String,
@@ -240,13 +159,29 @@ fn count(connection: &mut AnyConnection) -> QueryResult<u64> {
     Ok(row.count.unsigned_abs())
 }
 
-/// Which table `users` is, among those of all servers.
-fn table(connection: &mut PgConnection) -> QueryResult<String> {
+/// Which table `users` is, among those of all servers; `None` where a server does
+/// not answer, or not that. It is asked over a connection of its own: a refusal
+/// ends the transaction that it happens in.
+fn table(uri: &str) -> Option<String> {
     let row: Answer = diesel::sql_query(
         "SELECT concat_ws('/', system_identifier, current_database(), to_regclass('users')::oid)
              AS answer
          FROM pg_control_system()",
     )
-    .get_result(connection)?;
-    Ok(row.answer)
+    .get_result(&mut connect_postgres(uri).ok()?)
+    .ok()?;
+    Some(row.answer)
+}
+
+/// Whether a path was perhaps written as SQLAlchemy has it.
+fn missing(url: &DatabaseUrl) -> SourceProblem {
+    let DatabaseUrl::Sqlite(path) = url else {
+        return SourceProblem::Missing;
+    };
+    match path.strip_prefix('/') {
+        Some(relative) if Path::new(relative).is_file() => {
+            SourceProblem::MissingAbsolute(relative.to_owned())
+        }
+        _ => SourceProblem::Missing,
+    }
 }
