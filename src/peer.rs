@@ -3,12 +3,17 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use ipnet::IpNet;
+use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::Client;
+
+/// How long to stay away from a connection that is full.
+const RETRY_CONNECTION: Duration = Duration::from_secs(1);
 
 /// What is known of a connection and of who uses it; every request that comes
 /// over it carries this.
@@ -74,6 +79,33 @@ impl Peer {
             client_ip,
             ..self.clone()
         }
+    }
+}
+
+/// A limit that requests of every protocol are held to, and how whoever is over
+/// it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum OverLimit {
+    /// More requests in progress than one connection may have.
+    #[error("too many requests at once on this connection; wait for some, or open another")]
+    ConnectionFull,
+    /// A request took longer than it may.
+    #[error("the request took longer than the server allows")]
+    TooSlow,
+}
+
+impl OverLimit {
+    /// The case in one word, for programs and the log.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::ConnectionFull => "OVERLOADED",
+            Self::TooSlow => "DEADLINE_EXCEEDED",
+        }
+    }
+
+    /// When to try again, where that helps.
+    pub fn retry_after(self) -> Option<Duration> {
+        (self == Self::ConnectionFull).then_some(RETRY_CONNECTION)
     }
 }
 

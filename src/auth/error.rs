@@ -88,6 +88,39 @@ pub enum AuthError {
 }
 
 impl AuthError {
+    /// The case in one word, for programs and the log; every protocol has the
+    /// same.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::InvalidField { .. } => "INVALID_FIELD",
+            Self::EmailTaken(_) => "EMAIL_TAKEN",
+            Self::InvalidCredentials => "INVALID_CREDENTIALS",
+            Self::SessionInvalid => "SESSION_INVALID",
+            Self::ResetTokenInvalid => "RESET_TOKEN_INVALID",
+            Self::Overloaded { .. } => "OVERLOADED",
+            Self::Unavailable { .. } => "UNAVAILABLE",
+            Self::Internal(_) => "INTERNAL",
+        }
+    }
+
+    /// When to try again, where that helps.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after } | Self::Unavailable { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+
+    /// What led to it, for the log, where it is not the caller's doing.
+    pub fn into_cause(self) -> Option<Cause> {
+        match self {
+            Self::Unavailable { cause, .. } | Self::Internal(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
     pub(super) fn invalid(field: Field, problem: &impl fmt::Display) -> Self {
         Self::InvalidField {
             field,

@@ -9,10 +9,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::auth::AuthError;
-
-/// How long to stay away from a connection that is full.
-const RETRY_CONNECTION: Duration = Duration::from_secs(1);
+use crate::{auth::AuthError, peer::OverLimit};
 
 /// Why a request failed, for the log: a refusal leaves it in the extensions of
 /// its response.
@@ -50,53 +47,35 @@ impl Refusal {
         }
     }
 
-    fn retry_after(self, retry_after: Duration) -> Self {
+    fn over_limit(status: StatusCode, limit: OverLimit) -> Self {
         Self {
-            retry_after: Some(retry_after),
-            ..self
+            retry_after: limit.retry_after(),
+            ..Self::new(status, limit.reason(), limit.to_string())
         }
-    }
-
-    fn caused(mut self, cause: Box<dyn Error + Send + Sync>) -> Self {
-        self.failure.cause = Some(cause.into());
-        self
     }
 }
 
 /// The table.
 impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
-        let text = error.to_string();
-        match error {
-            AuthError::InvalidField { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, "INVALID_FIELD", text)
+        let status = match &error {
+            AuthError::InvalidField { .. } | AuthError::EmailTaken(_) => StatusCode::BAD_REQUEST,
+            AuthError::InvalidCredentials => StatusCode::UNAUTHORIZED,
+            AuthError::SessionInvalid | AuthError::ResetTokenInvalid => StatusCode::FORBIDDEN,
+            AuthError::Overloaded { .. } | AuthError::Unavailable { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
             }
+            AuthError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let message = match &error {
             // The words of the Flask service.
-            AuthError::EmailTaken(_) => Self::new(
-                StatusCode::BAD_REQUEST,
-                "EMAIL_TAKEN",
-                "email already registered",
-            ),
-            AuthError::InvalidCredentials => {
-                Self::new(StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS", text)
-            }
-            AuthError::SessionInvalid => Self::new(StatusCode::FORBIDDEN, "SESSION_INVALID", text),
-            AuthError::ResetTokenInvalid => {
-                Self::new(StatusCode::FORBIDDEN, "RESET_TOKEN_INVALID", text)
-            }
-            AuthError::Overloaded { retry_after } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", text)
-                    .retry_after(retry_after)
-            }
-            AuthError::Unavailable { retry_after, cause } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text)
-                    .retry_after(retry_after)
-                    .caused(cause)
-            }
-            AuthError::Internal(cause) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", text).caused(cause)
-            }
-        }
+            AuthError::EmailTaken(_) => "email already registered".into(),
+            other => other.to_string(),
+        };
+        let mut refusal = Self::new(status, error.reason(), message);
+        refusal.retry_after = error.retry_after();
+        refusal.failure.cause = error.into_cause().map(Arc::from);
+        refusal
     }
 }
 
@@ -145,23 +124,14 @@ pub fn not_found() -> Response {
 
 /// More requests in progress than one connection may have.
 pub fn connection_full() -> Response {
-    Refusal::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "OVERLOADED",
-        "too many requests at once on this connection; wait for some, or open another",
-    )
-    .retry_after(RETRY_CONNECTION)
-    .into_response()
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Refusal::over_limit(status, OverLimit::ConnectionFull).into_response()
 }
 
 /// A request took longer than it may.
 pub fn too_slow() -> Response {
-    Refusal::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "DEADLINE_EXCEEDED",
-        "the request took longer than the server allows",
-    )
-    .into_response()
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Refusal::over_limit(status, OverLimit::TooSlow).into_response()
 }
 
 /// A handler panicked: that request fails, everything else goes on. What it

@@ -1,66 +1,50 @@
 //! The one table from what came of a call to what its caller is told.
 
-use std::{any::Any, error::Error, sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::response::Response;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::auth::AuthError;
+use crate::{auth::AuthError, peer::OverLimit};
 
 /// The `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "bienvenue";
 
-/// How long to stay away from a connection that is full.
-const RETRY_CONNECTION: Duration = Duration::from_secs(1);
-
 /// What a caller is told; the cause goes along for the log, not for the wire.
 impl From<AuthError> for Status {
     fn from(error: AuthError) -> Self {
+        let code = match &error {
+            AuthError::InvalidField { .. } => Code::InvalidArgument,
+            AuthError::EmailTaken(_) => Code::AlreadyExists,
+            AuthError::InvalidCredentials
+            | AuthError::SessionInvalid
+            | AuthError::ResetTokenInvalid => Code::Unauthenticated,
+            AuthError::Overloaded { .. } => Code::ResourceExhausted,
+            AuthError::Unavailable { .. } => Code::Unavailable,
+            AuthError::Internal(_) => Code::Internal,
+        };
         let message = error.to_string();
-        match error {
-            AuthError::InvalidField { field, problem } => {
-                let mut details = details("INVALID_FIELD");
-                details.add_bad_request_violation(field.to_string(), problem);
-                Self::with_error_details(Code::InvalidArgument, message, details)
-            }
-            AuthError::EmailTaken(_) => plain(Code::AlreadyExists, "EMAIL_TAKEN", message),
-            AuthError::InvalidCredentials => {
-                plain(Code::Unauthenticated, "INVALID_CREDENTIALS", message)
-            }
-            AuthError::SessionInvalid => plain(Code::Unauthenticated, "SESSION_INVALID", message),
-            AuthError::ResetTokenInvalid => {
-                plain(Code::Unauthenticated, "RESET_TOKEN_INVALID", message)
-            }
-            AuthError::Overloaded { retry_after } => {
-                retryable(Code::ResourceExhausted, "OVERLOADED", message, retry_after)
-            }
-            AuthError::Unavailable { retry_after, cause } => caused(
-                retryable(Code::Unavailable, "UNAVAILABLE", message, retry_after),
-                cause,
-            ),
-            AuthError::Internal(cause) => caused(plain(Code::Internal, "INTERNAL", message), cause),
+        let mut details = details(error.reason(), error.retry_after());
+        if let AuthError::InvalidField { field, problem } = &error {
+            details.add_bad_request_violation(field.to_string(), problem);
         }
+        let mut status = Self::with_error_details(code, message, details);
+        if let Some(cause) = error.into_cause() {
+            status.set_source(Arc::from(cause));
+        }
+        status
     }
 }
 
 /// More requests in progress than one connection may have.
 pub fn connection_full() -> Status {
-    retryable(
-        Code::ResourceExhausted,
-        "OVERLOADED",
-        "too many requests at once on this connection; wait for some, or open another",
-        RETRY_CONNECTION,
-    )
+    over_limit(Code::ResourceExhausted, OverLimit::ConnectionFull)
 }
 
 /// A request took longer than it may.
 pub fn too_slow() -> Status {
-    plain(
-        Code::DeadlineExceeded,
-        "DEADLINE_EXCEEDED",
-        "the request took longer than the server allows",
-    )
+    over_limit(Code::DeadlineExceeded, OverLimit::TooSlow)
 }
 
 /// There is no such method, or the message is compressed.
@@ -110,28 +94,21 @@ pub fn reason(status: &Status) -> Option<String> {
     status.get_details_error_info().map(|info| info.reason)
 }
 
-fn details(reason: &str) -> ErrorDetails {
-    ErrorDetails::with_error_info(reason, DOMAIN, [])
-}
-
 fn plain(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    Status::with_error_details(code, message, details(reason))
+    Status::with_error_details(code, message, details(reason, None))
 }
 
-fn retryable(
-    code: Code,
-    reason: &str,
-    message: impl Into<String>,
-    retry_after: Duration,
-) -> Status {
-    let mut details = details(reason);
-    details.set_retry_info(Some(retry_after));
-    Status::with_error_details(code, message, details)
+fn over_limit(code: Code, limit: OverLimit) -> Status {
+    let details = details(limit.reason(), limit.retry_after());
+    Status::with_error_details(code, limit.to_string(), details)
 }
 
-fn caused(mut status: Status, cause: Box<dyn Error + Send + Sync>) -> Status {
-    status.set_source(Arc::from(cause));
-    status
+fn details(reason: &str, retry_after: Option<Duration>) -> ErrorDetails {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
+    if retry_after.is_some() {
+        details.set_retry_info(retry_after);
+    }
+    details
 }
 
 /// The name that gRPC's own documentation gives a code.
