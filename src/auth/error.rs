@@ -61,6 +61,10 @@ pub enum AuthError {
     /// Unknown e-mail or wrong password, without saying which.
     #[error("unknown e-mail or wrong password")]
     InvalidCredentials,
+    /// Whoever changes their password has the one that they have wrong; the
+    /// session is good.
+    #[error("the current password is wrong")]
+    WrongPassword,
     /// The session is missing, expired or revoked.
     #[error("the session is not valid; log in again")]
     SessionInvalid,
@@ -94,7 +98,7 @@ impl AuthError {
         match self {
             Self::InvalidField { .. } => "INVALID_FIELD",
             Self::EmailTaken(_) => "EMAIL_TAKEN",
-            Self::InvalidCredentials => "INVALID_CREDENTIALS",
+            Self::InvalidCredentials | Self::WrongPassword => "INVALID_CREDENTIALS",
             Self::SessionInvalid => "SESSION_INVALID",
             Self::ResetTokenInvalid => "RESET_TOKEN_INVALID",
             Self::Overloaded { .. } => "OVERLOADED",

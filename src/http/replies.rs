@@ -60,7 +60,7 @@ impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
         let status = match &error {
             AuthError::InvalidField { .. } | AuthError::EmailTaken(_) => StatusCode::BAD_REQUEST,
-            AuthError::InvalidCredentials => StatusCode::UNAUTHORIZED,
+            AuthError::InvalidCredentials | AuthError::WrongPassword => StatusCode::UNAUTHORIZED,
             AuthError::SessionInvalid | AuthError::ResetTokenInvalid => StatusCode::FORBIDDEN,
             AuthError::Overloaded { .. } | AuthError::Unavailable { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -18,6 +18,7 @@ impl From<AuthError> for Status {
             AuthError::InvalidField { .. } => Code::InvalidArgument,
             AuthError::EmailTaken(_) => Code::AlreadyExists,
             AuthError::InvalidCredentials
+            | AuthError::WrongPassword
             | AuthError::SessionInvalid
             | AuthError::ResetTokenInvalid => Code::Unauthenticated,
             AuthError::Overloaded { .. } => Code::ResourceExhausted,
