@@ -31,8 +31,9 @@ impl SessionCookie {
         }
     }
 
-    /// The `session_id` that a request presents. The name twice is none: one
-    /// of them was planted.
+    /// The `session_id` that a request presents. Two values under the name are
+    /// none: one of them was planted. One value twice is what `requests` sends
+    /// when its jar and its caller have the same cookie.
     pub(super) fn read<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         let mut found = None;
         for header in headers.get_all(header::COOKIE) {
@@ -40,7 +41,8 @@ impl SessionCookie {
             let header = str::from_utf8(header.as_bytes()).ok()?;
             let cookies = Cookie::split_parse(header).filter_map(Result::ok);
             for cookie in cookies.filter(|cookie| cookie.name() == self.name) {
-                if found.replace(cookie.value_raw()?).is_some() {
+                let value = cookie.value_raw()?;
+                if found.replace(value).is_some_and(|before| before != value) {
                     return None;
                 }
             }
@@ -112,7 +114,11 @@ mod tests {
             (&["x=1;session_id=a;y=2"], Some("a"), None),
             (&["x=1", "session_id=a"], Some("a"), None),
             (&["Session_id=a; session_id2=b; asession_id=c"], None, None),
-            (&["session_id=a; session_id=a"], None, None),
+            (&["session_id=a; session_id=a"], Some("a"), None),
+            (&["session_id=a", "x=1; session_id=a"], Some("a"), None),
+            (&["session_id=a; session_id=a; session_id=b"], None, None),
+            (&["session_id=a; session_id=\"a\""], None, None),
+            (&["session_id=a; session_id="], None, None),
             (&["session_id=a; session_id=b"], None, None),
             (&["session_id=a", "session_id=b"], None, None),
             (&["session_id=; session_id=b"], None, None),

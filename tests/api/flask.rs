@@ -89,6 +89,10 @@ on_each_database! {
         let mut client = Session::new(server.address);
         come_in(&mut client, EMAIL).await;
         assert_eq!(client.get("/profile").await.json(), json!({ "email": EMAIL }));
+        // Beside its own, the program hands the same cookie over, which sends it twice.
+        let session_id = client.cookie("session_id").unwrap().to_owned();
+        let twice = client.get("/profile").cookies("session_id", &session_id).await;
+        assert_eq!(twice.json(), json!({ "email": EMAIL }));
         let away = client.delete("/sessions").allow_redirects(false).await;
         assert_eq!((away.status_code, away.header("location")), (302, Some("/")));
         assert_eq!(away.cookie("session_id").as_deref(), Some(""));
