@@ -51,9 +51,12 @@ impl Peer {
         Arc::clone(&self.requests).try_acquire_owned().ok()
     }
 
-    /// Who logs in with a request.
-    pub fn client(&self, user_agent: Option<&str>) -> Client {
-        Client::new(user_agent.unwrap_or_default(), self.client_ip)
+    /// Who logs in with a request that has this header `User-Agent`. It is in
+    /// whatever bytes its sender likes (RFC 9110, 5.5): those that are no UTF-8
+    /// are replaced.
+    pub fn client(&self, user_agent: Option<&[u8]>) -> Client {
+        let user_agent = String::from_utf8_lossy(user_agent.unwrap_or_default());
+        Client::new(&user_agent, self.client_ip)
     }
 
     /// The peer as one request shows it. Where the peer is a trusted proxy, the
@@ -133,6 +136,23 @@ mod tests {
             .client(None)
             .ip()
             .to_string()
+    }
+
+    #[test]
+    fn a_user_agent_need_not_be_text() {
+        let peer = Peer::new("192.0.2.1:4711".parse().unwrap(), 1);
+        for (sent, kept) in [
+            (None, ""),
+            (Some(&b""[..]), ""),
+            (Some(b"Firefox/1"), "Firefox/1"),
+            (
+                Some("T\u{E9}l\u{E9}phone".as_bytes()),
+                "T\u{E9}l\u{E9}phone",
+            ),
+            (Some(b"T\xE9l\xE9phone\x7F"), "T\u{FFFD}l\u{FFFD}phone"),
+        ] {
+            assert_eq!(peer.client(sent).user_agent(), kept);
+        }
     }
 
     #[test]

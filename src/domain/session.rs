@@ -44,10 +44,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Keeps of the user agent what is safe to show: no control characters, at
-    /// most 256 bytes.
+    /// Keeps of the user agent what is safe to show: no control characters and
+    /// none that cannot be seen, at most 256 bytes.
     pub fn new(user_agent: &str, ip: IpAddr) -> Self {
-        let mut user_agent: String = user_agent.chars().filter(|c| !c.is_control()).collect();
+        let mut user_agent: String = user_agent.chars().filter(is_shown).collect();
         user_agent.truncate(user_agent.floor_char_boundary(MAX_USER_AGENT_BYTES));
         Self {
             user_agent,
@@ -64,6 +64,22 @@ impl Client {
     pub fn ip(&self) -> IpAddr {
         self.ip
     }
+}
+
+/// Whether a character shows as itself: no control character, and none that
+/// hides or turns what stands beside it (separators, joiners, directions, tags).
+fn is_shown(c: &char) -> bool {
+    !c.is_control()
+        && !matches!(
+            c,
+            '\u{AD}'
+                | '\u{61C}'
+                | '\u{200B}'..='\u{200F}'
+                | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{FEFF}'
+                | '\u{E0000}'..='\u{E007F}'
+        )
 }
 
 /// A login on one device, as stored.
@@ -140,7 +156,8 @@ mod tests {
     #[test]
     fn what_a_client_says_of_itself_is_cut_and_cleaned() {
         let ip: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
-        let client = Client::new(&format!("a\r\n\0{}", "\u{E9}".repeat(200)), ip);
+        let unseen = "\r\n\0\u{9B}\u{202E}\u{2028}\u{FEFF}";
+        let client = Client::new(&format!("a{unseen}{}", "\u{E9}".repeat(200)), ip);
         assert_eq!(client.user_agent().len(), 255);
         assert!(client.user_agent().starts_with("a\u{E9}"));
         assert_eq!(client.ip().to_string(), "192.0.2.1");

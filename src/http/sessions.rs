@@ -56,10 +56,7 @@ pub(super) async fn log_out(
 
 /// Who is asking, as far as the request and its connection tell.
 fn client(peer: Option<Extension<Peer>>, headers: &HeaderMap) -> Result<Client, AuthError> {
-    let Extension(peer) =
-        peer.ok_or_else(|| AuthError::Internal("the request has no peer".into()))?;
-    let user_agent = headers
-        .get(header::USER_AGENT)
-        .and_then(|value| value.to_str().ok());
-    Ok(peer.client(user_agent))
+    let peer = peer.ok_or_else(|| AuthError::Internal("the request has no peer".into()))?;
+    let user_agent = headers.get(header::USER_AGENT);
+    Ok(peer.client(user_agent.map(HeaderValue::as_bytes)))
 }

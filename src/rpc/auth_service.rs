@@ -1,6 +1,6 @@
 //! `bienvenue.v1.AuthService`.
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use super::messages;
 use crate::{
@@ -168,13 +168,8 @@ impl AuthService for AuthRpc {
 
 /// Who is asking, as far as the request and its connection tell.
 fn client<T>(request: &Request<T>) -> Result<Client, AuthError> {
-    let user_agent = request
-        .metadata()
-        .get("user-agent")
-        .and_then(|value| value.to_str().ok());
-    let peer = request
-        .extensions()
-        .get::<Peer>()
-        .ok_or_else(|| AuthError::Internal("the request has no peer".into()))?;
-    Ok(peer.client(user_agent))
+    let peer = request.extensions().get::<Peer>();
+    let peer = peer.ok_or_else(|| AuthError::Internal("the request has no peer".into()))?;
+    let user_agent = request.metadata().get("user-agent");
+    Ok(peer.client(user_agent.map(MetadataValue::as_bytes)))
 }

@@ -13,6 +13,7 @@ use tonic::Code;
 use crate::harness::{
     Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, on_each_database,
     raw::{self, Web, framed},
+    requests::form,
 };
 
 const APP: &str = "https://app.example.com";
@@ -164,5 +165,26 @@ on_each_database! {
                 .await
                 .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
         }
+    }
+
+    /// Kept as it came, by either protocol.
+    async fn a_user_agent_need_not_be_ascii(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let user_agent = "T\u{E9}l\u{E9}phone/1";
+        let login = framed(&LoginRequest { email: EMAIL.into(), password: PASSWORD.into() });
+        let fields = form(&[("email", EMAIL), ("password", PASSWORD)]);
+        for (path, content_type, body) in [
+            (LOGIN, "application/grpc-web+proto", login.as_slice()),
+            ("/sessions", "application/x-www-form-urlencoded", fields.as_bytes()),
+        ] {
+            let headers = [("content-type", content_type), ("user-agent", user_agent)];
+            let response = raw::http1(server.address, "POST", path, &headers, body).await;
+            assert_eq!(response.status, 200, "{path}");
+        }
+        let session_id = server.login().await.session_id;
+        let listed = server.client.list_sessions(&session_id).await.unwrap();
+        let kept = listed.iter().filter(|session| session.user_agent == user_agent);
+        assert_eq!(kept.count(), 2, "{listed:?}");
     }
 }
