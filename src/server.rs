@@ -160,8 +160,9 @@ impl Server {
         let limits = &self.config.limits;
         let background = Background::start(&self.auth, self.config.sessions.session_sweep);
         let trusted_proxies = self.config.network.trusted_proxies;
+        let places = descriptors::places(limits, self.config.database.database_connections)
+            .trusting(trusted_proxies.clone());
         let mut serving = Serving::new(self.router, limits, trusted_proxies);
-        let places = descriptors::places(limits, self.config.database.database_connections);
         let listener = Listener::new(self.listener, places, limits);
         serving.accept(listener, shutdown).await;
         for service in ["", <AuthServiceServer<AuthRpc> as NamedService>::NAME] {

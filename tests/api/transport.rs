@@ -315,6 +315,19 @@ on_each_database! {
             .expect("room again");
     }
 
+    /// A proxy connects for many.
+    async fn a_trusted_proxy_has_all_the_connections_there_are(database: Database) {
+        let settings = ["--max-connections-per-peer=1", "--trusted-proxies=127.0.0.1"];
+        let server = TestServer::start_with(&database, &settings).await;
+        let mut kept = Vec::new();
+        for _ in 0..8 {
+            let client = Client::connect(server.address).await;
+            let unknown = client.check("sess_nobody").await.unwrap_err();
+            refused(&unknown, Code::Unauthenticated, "SESSION_INVALID");
+            kept.push(client);
+        }
+    }
+
     /// The second request on a connection has its time like the first.
     async fn half_a_head_after_a_whole_request_does_not_last(database: Database) {
         let server = TestServer::start_with(&database, &["--handshake-timeout=300ms"]).await;
