@@ -1,11 +1,13 @@
 //! What is served to plain HTTP clients, as thin as the RPCs: the routes of the
 //! Flask service that Bienvenue replaces. Bodies are urlencoded forms, replies
-//! are JSON, a session is proved by a cookie.
+//! are JSON, a session is proved by a cookie. For people there is one page, on
+//! which they set a new password.
 
 mod cookie;
 mod forms;
 mod origin;
 mod replies;
+mod reset_page;
 mod reset_password;
 mod sessions;
 mod users;
@@ -14,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode},
     middleware,
     response::Response,
     routing::{get, post},
@@ -45,6 +47,7 @@ struct Site {
     origin: String,
     reset_token_in_reply: bool,
     max_form_size: usize,
+    reset_page_policy: HeaderValue,
 }
 
 /// The routes.
@@ -55,6 +58,7 @@ pub fn routes(auth: Auth, settings: &HttpSettings) -> Router {
         origin: settings.public_url.origin(),
         reset_token_in_reply: settings.reset_token_in_reply,
         max_form_size: settings.max_form_size,
+        reset_page_policy: reset_page::policy(),
     });
     Router::new()
         .route("/", get(welcome))
@@ -66,7 +70,9 @@ pub fn routes(auth: Auth, settings: &HttpSettings) -> Router {
         .route("/profile", get(users::profile))
         .route(
             "/reset_password",
-            post(reset_password::request).put(reset_password::confirm),
+            get(reset_page::show)
+                .post(reset_password::request)
+                .put(reset_password::confirm),
         )
         .method_not_allowed_fallback(method_not_allowed)
         .route_layer(middleware::from_fn_with_state(

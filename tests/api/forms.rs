@@ -301,7 +301,7 @@ on_each_database! {
             ("/users", "POST"),
             ("/sessions", "POST,DELETE"),
             ("/profile", "GET,HEAD"),
-            ("/reset_password", "POST,PUT"),
+            ("/reset_password", "GET,HEAD,POST,PUT"),
         ] {
             for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
                 let response = client.call(method, path).await;

@@ -81,6 +81,8 @@ async fn forms(process: &Process, email: &str) -> Vec<String> {
         .data([("email", email)])
         .await;
     let token = asked.json()["reset_token"].as_str().unwrap().to_owned();
+    let link = format!("/reset_password?email=canary%40example.com&reset_token={token}");
+    client.get(&link).await;
     let new_password = ("new_password", "canary of a reset");
     for reset_token in ["canary of a token", &token] {
         let fields = [("email", email), ("reset_token", reset_token), new_password];

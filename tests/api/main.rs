@@ -25,6 +25,7 @@ mod password_change;
 mod password_reset;
 mod queries;
 mod rehash;
+mod reset_page;
 mod sessions;
 mod settings;
 mod shutdown;
