@@ -14,8 +14,8 @@ impl Auth {
     ///
     /// # Errors
     ///
-    /// `SessionInvalid`, `InvalidField`, `InvalidCredentials` when the current
-    /// password is wrong, `Overloaded`, `Unavailable`, `Internal`.
+    /// `SessionInvalid`, `InvalidField`, `WrongPassword`, `Overloaded`,
+    /// `Unavailable`, `Internal`.
     pub async fn change_password(
         &self,
         session_id: &str,
@@ -32,7 +32,7 @@ impl Auth {
         let current_password = Password::new(current_password);
         let stored = user.hashed_password.clone();
         if self.verdict(Some(&user), &current_password, stored).await? == Verdict::Wrong {
-            return Err(AuthError::InvalidCredentials);
+            return Err(AuthError::WrongPassword);
         }
         if new_password.is(&current_password) {
             return Err(AuthError::invalid(
@@ -52,7 +52,7 @@ impl Auth {
         let (_, opened) = match self.db.change_password(change).await {
             Err(ChangePasswordError::ProofGone) => return Err(AuthError::SessionInvalid),
             // The current password is that no longer.
-            Err(ChangePasswordError::PasswordChanged) => return Err(AuthError::InvalidCredentials),
+            Err(ChangePasswordError::PasswordChanged) => return Err(AuthError::WrongPassword),
             Err(ChangePasswordError::Db(error)) => return Err(error.into()),
             Ok(changed) => changed,
         };

@@ -50,7 +50,7 @@ pub struct LimitSettings {
     pub max_connections: usize,
 
     /// How many connections may come from one IPv4 address or one IPv6 /64
-    /// network
+    /// network; those of trusted-proxies count in max-connections alone
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONNECTIONS_PER_PEER",
@@ -60,8 +60,8 @@ pub struct LimitSettings {
     )]
     pub max_connections_per_peer: usize,
 
-    /// How many unary calls a connection may have in progress; further ones
-    /// are told to come back
+    /// How many unary calls and forms a connection may have in progress; further
+    /// ones are told to come back
     #[arg(
         long,
         env = "BIENVENUE_MAX_REQUESTS_PER_CONNECTION",

@@ -85,9 +85,9 @@ on_each_database! {
             assert!(description.contains(says), "{description}");
         }
         for wrong in ["wrong horse battery", "Correct horse battery", &"x".repeat(8_000)] {
-            change(wrong, NEW_PASSWORD)
-                .await
-                .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+            let refusal = change(wrong, NEW_PASSWORD).await;
+            assert_eq!(refusal.as_ref().unwrap_err().message(), "the current password is wrong");
+            refusal.expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
         }
         for nobody in ["", "sess_nobody", &server.login().await.session_id[..20]] {
             server
