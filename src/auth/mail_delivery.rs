@@ -5,6 +5,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
 use super::{Auth, AuthError, mail_texts};
@@ -71,6 +72,7 @@ impl MailDelivery {
 pub struct ClaimedMail {
     claim: Claim,
     token: ResetToken,
+    token_expires_at: DateTime<Utc>,
 }
 
 impl Auth {
@@ -103,20 +105,21 @@ impl Auth {
         let (token, reset) = self.new_reset()?;
         let now = self.clock.now();
         let claimed = self.db.claim_outgoing_mail(now, now + CLAIM, reset).await?;
-        Ok(claimed.map(|claim| ClaimedMail { claim, token }))
+        Ok(claimed.map(|claim| ClaimedMail {
+            claim,
+            token,
+            token_expires_at: reset.expires_at,
+        }))
     }
 
     /// Sends a mail, or makes it due again later. Problems are logged: nobody
     /// waits for the answer.
     pub async fn deliver_mail(&self, claimed: ClaimedMail) {
-        let ClaimedMail { claim, token } = claimed;
-        let Claim { id, tries, .. } = claim;
-        let kind = claim
-            .mail
-            .as_ref()
-            .map_or("unknown", |mail| mail.kind.name());
-        let outcome = match &claim.mail {
-            Ok(mail) => match self.message(mail, &token) {
+        let Claim { id, tries, mail } = &claimed.claim;
+        let (id, tries) = (*id, *tries);
+        let kind = mail.as_ref().map_or("unknown", |mail| mail.kind.name());
+        let outcome = match mail {
+            Ok(mail) => match self.message(mail, &claimed) {
                 Some(message) => {
                     let sent = self.mail_delivery.mailer.send(&message).await;
                     sent.map_err(|error| error.to_string())
@@ -132,8 +135,8 @@ impl Auth {
         };
         let now = self.clock.now();
         let wait = wait_after(tries);
-        let last = claim
-            .mail
+        let last = mail
+            .as_ref()
             .ok()
             .map(|mail| mail.created_at + give_up_after(mail.kind));
         if tries < LEAST_TRIES || last.is_none_or(|last| now + wait < last) {
@@ -155,14 +158,16 @@ impl Auth {
     }
 
     /// What to write; `None` where there is nobody to write to.
-    fn message(&self, mail: &OutgoingMail, token: &ResetToken) -> Option<Message> {
+    fn message(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Option<Message> {
         let public_url = &self.settings.public_url;
         let user = mail.user.as_ref()?;
         Some(match mail.kind {
-            MailKind::PasswordReset => {
-                let expires_at = self.clock.now() + self.settings.reset_ttl;
-                mail_texts::password_reset(&user.email, public_url, token, expires_at)
-            }
+            MailKind::PasswordReset => mail_texts::password_reset(
+                &user.email,
+                public_url,
+                &claimed.token,
+                claimed.token_expires_at,
+            ),
             MailKind::PasswordChanged => {
                 mail_texts::password_changed(&user.email, public_url, mail.created_at)
             }
