@@ -76,6 +76,7 @@ fn a_file_that_is_no_database() {
 
 #[test]
 fn a_file_that_is_read_only() {
+    let binary = Binary::for_anybody();
     for served_before in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("bienvenue.db");
@@ -90,7 +91,6 @@ fn a_file_that_is_read_only() {
         for (path, mode) in [(database.as_path(), 0o444), (folder.path(), 0o555)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
-        let binary = Binary::for_anybody();
         let mut command = binary.command(folder.path());
         command.arg("--listen=127.0.0.1:0");
         // A mode means nothing to root: be somebody else.
@@ -295,11 +295,14 @@ impl Wire {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_goes_away_and_comes_back() {
-    let Some(database) = Database::postgres().await else {
-        return;
-    };
+#[test]
+fn a_server_that_goes_away_and_comes_back() {
+    if let Some(database) = Database::postgres_blocking() {
+        database.run(goes_away_and_comes_back);
+    }
+}
+
+async fn goes_away_and_comes_back(database: Database) {
     let wire = Wire::to(server_address(database.url())).await;
     let url = database
         .url()
@@ -309,15 +312,18 @@ async fn a_server_that_goes_away_and_comes_back() {
     let session_id = server.login().await.session_id;
     for _ in 0..2 {
         wire.set_whole(false);
+        // Each waits for a connection as long as it may: they wait together.
+        let refusals = tokio::join!(
+            server.client.check(&session_id),
+            server.client.login(EMAIL, PASSWORD),
+            server.client.register("bob@example.com", PASSWORD),
+            server.client.logout(&session_id),
+        );
         for refusal in [
-            server.client.check(&session_id).await.map(drop),
-            server.client.login(EMAIL, PASSWORD).await.map(drop),
-            server
-                .client
-                .register("bob@example.com", PASSWORD)
-                .await
-                .map(drop),
-            server.client.logout(&session_id).await,
+            refusals.0.map(drop),
+            refusals.1.map(drop),
+            refusals.2.map(drop),
+            refusals.3,
         ] {
             // Never a wrong password, never a dead session.
             refusal.expect_refusal(Code::Unavailable, "UNAVAILABLE");

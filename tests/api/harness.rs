@@ -34,15 +34,15 @@ macro_rules! on_each_database {
         mod $name {
             use crate::harness::Database;
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_sqlite() {
-                super::$name(Database::sqlite()).await;
+            #[test]
+            fn on_sqlite() {
+                Database::sqlite().run(super::$name);
             }
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_postgres() {
-                if let Some(database) = Database::postgres().await {
-                    super::$name(database).await;
+            #[test]
+            fn on_postgres() {
+                if let Some(database) = Database::postgres_blocking() {
+                    database.run(super::$name);
                 }
             }
         }

@@ -109,14 +109,14 @@ const WORDS: &[(&[&str], &[&str], &str)] = &[
 struct Source {
     room: String,
     path: PathBuf,
-    /// Without comments and without the unit tests at the end.
+    /// Without comments and without unit tests.
     code: String,
 }
 
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut folders = vec![root.clone()];
-    let mut sources = Vec::new();
+    let (mut sources, mut of_tests) = (Vec::new(), Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -126,18 +126,48 @@ fn sources() -> Vec<Source> {
                 let inside = path.strip_prefix(&root).unwrap();
                 let room = inside.iter().next().unwrap().to_str().unwrap();
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]").next().unwrap();
-                let code = code
-                    .lines()
-                    .map(|line| line.split("//").next().unwrap())
-                    .collect::<Vec<_>>()
-                    .join("\n");
+                let code = without_comments(&without_unit_tests(&text));
                 let room = room.trim_end_matches(".rs").to_owned();
+                of_tests.extend(files_of_unit_tests(&path, &code));
                 sources.push(Source { room, path, code });
             }
         }
     }
+    for path in &of_tests {
+        let known = sources.iter().any(|source| source.path == *path);
+        assert!(known, "{} is not there", path.display());
+    }
+    sources.retain(|source| !of_tests.contains(&source.path));
     sources
+}
+
+fn without_comments(code: &str) -> String {
+    code.lines()
+        .map(|line| line.split("//").next().unwrap())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Code without its `mod tests`, which ends, as rustfmt has it, with the first
+/// brace at the beginning of a line.
+fn without_unit_tests(text: &str) -> String {
+    match text.split_once("#[cfg(test)]\nmod tests {\n") {
+        Some((code, tests)) => {
+            let (_, rest) = tests.split_once("\n}\n").expect("an end");
+            format!("{code}{rest}")
+        }
+        None => text.to_owned(),
+    }
+}
+
+/// The files that a file takes in for its unit tests alone.
+fn files_of_unit_tests(path: &Path, code: &str) -> Vec<PathBuf> {
+    let folder = path.with_extension("");
+    code.split("#[cfg(test)]\nmod ")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(';'))
+        .map(|(name, _)| folder.join(name).with_extension("rs"))
+        .collect()
 }
 
 /// Whether a word stands in code by itself, not as the end of another.
@@ -247,6 +277,13 @@ fn the_search_finds() {
     assert_eq!(
         rooms_used(code).collect::<Vec<_>>(),
         ["auth", "clock", "rpc"]
+    );
+    let text = "#[cfg(test)]\nmod vectors;\na();\n#[cfg(test)]\nmod tests {\n    b();\n}\nc();\n";
+    let code = without_unit_tests(text);
+    assert_eq!(code, "#[cfg(test)]\nmod vectors;\na();\nc();\n");
+    assert_eq!(
+        files_of_unit_tests(Path::new("src/a/b.rs"), &code),
+        [Path::new("src/a/b/vectors.rs")]
     );
     let all = sources();
     for (words, rooms, _) in WORDS.iter().filter(|(_, rooms, _)| !rooms.is_empty()) {

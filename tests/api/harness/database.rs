@@ -1,21 +1,25 @@
 //! A database of a test's own.
 
-use std::{sync::mpsc, thread};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use diesel::{
     Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection as _,
 };
 use tempfile::TempDir;
-use tokio::task;
+use tokio::{runtime::Builder, task};
 use uuid::Uuid;
 
 use super::postgres;
 
-/// An empty database, removed when dropped.
+/// An empty database, removed with the last clone.
+#[derive(Clone)]
 pub struct Database {
     url: String,
-    home: Home,
+    home: Arc<Home>,
 }
 
 enum Home {
@@ -35,26 +39,41 @@ impl Database {
         let folder = tempfile::tempdir().expect("a temporary folder");
         Self {
             url: format!("sqlite:{}", folder.path().join("bienvenue.db").display()),
-            home: Home::Sqlite { _folder: folder },
+            home: Arc::new(Home::Sqlite { _folder: folder }),
         }
     }
 
     /// A new database on the test server; `None` where there is no server.
     pub async fn postgres() -> Option<Self> {
-        task::spawn_blocking(|| {
-            let server = postgres::url()?;
-            let name = format!("bienvenue_{}", Uuid::new_v4().simple());
-            run(
-                &mut connect_postgres(server),
-                &format!("CREATE DATABASE {name}"),
-            );
-            Some(Self {
-                url: with_database(server, &name),
-                home: Home::Postgres { name, server },
-            })
+        task::spawn_blocking(Self::postgres_blocking)
+            .await
+            .expect("PostgreSQL is set up")
+    }
+
+    /// The same where there is no runtime.
+    pub fn postgres_blocking() -> Option<Self> {
+        let server = postgres::url()?;
+        let name = format!("bienvenue_{}", Uuid::new_v4().simple());
+        run(
+            &mut connect_postgres(server),
+            &format!("CREATE DATABASE {name}"),
+        );
+        Some(Self {
+            url: with_database(server, &name),
+            home: Arc::new(Home::Postgres { name, server }),
         })
-        .await
-        .expect("PostgreSQL is set up")
+    }
+
+    /// Runs a case on a runtime of its own, which ends before the database does:
+    /// the work of a server that goes on behind the case would wait in vain for
+    /// one that is gone.
+    pub fn run<C: Future<Output = ()>>(self, case: impl FnOnce(Self) -> C) {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(case(self.clone()));
     }
 
     /// What to give to `--database-url`.
@@ -63,7 +82,7 @@ impl Database {
     }
 
     pub fn is_sqlite(&self) -> bool {
-        matches!(self.home, Home::Sqlite { .. })
+        matches!(*self.home, Home::Sqlite { .. })
     }
 
     /// The SQLite file's path.
@@ -75,7 +94,7 @@ impl Database {
 
     /// Runs SQL behind the server's back; returns the rows it changed.
     pub fn execute(&self, sql: &str) -> usize {
-        match self.home {
+        match *self.home {
             Home::Sqlite { .. } => diesel::sql_query(sql).execute(&mut self.connect_sqlite()),
             Home::Postgres { .. } => {
                 diesel::sql_query(sql).execute(&mut connect_postgres(&self.url))
@@ -86,7 +105,7 @@ impl Database {
 
     /// Runs several statements.
     pub fn batch(&self, sql: &str) {
-        match self.home {
+        match *self.home {
             Home::Sqlite { .. } => self.connect_sqlite().batch_execute(sql),
             Home::Postgres { .. } => connect_postgres(&self.url).batch_execute(sql),
         }
@@ -101,7 +120,7 @@ impl Database {
             text: String,
         }
         let query = diesel::sql_query(format!("SELECT ({sql}) AS text"));
-        let row: Row = match self.home {
+        let row: Row = match *self.home {
             Home::Sqlite { .. } => query.get_result(&mut self.connect_sqlite()),
             Home::Postgres { .. } => query.get_result(&mut connect_postgres(&self.url)),
         }
@@ -146,9 +165,9 @@ impl Database {
     }
 }
 
-impl Drop for Database {
+impl Drop for Home {
     fn drop(&mut self) {
-        if let Home::Postgres { name, server } = &self.home {
+        if let Self::Postgres { name, server } = self {
             let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
             run(&mut connect_postgres(server), &drop);
         }

@@ -46,8 +46,15 @@ pub struct Binary {
 impl Binary {
     pub fn for_anybody() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("chmod");
-        fs::copy(BINARY, folder.path().join("bienvenue")).expect("a copy");
+        let copy = folder.path().join("bienvenue");
+        // Another process writes it: a child that another test starts meanwhile
+        // would inherit our descriptor, and what is open for writing cannot be run
+        // (ETXTBSY).
+        let copied = Command::new("cp").arg(BINARY).arg(&copy).status();
+        assert!(copied.expect("cp runs").success(), "a copy");
+        for path in [folder.path(), &copy] {
+            fs::set_permissions(path, Permissions::from_mode(0o755)).expect("chmod");
+        }
         Self { folder }
     }
 
