@@ -48,6 +48,9 @@ on_each_database! {
         let settings = [
             "--hash-threads=1",
             "--bcrypt-cost=13",
+            // However busy the machine is.
+            "--request-timeout=60s",
+            "--hash-max-wait=60s",
             "--database-url",
             database.url(),
         ];
