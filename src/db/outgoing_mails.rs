@@ -119,7 +119,7 @@ pub(super) fn remove_waiting(
 
 impl Db {
     /// Asks for a mail, to be due at `due_at`. One of the kind that waits for
-    /// the address already stands for both.
+    /// the address already stands for both; one that is being sent does not.
     ///
     /// # Errors
     ///
@@ -134,7 +134,8 @@ impl Db {
         self.write(move |connection| {
             let waiting = outgoing_mails::table
                 .filter(outgoing_mails::email.eq(email.as_str()))
-                .filter(outgoing_mails::kind.eq(kind.name()));
+                .filter(outgoing_mails::kind.eq(kind.name()))
+                .filter(outgoing_mails::claimed_until.is_null());
             let waits = diesel::update(waiting)
                 .set(outgoing_mails::created_at.eq(at.naive_utc()))
                 .execute(connection)?;

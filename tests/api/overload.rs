@@ -50,7 +50,7 @@ on_each_database! {
             "--bcrypt-cost=13",
             // However busy the machine is.
             "--request-timeout=60s",
-            "--hash-max-wait=60s",
+            "--hash-max-wait=30s",
             "--database-url",
             database.url(),
         ];
