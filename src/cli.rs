@@ -20,8 +20,9 @@ pub const EXIT_USAGE: u8 = 64;
 /// Exit code after a second signal: what a shell reports for SIGINT.
 pub const EXIT_AT_ONCE: u8 = 130;
 
-/// A self-hosted authentication service: people register, log in, and your
-/// services ask whose session it is, over gRPC, gRPC-Web or HTTP on one port.
+/// A self-hosted authentication service: people register, log in, change and
+/// reset their passwords; your services ask whose session it is, over gRPC,
+/// gRPC-Web or HTTP on one port.
 #[derive(Parser, Debug)]
 #[command(
     name = "bienvenue",

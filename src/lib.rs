@@ -1,6 +1,6 @@
-//! A self-hosted authentication service: register, log in, recognise a user by
-//! session, log out. `ARCHITECTURE.md` shows the rooms and how a request walks
-//! through them.
+//! A self-hosted authentication service: people register, log in, change and
+//! reset their passwords; your services ask whose session it is.
+//! `ARCHITECTURE.md` shows the rooms and how a request walks through them.
 
 pub mod auth;
 pub mod causes;

@@ -29,7 +29,7 @@ pub struct LimitSettings {
     )]
     pub max_message_size: usize,
 
-    /// Largest HTTP/2 request head that is read
+    /// Largest request head that is read; over HTTP/1.1 at least 8KiB
     #[arg(
         long,
         env = "BIENVENUE_MAX_HEADER_LIST_SIZE",

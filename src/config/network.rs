@@ -28,7 +28,7 @@ pub struct NetworkSettings {
     #[arg(long, env = "BIENVENUE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<PublicUrl>,
 
-    /// Network (CIDR) of proxies in front of it, whose X-Forwarded-For is
+    /// Network (CIDR) or address of proxies in front of it, whose X-Forwarded-For is
     /// believed; repeat the flag, or separate by commas, for several
     /// [default: none]
     #[arg(
