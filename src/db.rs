@@ -24,7 +24,7 @@ use self::{
 };
 pub use self::{
     error::{DbError, OpenError},
-    outgoing_mails::{Claim, MailKind, OutgoingMail},
+    outgoing_mails::{Claim, MailKind, OutgoingMail, Preference},
     password_changes::{ChangePasswordError, ChangeProof, PasswordChange},
     url::{DatabaseUrl, DatabaseUrlError},
     users::{AddUserError, UserBy, UserChanges},

@@ -11,6 +11,6 @@ mod user;
 pub use email::{Email, EmailError};
 pub use password::{HashedPassword, NewPassword, Password, PasswordPolicy, PasswordPolicyError};
 pub use public_url::{PublicUrl, PublicUrlError};
-pub use session::{Client, Session, SessionHandle, SessionLimits};
+pub use session::{Client, Session, SessionHandle, SessionLimits, SessionTimes};
 pub use token::{ResetDigest, ResetToken, SessionDigest, SessionToken, Token, TokenDigest};
 pub use user::{CredentialVersion, PendingReset, User, UserId};

@@ -13,9 +13,9 @@ use crate::domain::{Email, HashedPassword};
 /// among them about as often as among the users.
 const SAMPLE: u32 = 256;
 
-/// Picks, for an unknown e-mail, the stored hash of some user: the same one for
-/// an e-mail as long as the sample stays, and over all e-mails in the mix of
-/// formats and costs that is stored. A decoy at the configured cost alone would
+/// Picks, for an unknown e-mail, the stored hash of some user: always one of a
+/// kind for an e-mail, and over all e-mails in the mix of formats and costs that
+/// is stored. A decoy at the configured cost alone would
 /// tell unknown e-mails from users whose hash is older than the setting.
 #[derive(Clone)]
 pub(super) struct Decoys {
@@ -37,12 +37,15 @@ impl Decoys {
     /// are no users yet.
     pub(super) fn pick(&self, email: &Email) -> Option<HashedPassword> {
         let sample = self.sample.read().unwrap_or_else(PoisonError::into_inner);
-        let most = u64::try_from(sample.len()).ok()?;
-        let at = self.number(email).checked_rem(most)?;
-        sample.get(usize::try_from(at).ok()?).cloned()
+        let share = u128::from(self.number(email)) * u128::try_from(sample.len()).ok()?;
+        sample.get(usize::try_from(share >> 64).ok()?).cloned()
     }
 
-    fn replace(&self, hashes: Vec<HashedPassword>) {
+    /// The hashes are sorted, which puts those of one format and cost beside
+    /// each other: so an e-mail that is nobody's keeps its kind of decoy from
+    /// one sample to the next, as a user keeps theirs.
+    fn replace(&self, mut hashes: Vec<HashedPassword>) {
+        hashes.sort_unstable_by(|one, other| one.expose().cmp(other.expose()));
         *self.sample.write().unwrap_or_else(PoisonError::into_inner) = hashes;
     }
 

@@ -28,7 +28,7 @@ impl Auth {
         let sessions = self.db.list_sessions(&user, MOST_SESSIONS).await?;
         let open = sessions
             .into_iter()
-            .filter(|session| self.is_live(session))
+            .filter(|session| self.is_live(session.times()))
             .map(|session| self.live(session))
             .collect();
         Ok((open, current.session.handle))
@@ -54,7 +54,7 @@ impl Auth {
         let by = digest_of(session_id)?;
         match self.db.remove_session_by_handle(by, handle).await? {
             None => Err(AuthError::SessionInvalid),
-            Some(Some(session)) if self.is_live(&session) => Ok(()),
+            Some(Some(ended)) if self.is_live(ended) => Ok(()),
             Some(_) => Err(unknown()),
         }
     }
@@ -72,7 +72,10 @@ impl Auth {
             .remove_other_sessions(digest_of(session_id)?)
             .await?
             .ok_or(AuthError::SessionInvalid)?;
-        Ok(ended.iter().filter(|session| self.is_live(session)).count())
+        Ok(ended
+            .into_iter()
+            .filter(|times| self.is_live(*times))
+            .count())
     }
 
     /// Removes some of the sessions that have expired; `true` while there may

@@ -3,15 +3,22 @@
 //! A mail stays in its table until a mailer has taken it, so a crash loses
 //! none; one that crashes in between sends a mail twice.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
 
 use super::{Auth, AuthError, mail_texts};
 use crate::{
     causes::with_causes,
-    db::{Claim, MailKind, OutgoingMail},
+    db::{Claim, MailKind, OutgoingMail, Preference},
     domain::ResetToken,
     mail::{self, Mailer, Message},
 };
@@ -38,10 +45,10 @@ const LEAST_TRIES: u32 = 12;
 
 /// When to give up: for a notice, when mail servers themselves do; for a reset
 /// token, when nobody waits for it any longer.
-fn give_up_after(kind: MailKind) -> Duration {
+fn give_up_after(kind: MailKind) -> TimeDelta {
     match kind {
-        MailKind::PasswordChanged => Duration::from_secs(3 * 24 * 3_600),
-        MailKind::PasswordReset => Duration::from_secs(3_600),
+        MailKind::PasswordChanged => TimeDelta::days(3),
+        MailKind::PasswordReset => TimeDelta::hours(1),
     }
 }
 
@@ -50,6 +57,7 @@ fn give_up_after(kind: MailKind) -> Duration {
 pub(super) struct MailDelivery {
     mailer: Mailer,
     woken: Arc<Notify>,
+    claims: Arc<AtomicUsize>,
 }
 
 impl MailDelivery {
@@ -57,6 +65,7 @@ impl MailDelivery {
         Self {
             mailer,
             woken: Arc::default(),
+            claims: Arc::default(),
         }
     }
 
@@ -81,30 +90,42 @@ impl Auth {
         self.mail_delivery.woken.notified().await;
     }
 
-    /// Whether there is mail to send, once what is for nobody is removed.
+    /// Removes some of the mail that is for nobody; `true` while there may be
+    /// more.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Internal`.
-    pub async fn has_mail(&self) -> Result<bool, AuthError> {
+    pub async fn drop_mail_for_nobody(&self) -> Result<bool, AuthError> {
         let now = self.clock.now();
         if !self.db.has_due_mail(now).await? {
             return Ok(false);
         }
-        self.db.remove_mail_for_nobody(now, DROPPED_AT_ONCE).await?;
-        Ok(true)
+        let dropped = self.db.remove_mail_for_nobody(now, DROPPED_AT_ONCE).await?;
+        Ok(dropped > 0)
     }
 
-    /// Takes on a mail that is due; `None` when none is.
+    /// Takes on a mail that is due, by turns one that was tried least often and
+    /// the one that has been due longest; `None` when none is.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Internal`.
     pub async fn claim_mail(&self) -> Result<Option<ClaimedMail>, AuthError> {
+        if !self.db.has_due_mail(self.clock.now()).await? {
+            return Ok(None);
+        }
+        let preference = match self.mail_delivery.claims.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => Preference::Fresh,
+            _ => Preference::LongestDue,
+        };
         // Made only now, so that no secret waits in a table.
         let (token, reset) = self.new_reset()?;
         let now = self.clock.now();
-        let claimed = self.db.claim_outgoing_mail(now, now + CLAIM, reset).await?;
+        let claimed = self
+            .db
+            .claim_outgoing_mail(preference, now, now + CLAIM, reset)
+            .await?;
         Ok(claimed.map(|claim| ClaimedMail {
             claim,
             token,
@@ -118,6 +139,7 @@ impl Auth {
         let Claim { id, tries, mail } = &claimed.claim;
         let (id, tries) = (*id, *tries);
         let kind = mail.as_ref().map_or("unknown", |mail| mail.kind.name());
+        let created_at = mail.as_ref().ok().map(|mail| mail.created_at);
         let outcome = match mail {
             Ok(mail) => match self.message(mail, &claimed) {
                 Some(message) => {
@@ -125,21 +147,27 @@ impl Auth {
                     sent.map_err(|error| error.to_string())
                 }
                 // It was for nobody, or no longer is for anybody.
-                None => return self.note(id, self.db.remove_outgoing_mail(id)).await,
+                None => {
+                    return self
+                        .note(id, self.db.remove_outgoing_mail(id, created_at))
+                        .await;
+                }
             },
             Err(unreadable) => Err(with_causes(unreadable)),
         };
         let Err(cause) = outcome else {
             tracing::info!(mail = id, kind, "a mail was sent");
-            return self.note(id, self.db.remove_outgoing_mail(id)).await;
+            return self
+                .note(id, self.db.remove_outgoing_mail(id, created_at))
+                .await;
         };
         let now = self.clock.now();
         let wait = wait_after(tries);
-        let last = mail
-            .as_ref()
-            .ok()
-            .map(|mail| mail.created_at + give_up_after(mail.kind));
-        if tries < LEAST_TRIES || last.is_none_or(|last| now + wait < last) {
+        let has_time = mail.as_ref().is_ok_and(|mail| {
+            let last = mail.created_at.checked_add_signed(give_up_after(mail.kind));
+            last.is_some_and(|last| now + wait < last)
+        });
+        if tries < LEAST_TRIES || has_time {
             let again = humantime::format_duration(wait).to_string();
             tracing::warn!(
                 mail = id,
@@ -153,7 +181,8 @@ impl Auth {
                 .await;
         } else {
             tracing::error!(mail = id, kind, tries, cause, "a mail is given up");
-            self.note(id, self.db.remove_outgoing_mail(id)).await;
+            self.note(id, self.db.remove_outgoing_mail(id, created_at))
+                .await;
         }
     }
 

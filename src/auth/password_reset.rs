@@ -6,7 +6,7 @@ use tokio::sync::SemaphorePermit;
 
 use super::{Auth, AuthError};
 use crate::{
-    db::{ChangePasswordError, ChangeProof, MailKind, PasswordChange, UserBy, UserChanges},
+    db::{ChangePasswordError, ChangeProof, PasswordChange, UserBy, UserChanges},
     domain::{Email, PendingReset, ResetToken, User},
 };
 
@@ -35,9 +35,7 @@ impl Auth {
         let _turn = self.take_turn()?;
         let now = self.clock.now();
         let due_at = now + random_part_of(MAX_DELAY)?;
-        self.db
-            .request_mail(MailKind::PasswordReset, email, now, due_at)
-            .await?;
+        self.db.request_password_reset(email, now, due_at).await?;
         Ok(())
     }
 

@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::{Auth, AuthError};
-use crate::domain::{Client, Session, SessionDigest, SessionHandle, SessionToken, User};
+use crate::domain::{
+    Client, Session, SessionDigest, SessionHandle, SessionTimes, SessionToken, User,
+};
 
 /// The most sessions that a user has, so that all of them can be listed, and
 /// ended at once.
@@ -72,7 +74,7 @@ impl Auth {
             .db
             .find_session(digest)
             .await?
-            .filter(|(session, _)| self.is_live(session))
+            .filter(|(session, _)| self.is_live(session.times()))
             .ok_or(AuthError::SessionInvalid)?;
         let now = self.clock.now();
         let is_due = session.last_seen_at + self.settings.session_limits.touch_step() <= now;
@@ -89,7 +91,7 @@ impl Auth {
     /// `SessionInvalid` when there was none to end, `Unavailable`, `Internal`.
     pub async fn destroy_session(&self, session_id: &str) -> Result<(), AuthError> {
         match self.db.remove_session(digest_of(session_id)?).await? {
-            Some(session) if self.is_live(&session) => Ok(()),
+            Some(ended) if self.is_live(ended) => Ok(()),
             _ => Err(AuthError::SessionInvalid),
         }
     }
@@ -112,13 +114,13 @@ impl Auth {
         Ok((SessionToken::generate()?, session))
     }
 
-    pub(super) fn is_live(&self, session: &Session) -> bool {
-        self.clock.now() < self.settings.session_limits.expires_at(session)
+    pub(super) fn is_live(&self, times: SessionTimes) -> bool {
+        self.clock.now() < self.settings.session_limits.expires_at(times)
     }
 
     pub(super) fn live(&self, session: Session) -> LiveSession {
         LiveSession {
-            expires_at: self.settings.session_limits.expires_at(&session),
+            expires_at: self.settings.session_limits.expires_at(session.times()),
             session,
         }
     }

@@ -1,17 +1,20 @@
 //! The table `outgoing_mails`: what is to be sent, until it is.
 
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, NullableExpressionMethods as _,
     OptionalExtension as _, QueryDsl as _, Queryable, RunQueryDsl as _,
     dsl::{exists, not},
+    sql_types::{Text, Timestamp},
 };
 
 use super::{
     Db, DbError,
     connection::AnyConnection,
     schema::{outgoing_mails, users},
-    users::{UserBy, find, set_reset},
+    users::{UserBy, find, hold_if_free, set_reset},
 };
 use crate::domain::{Email, PendingReset, User};
 
@@ -63,16 +66,39 @@ pub struct Claim {
     pub mail: Result<OutgoingMail, DbError>,
 }
 
-/// A row, in the order of the table's columns.
+/// Which of the mails that are due to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preference {
+    /// The one that was tried least often, so that those which cannot be sent
+    /// are in nobody's way.
+    Fresh,
+    /// The one that has been due longest, so that no stream of fresh ones keeps
+    /// it waiting.
+    LongestDue,
+}
+
+/// How long to leave a mail alone whose user somebody else is changing.
+const BUSY: Duration = Duration::from_secs(1);
+
+#[derive(Queryable)]
+struct NextMail {
+    id: i64,
+    tries: i64,
+    email: String,
+}
+
 #[derive(Queryable)]
 struct MailRow {
-    id: i64,
     kind: String,
-    email: String,
     created_at: NaiveDateTime,
-    _due_at: NaiveDateTime,
-    _tries: i64,
-    _claimed_until: Option<NaiveDateTime>,
+}
+
+/// Whose an address is.
+enum Whose {
+    Nobody,
+    Somebody(Box<User>),
+    /// Somebody's whom another unit of work is changing.
+    Busy,
 }
 
 /// Adds a mail, due at once.
@@ -82,70 +108,62 @@ pub(super) fn add(
     email: &Email,
     at: DateTime<Utc>,
 ) -> Result<(), DbError> {
-    add_due_at(connection, kind, email, at, at)
-}
-
-fn add_due_at(
-    connection: &mut AnyConnection,
-    kind: MailKind,
-    email: &Email,
-    at: DateTime<Utc>,
-    due_at: DateTime<Utc>,
-) -> Result<(), DbError> {
     diesel::insert_into(outgoing_mails::table)
         .values((
             outgoing_mails::kind.eq(kind.name()),
             outgoing_mails::email.eq(email.as_str()),
             outgoing_mails::created_at.eq(at.naive_utc()),
-            outgoing_mails::due_at.eq(due_at.naive_utc()),
+            outgoing_mails::due_at.eq(at.naive_utc()),
             outgoing_mails::tries.eq(0_i64),
         ))
         .execute(connection)?;
     Ok(())
 }
 
-/// Drops the mails of a kind that wait for an address.
-pub(super) fn remove_waiting(
+/// Drops the request for a password reset that waits for an address.
+pub(super) fn remove_password_reset(
     connection: &mut AnyConnection,
-    kind: MailKind,
     email: &Email,
 ) -> Result<(), DbError> {
     let waiting = outgoing_mails::table
         .filter(outgoing_mails::email.eq(email.as_str()))
-        .filter(outgoing_mails::kind.eq(kind.name()));
+        .filter(outgoing_mails::kind.eq(MailKind::PasswordReset.name()));
     diesel::delete(waiting).execute(connection)?;
     Ok(())
 }
 
+/// A request, or one more for the address of one that waits: the same work
+/// either way, in one statement, so that those who ask at once do not wait for
+/// each other in a circle.
+const REQUEST_PASSWORD_RESET: &str = "
+    INSERT INTO outgoing_mails (kind, email, created_at, due_at, tries)
+    VALUES ('password_reset', $1, $2, $3, 0)
+    ON CONFLICT (email) WHERE kind = 'password_reset'
+    DO UPDATE SET created_at = excluded.created_at";
+
 impl Db {
-    /// Asks for a mail, to be due at `due_at`. One of the kind that waits for
-    /// the address already stands for both; one that is being sent does not.
+    /// Asks for a password reset to be mailed, due at `due_at`. One that waits
+    /// for the address already stands for both; one that is being sent is sent
+    /// again.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn request_mail(
+    pub async fn request_password_reset(
         &self,
-        kind: MailKind,
         email: Email,
         at: DateTime<Utc>,
         due_at: DateTime<Utc>,
     ) -> Result<(), DbError> {
         self.write(move |connection| {
-            let waiting = outgoing_mails::table
-                .filter(outgoing_mails::email.eq(email.as_str()))
-                .filter(outgoing_mails::kind.eq(kind.name()))
-                .filter(outgoing_mails::claimed_until.is_null());
-            let waits = diesel::update(waiting)
-                .set(outgoing_mails::created_at.eq(at.naive_utc()))
-                .execute(connection)?;
-            if waits == 0 {
-                return add_due_at(connection, kind, &email, at, due_at);
-            }
-            // It need not wait for the next try any more.
-            diesel::update(waiting.filter(outgoing_mails::due_at.gt(due_at.naive_utc())))
-                .set(outgoing_mails::due_at.eq(due_at.naive_utc()))
-                .execute(connection)?;
+            let request = diesel::sql_query(REQUEST_PASSWORD_RESET)
+                .bind::<Text, _>(email.as_str())
+                .bind::<Timestamp, _>(at.naive_utc())
+                .bind::<Timestamp, _>(due_at.naive_utc());
+            match connection {
+                AnyConnection::Sqlite(sqlite) => request.execute(sqlite)?,
+                AnyConnection::Postgres(postgres) => request.execute(postgres)?,
+            };
             Ok(())
         })
         .await
@@ -169,7 +187,8 @@ impl Db {
     }
 
     /// Removes due requests for a password reset that name an address which is
-    /// nobody's, at most `most`. All at once: anybody can make many of them.
+    /// nobody's, at most `most`, and returns how many there were. All at once:
+    /// anybody can make many of them.
     ///
     /// # Errors
     ///
@@ -178,60 +197,71 @@ impl Db {
         &self,
         now: DateTime<Utc>,
         most: u32,
-    ) -> Result<(), DbError> {
-        let nobodys: Vec<i64> = self
+    ) -> Result<usize, DbError> {
+        let nobodys = self
             .read(move |connection| {
-                let user = users::table.filter(users::email.eq(outgoing_mails::email));
-                Ok(outgoing_mails::table
-                    .filter(is_due(now))
-                    .filter(outgoing_mails::kind.eq(MailKind::PasswordReset.name()))
-                    .filter(not(exists(user)))
+                let ids: Vec<i64> = nobodys_mail(now)
                     .select(outgoing_mails::id)
                     .limit(most.into())
-                    .load(connection)?)
+                    .load(connection)?;
+                Ok(ids)
             })
             .await?;
         if nobodys.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         self.write(move |connection| {
-            let nobodys = outgoing_mails::table.filter(outgoing_mails::id.eq_any(nobodys));
-            diesel::delete(nobodys).execute(connection)?;
-            Ok(())
+            // One whose address has become somebody's is kept.
+            let still = nobodys_mail(now)
+                .filter(outgoing_mails::id.eq_any(nobodys))
+                .select(outgoing_mails::id);
+            let free: Vec<i64> = match connection {
+                AnyConnection::Sqlite(sqlite) => still.load(sqlite)?,
+                // One that somebody else works on is waited for by nobody.
+                AnyConnection::Postgres(postgres) => {
+                    still.for_update().skip_locked().load(postgres)?
+                }
+            };
+            let free = outgoing_mails::table.filter(outgoing_mails::id.eq_any(free));
+            Ok(diesel::delete(free).execute(connection)?)
         })
         .await
     }
 
-    /// Takes a mail that is due, which is nobody else's then until `until`;
-    /// one that was tried least often, so that those which cannot be sent are
-    /// in nobody's way. Where it is about a password reset, its user is given
-    /// the reset token in the same unit of work. `None` when none is due.
+    /// Takes a mail that is due, which is nobody else's then until `until`.
+    /// Where it is about a password reset, its user is given the reset token in
+    /// the same unit of work. `None` when none is due, or when its user is being
+    /// changed: then it is due again in a second.
     ///
     /// # Errors
     ///
     /// When the database cannot.
     pub async fn claim_outgoing_mail(
         &self,
+        preference: Preference,
         now: DateTime<Utc>,
         until: DateTime<Utc>,
         reset: PendingReset,
     ) -> Result<Option<Claim>, DbError> {
         self.write(move |connection| {
-            let next: Option<(i64, i64)> = outgoing_mails::table
-                .filter(is_due(now))
-                .select((outgoing_mails::id, outgoing_mails::tries))
-                .order((
-                    outgoing_mails::tries,
-                    outgoing_mails::due_at,
-                    outgoing_mails::id,
-                ))
-                .first(connection)
-                .optional()?;
-            let Some((id, tries)) = next else {
+            let Some(next) = next_due(connection, preference, now)? else {
                 return Ok(None);
             };
-            let tries = tries.saturating_add(1);
-            let unclaimed = outgoing_mails::table.find(id).filter(is_due(now));
+            let unclaimed = outgoing_mails::table.find(next.id).filter(is_due(now));
+            // The user before the mail, as everybody does who takes both.
+            let user = match find_free(connection, &next.email) {
+                Err(unavailable @ DbError::Unavailable(_)) => return Err(unavailable),
+                Ok(Whose::Busy) => {
+                    diesel::update(unclaimed)
+                        .set(outgoing_mails::due_at.eq((now + BUSY).naive_utc()))
+                        .execute(connection)?;
+                    return Ok(None);
+                }
+                Ok(Whose::Nobody) => Ok(None),
+                Ok(Whose::Somebody(user)) => Ok(Some(*user)),
+                Err(fault) => Err(fault),
+            };
+            let tries = next.tries.saturating_add(1);
             let claimed = diesel::update(unclaimed)
                 .set((
                     outgoing_mails::claimed_until.eq(until.naive_utc()),
@@ -242,12 +272,12 @@ impl Db {
                 // Another node has it.
                 return Ok(None);
             }
-            let mail = match read(connection, id, reset) {
+            let mail = match user.and_then(|user| read(connection, next.id, user, reset)) {
                 Err(unavailable @ DbError::Unavailable(_)) => return Err(unavailable),
                 mail => mail,
             };
             Ok(Some(Claim {
-                id,
+                id: next.id,
                 tries: u32::try_from(tries).unwrap_or(u32::MAX),
                 mail,
             }))
@@ -255,14 +285,32 @@ impl Db {
         .await
     }
 
-    /// Removes a mail that is sent, or given up.
+    /// Removes a mail that is sent, or given up. One that was asked for again
+    /// since `created_at` is due again instead.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn remove_outgoing_mail(&self, id: i64) -> Result<(), DbError> {
+    pub async fn remove_outgoing_mail(
+        &self,
+        id: i64,
+        created_at: Option<DateTime<Utc>>,
+    ) -> Result<(), DbError> {
         self.write(move |connection| {
-            diesel::delete(outgoing_mails::table.find(id)).execute(connection)?;
+            let mail = outgoing_mails::table.find(id);
+            let Some(created_at) = created_at else {
+                diesel::delete(mail).execute(connection)?;
+                return Ok(());
+            };
+            let same = mail.filter(outgoing_mails::created_at.eq(created_at.naive_utc()));
+            if diesel::delete(same).execute(connection)? == 0 {
+                diesel::update(mail)
+                    .set((
+                        outgoing_mails::tries.eq(0_i64),
+                        outgoing_mails::claimed_until.eq(None::<NaiveDateTime>),
+                    ))
+                    .execute(connection)?;
+            }
             Ok(())
         })
         .await
@@ -292,7 +340,7 @@ impl Db {
 }
 
 /// Whether a mail is due and nobody is sending it.
-#[diesel::dsl::auto_type(no_type_alias)]
+#[diesel::dsl::auto_type]
 fn is_due(now: DateTime<Utc>) -> _ {
     let now: NaiveDateTime = now.naive_utc();
     let is_free = outgoing_mails::claimed_until
@@ -301,17 +349,60 @@ fn is_due(now: DateTime<Utc>) -> _ {
     outgoing_mails::due_at.le(now).and(is_free)
 }
 
+#[diesel::dsl::auto_type(no_type_alias)]
+fn nobodys_mail(now: DateTime<Utc>) -> _ {
+    let due: is_due = is_due(now);
+    let user = users::table.filter(users::email.eq(outgoing_mails::email));
+    outgoing_mails::table
+        .filter(due)
+        .filter(outgoing_mails::kind.eq("password_reset"))
+        .filter(not(exists(user)))
+}
+
+fn next_due(
+    connection: &mut AnyConnection,
+    preference: Preference,
+    now: DateTime<Utc>,
+) -> Result<Option<NextMail>, DbError> {
+    let due = outgoing_mails::table.filter(is_due(now)).select((
+        outgoing_mails::id,
+        outgoing_mails::tries,
+        outgoing_mails::email,
+    ));
+    Ok(match preference {
+        Preference::Fresh => due
+            .order((outgoing_mails::tries, outgoing_mails::due_at))
+            .first(connection),
+        Preference::LongestDue => due.order(outgoing_mails::due_at).first(connection),
+    }
+    .optional()?)
+}
+
+/// The user of an address, held; nobody is waited for.
+fn find_free(connection: &mut AnyConnection, email: &str) -> Result<Whose, DbError> {
+    let email =
+        Email::parse(email).map_err(|_| DbError::Fault("an outgoing mail has no e-mail".into()))?;
+    let Some(user) = find(connection, &UserBy::Email(email))? else {
+        return Ok(Whose::Nobody);
+    };
+    Ok(match hold_if_free(connection, user.id)? {
+        Some(user) => Whose::Somebody(Box::new(user)),
+        None => Whose::Busy,
+    })
+}
+
 fn read(
     connection: &mut AnyConnection,
     id: i64,
+    user: Option<User>,
     reset: PendingReset,
 ) -> Result<OutgoingMail, DbError> {
-    let row: MailRow = outgoing_mails::table.find(id).first(connection)?;
-    let unfit =
-        |what: &str| DbError::Fault(format!("the outgoing mail {} has no {what}", row.id).into());
-    let kind = MailKind::parse(&row.kind).ok_or_else(|| unfit("kind"))?;
-    let email = Email::parse(&row.email).map_err(|_| unfit("e-mail"))?;
-    let user = find(connection, &UserBy::Email(email))?;
+    let row: MailRow = outgoing_mails::table
+        .find(id)
+        .select((outgoing_mails::kind, outgoing_mails::created_at))
+        .first(connection)?;
+    let kind = MailKind::parse(&row.kind)
+        .ok_or_else(|| DbError::Fault(format!("the outgoing mail {id} has no kind").into()))?;
     if let (MailKind::PasswordReset, Some(user)) = (kind, &user) {
         set_reset(connection, user.id, Some(reset))?;
     }

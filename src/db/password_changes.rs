@@ -94,9 +94,7 @@ impl Db {
                 None => None,
             };
             // Whoever asked for a token before has no use for one any more.
-            outgoing_mails::remove_waiting(connection, MailKind::PasswordReset, &user.email)?;
-            // Whoever asked for a token before has no use for one any more.
-            outgoing_mails::remove_waiting(connection, MailKind::PasswordReset, &user.email)?;
+            outgoing_mails::remove_password_reset(connection, &user.email)?;
             outgoing_mails::add(
                 connection,
                 MailKind::PasswordChanged,

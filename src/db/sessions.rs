@@ -12,8 +12,9 @@ use super::{
     schema::{sessions, users},
     users::{UserRow, hold},
 };
+use crate::causes::with_causes;
 use crate::domain::{
-    Client, CredentialVersion, Session, SessionDigest, SessionHandle, User, UserId,
+    Client, CredentialVersion, Session, SessionDigest, SessionHandle, SessionTimes, User, UserId,
 };
 
 /// How many sessions too many are ended with one that is opened: there is one,
@@ -112,17 +113,21 @@ fn find_and_hold(
     find(connection, digest)
 }
 
-/// Ends a session, and returns it as it was.
-pub(super) fn remove(
-    connection: &mut AnyConnection,
-    digest: SessionDigest,
-) -> Result<Option<Session>, DbError> {
-    let session = sessions::table.filter(sessions::digest.eq(digest.as_bytes()));
-    let row: Option<SessionRow> = diesel::delete(session)
-        .returning(sessions::all_columns)
-        .get_result(connection)
-        .optional()?;
-    row.map(Session::try_from).transpose()
+/// What is told of a session that was ended: no more than has to be readable
+/// for it to end.
+#[derive(Queryable)]
+struct EndedRow {
+    created_at: NaiveDateTime,
+    last_seen_at: NaiveDateTime,
+}
+
+impl From<EndedRow> for SessionTimes {
+    fn from(row: EndedRow) -> Self {
+        Self {
+            created_at: row.created_at.and_utc(),
+            last_seen_at: row.last_seen_at.and_utc(),
+        }
+    }
 }
 
 /// Ends every session of a user.
@@ -149,6 +154,13 @@ fn remove_beyond(
             .execute(connection)?;
     }
     Ok(())
+}
+
+/// A damaged row is in the way of no other.
+fn readable(row: SessionRow) -> Option<Session> {
+    Session::try_from(row)
+        .inspect_err(|error| tracing::error!(cause = with_causes(error), "a session is not listed"))
+        .ok()
 }
 
 impl Db {
@@ -211,7 +223,7 @@ impl Db {
                 .order((sessions::last_seen_at.desc(), sessions::handle))
                 .limit(most.into())
                 .load(connection)?;
-            rows.into_iter().map(Session::try_from).collect()
+            Ok(rows.into_iter().filter_map(readable).collect())
         })
         .await
     }
@@ -232,23 +244,30 @@ impl Db {
         .await
     }
 
-    /// Ends a session for good and returns it as it was; `None` when there was
-    /// none. Of several that end one at once, one is given it.
+    /// Ends a session for good and returns its times; `None` when there was
+    /// none. Of several that end one at once, one is given them.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn remove_session(&self, digest: SessionDigest) -> Result<Option<Session>, DbError> {
+    pub async fn remove_session(
+        &self,
+        digest: SessionDigest,
+    ) -> Result<Option<SessionTimes>, DbError> {
         self.write(move |connection| {
             let found = find_and_hold(connection, digest)?;
-            let removed = remove(connection, digest)?;
-            Ok(found.and(removed))
+            let session = sessions::table.filter(sessions::digest.eq(digest.as_bytes()));
+            let ended: Option<EndedRow> = diesel::delete(session)
+                .returning((sessions::created_at, sessions::last_seen_at))
+                .get_result(connection)
+                .optional()?;
+            Ok(found.and(ended).map(SessionTimes::from))
         })
         .await
     }
 
     /// Ends, for the owner of the session `by`, the session of theirs that a
-    /// handle names, and returns it as it was. The outer `None`: `by` is no
+    /// handle names, and returns its times. The outer `None`: `by` is no
     /// session any more, and nothing was ended.
     ///
     /// # Errors
@@ -258,7 +277,7 @@ impl Db {
         &self,
         by: SessionDigest,
         handle: SessionHandle,
-    ) -> Result<Option<Option<Session>>, DbError> {
+    ) -> Result<Option<Option<SessionTimes>>, DbError> {
         self.write(move |connection| {
             let Some((_, user)) = find_and_hold(connection, by)? else {
                 return Ok(None);
@@ -266,17 +285,17 @@ impl Db {
             let session = sessions::table
                 .filter(sessions::handle.eq(handle.to_string()))
                 .filter(sessions::user_id.eq(user.id.0));
-            let row: Option<SessionRow> = diesel::delete(session)
-                .returning(sessions::all_columns)
+            let ended: Option<EndedRow> = diesel::delete(session)
+                .returning((sessions::created_at, sessions::last_seen_at))
                 .get_result(connection)
                 .optional()?;
-            Ok(Some(row.map(Session::try_from).transpose()?))
+            Ok(Some(ended.map(SessionTimes::from)))
         })
         .await
     }
 
     /// Ends, for the owner of the session `by`, all their other sessions, and
-    /// returns them as they were. `None`: `by` is no session any more, and
+    /// returns their times. `None`: `by` is no session any more, and
     /// nothing was ended.
     ///
     /// # Errors
@@ -285,7 +304,7 @@ impl Db {
     pub async fn remove_other_sessions(
         &self,
         by: SessionDigest,
-    ) -> Result<Option<Vec<Session>>, DbError> {
+    ) -> Result<Option<Vec<SessionTimes>>, DbError> {
         self.write(move |connection| {
             let Some((_, user)) = find_and_hold(connection, by)? else {
                 return Ok(None);
@@ -293,13 +312,10 @@ impl Db {
             let others = sessions::table
                 .filter(sessions::user_id.eq(user.id.0))
                 .filter(sessions::digest.ne(by.as_bytes()));
-            let rows: Vec<SessionRow> = diesel::delete(others)
-                .returning(sessions::all_columns)
+            let ended: Vec<EndedRow> = diesel::delete(others)
+                .returning((sessions::created_at, sessions::last_seen_at))
                 .get_results(connection)?;
-            rows.into_iter()
-                .map(Session::try_from)
-                .collect::<Result<_, _>>()
-                .map(Some)
+            Ok(Some(ended.into_iter().map(SessionTimes::from).collect()))
         })
         .await
     }

@@ -134,6 +134,23 @@ pub(super) fn hold(connection: &mut AnyConnection, id: UserId) -> Result<Option<
     row.map(User::try_from).transpose()
 }
 
+/// The same, unless somebody else has the user: nobody is waited for.
+pub(super) fn hold_if_free(
+    connection: &mut AnyConnection,
+    id: UserId,
+) -> Result<Option<User>, DbError> {
+    let row: Option<UserRow> = match connection {
+        AnyConnection::Sqlite(sqlite) => users::table.find(id.0).first(sqlite),
+        AnyConnection::Postgres(postgres) => users::table
+            .find(id.0)
+            .for_no_key_update()
+            .skip_locked()
+            .first(postgres),
+    }
+    .optional()?;
+    row.map(User::try_from).transpose()
+}
+
 /// Gives a user a new password, with all that follows for the row.
 pub(super) fn set_password(
     connection: &mut AnyConnection,

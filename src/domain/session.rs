@@ -108,11 +108,30 @@ pub struct SessionLimits {
     pub absolute: Duration,
 }
 
+/// What the limits go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimes {
+    /// When the login took place.
+    pub created_at: DateTime<Utc>,
+    /// When the session was last checked.
+    pub last_seen_at: DateTime<Utc>,
+}
+
+impl Session {
+    /// What the limits go by.
+    pub fn times(&self) -> SessionTimes {
+        SessionTimes {
+            created_at: self.created_at,
+            last_seen_at: self.last_seen_at,
+        }
+    }
+}
+
 impl SessionLimits {
     /// When the session ends if nobody checks it again: at that moment it is
     /// refused.
-    pub fn expires_at(&self, session: &Session) -> DateTime<Utc> {
-        (session.last_seen_at + self.idle).min(session.created_at + self.absolute)
+    pub fn expires_at(&self, times: SessionTimes) -> DateTime<Utc> {
+        (times.last_seen_at + self.idle).min(times.created_at + self.absolute)
     }
 
     /// How far `last_seen_at` may lag behind: a minute, or a tenth of the idle
@@ -148,7 +167,11 @@ mod tests {
         };
         for (seen, ends) in [(0, 2), (2, 4), (3, 5), (4, 5)] {
             let expected = login + TimeDelta::hours(ends);
-            assert_eq!(limits.expires_at(&seen_after(seen)), expected, "{seen}");
+            assert_eq!(
+                limits.expires_at(seen_after(seen).times()),
+                expected,
+                "{seen}"
+            );
         }
         assert_eq!(limits.touch_step(), Duration::from_secs(60));
     }

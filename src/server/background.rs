@@ -27,8 +27,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(600);
 /// How long to leave a database alone that is away.
 const AWAY: Duration = Duration::from_secs(10);
 
-/// The wait between two batches of expired sessions, so that others get their
-/// turn.
+/// The wait between two batches of what is cleared away, so that others get
+/// their turn.
 const BREATHER: Duration = Duration::from_millis(20);
 
 /// The work beside the requests, until it is stopped.
@@ -64,7 +64,8 @@ async fn send_mail(auth: Auth, mut stop: watch::Receiver<()>) {
     let mut deliveries = JoinSet::new();
     loop {
         let wait = match begin_deliveries(&auth, &mut deliveries).await {
-            Ok(()) => LOOK_FOR_MAIL,
+            Ok(true) => BREATHER,
+            Ok(false) => LOOK_FOR_MAIL,
             Err(error) => {
                 tracing::warn!(cause = with_causes(&error), "mail has to wait");
                 AWAY
@@ -80,10 +81,9 @@ async fn send_mail(auth: Auth, mut stop: watch::Receiver<()>) {
     while deliveries.join_next().await.is_some() {}
 }
 
-async fn begin_deliveries(auth: &Auth, deliveries: &mut JoinSet<()>) -> Result<(), AuthError> {
-    if !auth.has_mail().await? {
-        return Ok(());
-    }
+/// Takes on what there is room for; `true` when there is more to clear away.
+async fn begin_deliveries(auth: &Auth, deliveries: &mut JoinSet<()>) -> Result<bool, AuthError> {
+    let has_more = auth.drop_mail_for_nobody().await?;
     while deliveries.len() < MAILS_AT_ONCE {
         let Some(mail) = auth.claim_mail().await? else {
             break;
@@ -91,7 +91,7 @@ async fn begin_deliveries(auth: &Auth, deliveries: &mut JoinSet<()>) -> Result<(
         let auth = auth.clone();
         deliveries.spawn(async move { auth.deliver_mail(mail).await });
     }
-    Ok(())
+    Ok(has_more)
 }
 
 async fn sample_decoys(auth: Auth, mut stop: watch::Receiver<()>) {

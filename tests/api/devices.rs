@@ -147,6 +147,27 @@ on_each_database! {
         server.client.check(&foreign).await.unwrap();
     }
 
+    /// A damaged row neither hides the others nor lives on.
+    async fn a_damaged_session_can_be_ended(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let own = server.login().await.session_id;
+        for all in [true, false] {
+            let damaged = server.login().await;
+            let handle = damaged.session.unwrap().handle;
+            let poison = format!("UPDATE sessions SET ip = 'nowhere' WHERE handle = '{handle}'");
+            assert_eq!(database.execute(&poison), 1);
+            assert_eq!(server.client.list_sessions(&own).await.unwrap().len(), 1);
+            if all {
+                assert_eq!(server.client.revoke_other_sessions(&own).await.unwrap(), 1);
+            } else {
+                server.client.revoke_session(&own, &handle).await.unwrap();
+            }
+            server.client.has_no_session(&damaged.session_id).await;
+            assert_eq!(count(&database), 1);
+        }
+    }
+
     /// Of two that end each other, one stays.
     async fn sessions_that_revoke_each_other_at_once_leave_one(database: Database) {
         let server = TestServer::start(&database).await;

@@ -48,7 +48,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["causes", "clock", "db", "domain", "mail", "passwords"],
     ),
     ("mail", &["clock", "domain"]),
-    ("db", &["domain"]),
+    ("db", &["causes", "domain"]),
     ("passwords", &["domain"]),
     ("peer", &["domain"]),
     ("domain", &[]),

@@ -139,11 +139,33 @@ on_each_database! {
         }
         assert_eq!(waiting(&database), 1);
         smtp.behave(Behaviour::Accept);
-        // Without a wait for the next try: somebody has just asked.
+        server.clock.advance(LATER);
         let token = smtp.next().await.mail.reset_token();
         all_sent(&database).await;
         assert!(smtp.is_empty());
         server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
+    }
+
+    /// However many ask at once, it is one request.
+    async fn requests_at_once_are_one(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        for _ in 0..10 {
+            let asking = (0..14).map(|_| {
+                let client = server.client.clone();
+                tokio::spawn(async move { client.request_password_reset(EMAIL).await })
+            });
+            for asked in asking.collect::<Vec<_>>() {
+                asked.await.unwrap().unwrap();
+            }
+            assert!(waiting(&database) <= 1);
+        }
+        all_sent(&database).await;
+        let mut mails = 0;
+        while server.outbox.unseen().is_some() {
+            mails += 1;
+        }
+        assert!((1..=10).contains(&mails), "{mails}");
     }
 
     /// A row that cannot be read is in nobody's way.

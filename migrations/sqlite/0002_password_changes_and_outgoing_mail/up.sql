@@ -28,4 +28,6 @@ CREATE TABLE outgoing_mails (
 );
 
 CREATE INDEX outgoing_mails_due_at ON outgoing_mails (due_at);
-CREATE INDEX outgoing_mails_email ON outgoing_mails (email, kind);
+-- However often somebody asks for an address, it is one request.
+CREATE UNIQUE INDEX outgoing_mails_password_reset ON outgoing_mails (email)
+    WHERE kind = 'password_reset';
