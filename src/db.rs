@@ -5,6 +5,7 @@ mod connection;
 mod error;
 pub mod import;
 mod lane;
+mod mail_claims;
 mod migrate;
 mod outgoing_mails;
 mod password_changes;
@@ -24,7 +25,8 @@ use self::{
 };
 pub use self::{
     error::{DbError, OpenError},
-    outgoing_mails::{Claim, MailKind, OutgoingMail, Preference},
+    mail_claims::{Claim, OutgoingMail, Preference},
+    outgoing_mails::MailKind,
     password_changes::{ChangePasswordError, ChangeProof, PasswordChange},
     url::{DatabaseUrl, DatabaseUrlError},
     users::{AddUserError, UserBy, UserChanges},
