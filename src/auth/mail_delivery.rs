@@ -4,7 +4,6 @@
 //! none; one that crashes in between sends a mail twice.
 
 use std::{
-    error::Error,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,7 +17,7 @@ use tokio::sync::Notify;
 use super::{Auth, AuthError, mail_texts};
 use crate::{
     causes::with_causes,
-    db::{Claim, MailKind, OutgoingMail, Preference},
+    db::{Claim, DbError, MailKind, OutgoingMail, Preference},
     domain::ResetToken,
     mail::{self, Mailer, Message},
 };
@@ -90,6 +89,15 @@ impl Auth {
         self.mail_delivery.woken.notified().await;
     }
 
+    /// Whether a mail is due.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Internal`.
+    pub async fn has_mail(&self) -> Result<bool, AuthError> {
+        Ok(self.db.has_due_mail(self.clock.now()).await?)
+    }
+
     /// Removes some of the mail that is for nobody; `true` while there may be
     /// more.
     ///
@@ -98,9 +106,6 @@ impl Auth {
     /// `Unavailable`, `Internal`.
     pub async fn drop_mail_for_nobody(&self) -> Result<bool, AuthError> {
         let now = self.clock.now();
-        if !self.db.has_due_mail(now).await? {
-            return Ok(false);
-        }
         let dropped = self.db.remove_mail_for_nobody(now, DROPPED_AT_ONCE).await?;
         Ok(dropped > 0)
     }
@@ -112,9 +117,6 @@ impl Auth {
     ///
     /// `Unavailable`, `Internal`.
     pub async fn claim_mail(&self) -> Result<Option<ClaimedMail>, AuthError> {
-        if !self.db.has_due_mail(self.clock.now()).await? {
-            return Ok(None);
-        }
         let preference = match self.mail_delivery.claims.fetch_add(1, Ordering::Relaxed) % 2 {
             0 => Preference::Fresh,
             _ => Preference::LongestDue,
@@ -136,54 +138,61 @@ impl Auth {
     /// Sends a mail, or makes it due again later. Problems are logged: nobody
     /// waits for the answer.
     pub async fn deliver_mail(&self, claimed: ClaimedMail) {
-        let Claim { id, tries, mail } = &claimed.claim;
-        let (id, tries) = (*id, *tries);
+        let noted = match self.send_mail(&claimed).await {
+            Ok(()) => self.forget_mail(&claimed.claim).await,
+            Err(cause) => self.retry_mail(&claimed.claim, &cause).await,
+        };
+        if let Err(error) = noted {
+            tracing::warn!(
+                mail = claimed.claim.id,
+                cause = with_causes(&error),
+                "what became of a mail could not be noted; it is tried again in a minute"
+            );
+        }
+    }
+
+    /// Hands a mail to the mailer, if it is for anybody; an error is for the
+    /// log.
+    async fn send_mail(&self, claimed: &ClaimedMail) -> Result<(), String> {
+        let Claim { id, mail, .. } = &claimed.claim;
+        let mail = mail
+            .as_ref()
+            .map_err(|unreadable| with_causes(unreadable))?;
+        if let Some(message) = self.message(mail, claimed) {
+            let sent = self.mail_delivery.mailer.send(&message).await;
+            sent.map_err(|error| error.to_string())?;
+            tracing::info!(mail = id, kind = mail.kind.name(), "a mail was sent");
+        }
+        Ok(())
+    }
+
+    async fn retry_mail(&self, claim: &Claim, cause: &str) -> Result<(), DbError> {
+        let Claim { id, tries, mail } = claim;
+        let (now, wait) = (self.clock.now(), wait_after(*tries));
         let kind = mail.as_ref().map_or("unknown", |mail| mail.kind.name());
-        let created_at = mail.as_ref().ok().map(|mail| mail.created_at);
-        let outcome = match mail {
-            Ok(mail) => match self.message(mail, &claimed) {
-                Some(message) => {
-                    let sent = self.mail_delivery.mailer.send(&message).await;
-                    sent.map_err(|error| error.to_string())
-                }
-                // It was for nobody, or no longer is for anybody.
-                None => {
-                    return self
-                        .note(id, self.db.remove_outgoing_mail(id, created_at))
-                        .await;
-                }
-            },
-            Err(unreadable) => Err(with_causes(unreadable)),
-        };
-        let Err(cause) = outcome else {
-            tracing::info!(mail = id, kind, "a mail was sent");
-            return self
-                .note(id, self.db.remove_outgoing_mail(id, created_at))
-                .await;
-        };
-        let now = self.clock.now();
-        let wait = wait_after(tries);
         let has_time = mail.as_ref().is_ok_and(|mail| {
             let last = mail.created_at.checked_add_signed(give_up_after(mail.kind));
             last.is_some_and(|last| now + wait < last)
         });
-        if tries < LEAST_TRIES || has_time {
-            let again = humantime::format_duration(wait).to_string();
-            tracing::warn!(
-                mail = id,
-                kind,
-                tries,
-                cause,
-                again,
-                "a mail could not be sent yet"
-            );
-            self.note(id, self.db.postpone_outgoing_mail(id, now + wait))
-                .await;
-        } else {
+        if *tries >= LEAST_TRIES && !has_time {
             tracing::error!(mail = id, kind, tries, cause, "a mail is given up");
-            self.note(id, self.db.remove_outgoing_mail(id, created_at))
-                .await;
+            return self.forget_mail(claim).await;
         }
+        let again = humantime::format_duration(wait).to_string();
+        tracing::warn!(
+            mail = id,
+            kind,
+            tries,
+            cause,
+            again,
+            "a mail could not be sent yet"
+        );
+        self.db.postpone_outgoing_mail(*id, now + wait).await
+    }
+
+    async fn forget_mail(&self, claim: &Claim) -> Result<(), DbError> {
+        let created_at = claim.mail.as_ref().ok().map(|mail| mail.created_at);
+        self.db.remove_outgoing_mail(claim.id, created_at).await
     }
 
     /// What to write; `None` where there is nobody to write to.
@@ -201,20 +210,6 @@ impl Auth {
                 mail_texts::password_changed(&user.email, public_url, mail.created_at)
             }
         })
-    }
-
-    async fn note<E: Error + 'static>(
-        &self,
-        mail: i64,
-        noting: impl Future<Output = Result<(), E>>,
-    ) {
-        if let Err(error) = noting.await {
-            tracing::warn!(
-                mail,
-                cause = with_causes(&error),
-                "what became of a mail could not be noted; it is tried again in a minute"
-            );
-        }
     }
 }
 

@@ -83,6 +83,9 @@ async fn send_mail(auth: Auth, mut stop: watch::Receiver<()>) {
 
 /// Takes on what there is room for; `true` when there is more to clear away.
 async fn begin_deliveries(auth: &Auth, deliveries: &mut JoinSet<()>) -> Result<bool, AuthError> {
+    if !auth.has_mail().await? {
+        return Ok(false);
+    }
     let has_more = auth.drop_mail_for_nobody().await?;
     while deliveries.len() < MAILS_AT_ONCE {
         let Some(mail) = auth.claim_mail().await? else {
