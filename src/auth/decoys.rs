@@ -15,8 +15,8 @@ const SAMPLE: u32 = 256;
 
 /// Picks, for an unknown e-mail, the stored hash of some user: always one of a
 /// kind for an e-mail, and over all e-mails in the mix of formats and costs that
-/// is stored. A decoy at the configured cost alone would
-/// tell unknown e-mails from users whose hash is older than the setting.
+/// is stored. A decoy at the configured cost alone would tell unknown e-mails
+/// from users whose hash is older than the setting.
 #[derive(Clone)]
 pub(super) struct Decoys {
     key: Arc<Zeroizing<[u8; 32]>>,

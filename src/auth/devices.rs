@@ -1,8 +1,6 @@
 //! A user's sessions on all their devices, and the removal of those that have
 //! expired.
 
-use chrono::{DateTime, Utc};
-
 use super::{
     Auth, AuthError, Field, LiveSession,
     sessions::{MOST_SESSIONS, digest_of},
@@ -86,15 +84,9 @@ impl Auth {
     /// `Unavailable`, `Internal`.
     pub async fn sweep_sessions(&self) -> Result<bool, AuthError> {
         let (now, limits) = (self.clock.now(), self.settings.session_limits);
-        let before = |limit| {
-            now.checked_sub_signed(limit)
-                .unwrap_or(DateTime::<Utc>::MIN_UTC)
-        };
-        let [idle, absolute] = [limits.idle, limits.absolute]
-            .map(|limit| chrono::TimeDelta::from_std(limit).unwrap_or(chrono::TimeDelta::MAX));
         let removed = self
             .db
-            .remove_expired_sessions(before(idle), before(absolute), SWEPT_AT_ONCE)
+            .remove_expired_sessions(now - limits.idle, now - limits.absolute, SWEPT_AT_ONCE)
             .await?;
         if removed > 0 {
             tracing::debug!(removed, "expired sessions were removed");

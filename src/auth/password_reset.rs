@@ -58,7 +58,7 @@ impl Auth {
         };
         let (token, reset) = self.new_reset()?;
         let changes = UserChanges {
-            reset: Some(Some(reset)),
+            reset: Some(reset),
             ..UserChanges::default()
         };
         let updated = self.db.update_user(user.id, changes).await?;

@@ -230,7 +230,7 @@ fn read(
     let kind = MailKind::parse(&row.kind)
         .ok_or_else(|| DbError::Fault(format!("the outgoing mail {id} has no kind").into()))?;
     if let (MailKind::PasswordReset, Some(user)) = (kind, &user) {
-        set_reset(connection, user.id, Some(reset))?;
+        set_reset(connection, user.id, reset)?;
     }
     Ok(OutgoingMail {
         kind,

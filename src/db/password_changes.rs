@@ -54,9 +54,8 @@ pub enum ChangePasswordError {
 impl Db {
     /// Changes a user's password: every session ends, a reset token is none
     /// any more, nor is one on its way, and a notice to the user is due, all in
-    /// one unit of work. Of
-    /// several that change it at once, one succeeds. Returns the user, and the
-    /// session that was opened.
+    /// one unit of work. Of several that change it at once, one succeeds.
+    /// Returns the user, and the session that was opened.
     ///
     /// # Errors
     ///

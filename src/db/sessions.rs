@@ -12,9 +12,12 @@ use super::{
     schema::{sessions, users},
     users::{UserRow, hold},
 };
-use crate::causes::with_causes;
-use crate::domain::{
-    Client, CredentialVersion, Session, SessionDigest, SessionHandle, SessionTimes, User, UserId,
+use crate::{
+    causes::with_causes,
+    domain::{
+        Client, CredentialVersion, Session, SessionDigest, SessionHandle, SessionTimes, User,
+        UserId,
+    },
 };
 
 /// How many sessions too many are ended with one that is opened: there is one,
@@ -154,6 +157,15 @@ fn remove_beyond(
             .execute(connection)?;
     }
     Ok(())
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn is_expired(last_seen_before: DateTime<Utc>, created_before: DateTime<Utc>) -> _ {
+    let (last_seen_before, created_before): (NaiveDateTime, NaiveDateTime) =
+        (last_seen_before.naive_utc(), created_before.naive_utc());
+    sessions::last_seen_at
+        .le(last_seen_before)
+        .or(sessions::created_at.le(created_before))
 }
 
 /// A damaged row is in the way of no other.
@@ -332,17 +344,11 @@ impl Db {
         created_before: DateTime<Utc>,
         most: u32,
     ) -> Result<usize, DbError> {
-        let (last_seen_before, created_before) =
-            (last_seen_before.naive_utc(), created_before.naive_utc());
         // Most of the time there are none: no need for a turn to write.
         let expired: Vec<Vec<u8>> = self
             .read(move |connection| {
                 Ok(sessions::table
-                    .filter(
-                        sessions::last_seen_at
-                            .le(last_seen_before)
-                            .or(sessions::created_at.le(created_before)),
-                    )
+                    .filter(is_expired(last_seen_before, created_before))
                     .select(sessions::digest)
                     .limit(most.into())
                     .load(connection)?)
@@ -355,11 +361,7 @@ impl Db {
             // One that was checked meanwhile has not expired.
             let still = sessions::table
                 .filter(sessions::digest.eq_any(expired))
-                .filter(
-                    sessions::last_seen_at
-                        .le(last_seen_before)
-                        .or(sessions::created_at.le(created_before)),
-                );
+                .filter(is_expired(last_seen_before, created_before));
             let digests = still.select(sessions::digest);
             let free: Vec<Vec<u8>> = match connection {
                 AnyConnection::Sqlite(sqlite) => digests.load(sqlite)?,

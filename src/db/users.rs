@@ -38,8 +38,8 @@ pub struct UserChanges {
     /// on, which ends every session, and a reset token is none any more. Nobody
     /// is told: [`Db::change_password`] does that too.
     pub hashed_password: Option<HashedPassword>,
-    /// The newest reset token, or none.
-    pub reset: Option<Option<PendingReset>>,
+    /// The newest reset token.
+    pub reset: Option<PendingReset>,
 }
 
 /// Why a user was not added.
@@ -125,7 +125,7 @@ pub(super) fn find(connection: &mut AnyConnection, by: &UserBy) -> Result<Option
 pub(super) fn hold(connection: &mut AnyConnection, id: UserId) -> Result<Option<User>, DbError> {
     let row: Option<UserRow> = match connection {
         // It has one writer at a time anyway.
-        AnyConnection::Sqlite(sqlite) => users::table.find(id.0).first(sqlite),
+        AnyConnection::Sqlite(_) => return find(connection, &UserBy::Id(id)),
         AnyConnection::Postgres(postgres) => {
             users::table.find(id.0).for_no_key_update().first(postgres)
         }
@@ -140,7 +140,7 @@ pub(super) fn hold_if_free(
     id: UserId,
 ) -> Result<Option<User>, DbError> {
     let row: Option<UserRow> = match connection {
-        AnyConnection::Sqlite(sqlite) => users::table.find(id.0).first(sqlite),
+        AnyConnection::Sqlite(_) => return find(connection, &UserBy::Id(id)),
         AnyConnection::Postgres(postgres) => users::table
             .find(id.0)
             .for_no_key_update()
@@ -172,12 +172,12 @@ pub(super) fn set_password(
 pub(super) fn set_reset(
     connection: &mut AnyConnection,
     id: UserId,
-    reset: Option<PendingReset>,
+    reset: PendingReset,
 ) -> Result<(), DbError> {
     diesel::update(users::table.find(id.0))
         .set((
-            users::reset_token.eq(reset.map(|reset| reset.digest.as_bytes().to_vec())),
-            users::reset_token_expires_at.eq(reset.map(|reset| reset.expires_at.naive_utc())),
+            users::reset_token.eq(reset.digest.as_bytes()),
+            users::reset_token_expires_at.eq(reset.expires_at.naive_utc()),
         ))
         .execute(connection)?;
     Ok(())

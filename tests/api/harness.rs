@@ -27,6 +27,10 @@ pub const NEW_PASSWORD: &str = "staple of a new battery";
 /// An address that every test may use: each has a database of its own.
 pub const EMAIL: &str = "ada@example.com";
 
+/// How many callers race for something that one of them gets, and how often.
+pub const AT_ONCE: usize = 64;
+pub const ROUNDS: usize = 100;
+
 /// Makes of each `async fn case(database: Database)` one test on SQLite and
 /// one on PostgreSQL.
 macro_rules! on_each_database {

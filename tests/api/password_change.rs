@@ -6,13 +6,9 @@ use tokio::sync::Barrier;
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, on_each_database,
-    status::violation,
+    AT_ONCE, Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, ROUNDS, TestServer,
+    on_each_database, status::violation,
 };
-
-/// How many callers race, and how often.
-const AT_ONCE: usize = 64;
-const ROUNDS: usize = 100;
 
 on_each_database! {
     /// The old password and every session of it are gone, the fresh one works.

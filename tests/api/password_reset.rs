@@ -6,15 +6,11 @@ use tokio::sync::Barrier;
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, on_each_database, refused,
-    smtp::SmtpServer, status::violation,
+    AT_ONCE, Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, ROUNDS, TestServer,
+    on_each_database, refused, smtp::SmtpServer, status::violation,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// How many callers race, and how often.
-const AT_ONCE: usize = 64;
-const ROUNDS: usize = 100;
 
 on_each_database! {
     /// From the request to a login with the new password.

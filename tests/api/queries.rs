@@ -61,7 +61,7 @@ on_each_database! {
             digest: ResetToken::generate().unwrap().digest(),
             expires_at: moment(),
         };
-        let changes = UserChanges { reset: Some(Some(reset)), ..UserChanges::default() };
+        let changes = UserChanges { reset: Some(reset), ..UserChanges::default() };
         db.update_user(added.id, changes).await.unwrap();
         for by in [
             UserBy::Id(added.id),
@@ -99,7 +99,7 @@ on_each_database! {
             digest: ResetToken::generate().unwrap().digest(),
             expires_at: moment(),
         };
-        let with_reset = UserChanges { reset: Some(Some(reset)), ..UserChanges::default() };
+        let with_reset = UserChanges { reset: Some(reset), ..UserChanges::default() };
         let updated = db.update_user(user.id, with_reset).await.unwrap().unwrap();
         assert_eq!((updated.reset, updated.credential_version), (Some(reset), CredentialVersion(0)));
         let changes = UserChanges { hashed_password: Some(hash("new")), ..UserChanges::default() };
