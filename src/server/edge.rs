@@ -11,6 +11,7 @@ use axum::{
 use tokio::time;
 
 use crate::{
+    deadline::Deadline,
     http,
     peer::Peer,
     rpc::{
@@ -80,19 +81,58 @@ impl Limit {
             too_slow: http::too_slow,
         }
     }
+
+    /// When a request that begins now has to be answered.
+    fn deadline(&self, headers: &HeaderMap) -> Deadline {
+        // Whoever gives up sooner is not worked for any longer.
+        let patience = (self.patience)(headers);
+        Deadline::after(patience.map_or(self.timeout, |own| own.min(self.timeout)))
+    }
 }
 
-/// Holds a request to its limits.
-pub(super) async fn limit(State(limit): State<Limit>, request: Request, next: Next) -> Response {
+/// Holds a request to its limits, and notes its [`Deadline`] in its extensions.
+pub(super) async fn limit(
+    State(limit): State<Limit>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let _counted = match request.extensions().get::<Peer>().map(Peer::begin_request) {
         Some(None) => return (limit.connection_full)(),
         counted => counted,
     };
-    // Whoever gives up sooner is not worked for any longer.
-    let patience = (limit.patience)(request.headers());
-    let timeout = patience.map_or(limit.timeout, |own| own.min(limit.timeout));
-    match time::timeout(timeout, next.run(request)).await {
+    let deadline = limit.deadline(request.headers());
+    request.extensions_mut().insert(deadline);
+    match time::timeout_at(deadline.instant().into(), next.run(request)).await {
         Ok(response) => response,
         Err(_) => (limit.too_slow)(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_the_smaller_of_the_callers_and_ours() {
+        let ours = Duration::from_secs(5);
+        for (limit, sent, expected) in [
+            (Limit::grpc(ours), None, ours),
+            (Limit::grpc(ours), Some("2S"), Duration::from_secs(2)),
+            (Limit::grpc(ours), Some("1H"), ours),
+            (Limit::grpc(ours), Some("soon"), ours),
+            // Whoever sends a form has no way to say.
+            (Limit::http(ours), Some("2S"), ours),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(sent) = sent {
+                headers.insert("grpc-timeout", HeaderValue::from_static(sent));
+            }
+            let before = Instant::now();
+            let deadline = limit.deadline(&headers);
+            assert!(deadline.remaining(before) >= expected, "{sent:?}");
+            assert!(deadline.remaining(Instant::now()) <= expected, "{sent:?}");
+        }
     }
 }

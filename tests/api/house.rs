@@ -32,6 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "db",
+            "deadline",
             "http",
             "mail",
             "passwords",
@@ -54,6 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("causes", &[]),
     ("clock", &[]),
+    ("deadline", &[]),
     ("proto", &[]),
 ];
 
