@@ -15,7 +15,7 @@ mod users;
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     http::{HeaderValue, StatusCode},
     middleware,
     response::Response,
@@ -24,7 +24,11 @@ use axum::{
 
 use self::cookie::SessionCookie;
 pub use self::replies::{Failure, connection_full, message, not_found, panicked, too_slow};
-use crate::{auth::Auth, domain::PublicUrl};
+use crate::{
+    auth::{Auth, AuthError},
+    deadline::Deadline,
+    domain::PublicUrl,
+};
 
 /// What an operator decides about plain HTTP.
 #[derive(Clone, Debug)]
@@ -92,4 +96,11 @@ async fn method_not_allowed() -> Response {
         StatusCode::METHOD_NOT_ALLOWED,
         "this path does not answer to that method; the header Allow names those that it does",
     )
+}
+
+/// When whoever is asking stops waiting; what every request passes has noted it.
+fn deadline(noted: Option<Extension<Deadline>>) -> Result<Deadline, AuthError> {
+    let Extension(deadline) =
+        noted.ok_or_else(|| AuthError::Internal("the request has no deadline".into()))?;
+    Ok(deadline)
 }

@@ -2,6 +2,7 @@
 //! the cores are shared. It knows nothing of users or sessions.
 
 mod kernel;
+mod purpose;
 mod queue;
 mod stored;
 
@@ -9,12 +10,18 @@ use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
 
-pub use self::stored::{MAX_COST, MIN_COST, UnreadableHash, Verdict};
+pub use self::{
+    purpose::Purpose,
+    stored::{MAX_COST, MIN_COST, UnreadableHash, Verdict},
+};
 use self::{
     queue::{Queue, QueueError},
     stored::StoredHash,
 };
-use crate::domain::{HashedPassword, NewPassword, Password};
+use crate::{
+    deadline::Deadline,
+    domain::{HashedPassword, NewPassword, Password},
+};
 
 /// How much a hash costs and how many may go on.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +39,8 @@ pub struct HashingSettings {
 /// Hashes and verifies passwords on threads of their own, a bounded number at
 /// once. Cheap to clone; all clones share the bounds.
 ///
-/// A caller that stops waiting gives up its place in the queue.
+/// A caller that stops waiting gives up its place in the queue. What cannot be
+/// done by a caller's deadline is refused at once, and not begun.
 #[derive(Clone)]
 pub struct Passwords {
     cost: u32,
@@ -43,7 +51,8 @@ pub struct Passwords {
 /// Why no answer could be given. None of these says anything about a password.
 #[derive(Debug, Error)]
 pub enum HashingError {
-    /// The queue is full, or the wait in it was too long.
+    /// The queue is full, the wait in it was too long, or there is not the time
+    /// for it until the deadline.
     #[error("no hashing capacity in time")]
     Overloaded {
         /// When to try again.
@@ -79,8 +88,14 @@ impl Passwords {
     ///
     /// # Errors
     ///
-    /// [`HashingError`], never `Unreadable`.
-    pub async fn hash(&self, password: NewPassword) -> Result<HashedPassword, HashingError> {
+    /// [`HashingError`], never `Unreadable`; `Overloaded` at once where it cannot
+    /// be done by the deadline.
+    pub async fn hash(
+        &self,
+        password: NewPassword,
+        _purpose: Purpose,
+        _deadline: Deadline,
+    ) -> Result<HashedPassword, HashingError> {
         let (password, cost) = (Password::from(password), self.cost);
         self.queue
             .run(move || stored::hash(password.as_bytes(), cost))
@@ -95,10 +110,11 @@ impl Passwords {
     /// # Errors
     ///
     /// [`HashingError`], never `Unreadable`; `Overloaded` unless it can begin at
-    /// once.
+    /// once and be done by the deadline.
     pub async fn rehash_if_idle(
         &self,
         password: &Password,
+        _deadline: Deadline,
     ) -> Result<HashedPassword, HashingError> {
         let (password, cost) = (password.clone(), self.cost);
         self.queue
@@ -117,11 +133,14 @@ impl Passwords {
     /// # Errors
     ///
     /// [`HashingError`]; for an unreadable hash, after the work of the
-    /// configured cost.
+    /// configured cost; `Overloaded` at once where it cannot be done by the
+    /// deadline.
     pub async fn verify(
         &self,
         password: &Password,
         stored: HashedPassword,
+        _purpose: Purpose,
+        _deadline: Deadline,
     ) -> Result<Verdict, HashingError> {
         let (password, cost) = (password.clone(), self.cost);
         let parsed = StoredHash::parse(stored.expose());
@@ -180,6 +199,24 @@ mod tests {
         .unwrap()
     }
 
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(60))
+    }
+
+    async fn hash(passwords: &Passwords, text: &str) -> HashedPassword {
+        let hashed = passwords.hash(chosen(text), Purpose::Registration, soon());
+        hashed.await.unwrap()
+    }
+
+    async fn verify(
+        passwords: &Passwords,
+        password: &Password,
+        stored: HashedPassword,
+    ) -> Result<Verdict, HashingError> {
+        let verdict = passwords.verify(password, stored, Purpose::Login, soon());
+        verdict.await
+    }
+
     fn chosen(text: &str) -> NewPassword {
         let email = Email::parse("ada@example.com").unwrap();
         PasswordPolicy { min_length: 1 }
@@ -192,7 +229,7 @@ mod tests {
         let passwords = passwords();
         for length in [1, 71, 72, 73, 128, 1_024] {
             let text = "p".repeat(length);
-            let stored = passwords.hash(chosen(&text)).await.unwrap();
+            let stored = hash(&passwords, &text).await;
             let mut last_flipped = "p".repeat(length - 1);
             last_flipped.push('q');
             for (presented, expected) in [
@@ -204,11 +241,9 @@ mod tests {
                 (format!("{text}\0{text}"), Verdict::Wrong),
                 (String::new(), Verdict::Wrong),
             ] {
-                let verdict = passwords
-                    .verify(&Password::new(presented), stored.clone())
-                    .await
-                    .unwrap();
-                assert_eq!(verdict, expected, "length {length}");
+                let presented = Password::new(presented);
+                let verdict = verify(&passwords, &presented, stored.clone()).await;
+                assert_eq!(verdict.unwrap(), expected, "length {length}");
             }
         }
     }
@@ -216,25 +251,21 @@ mod tests {
     #[tokio::test]
     async fn the_same_password_is_stored_differently_each_time() {
         let passwords = passwords();
-        let first = passwords.hash(chosen("correct horse")).await.unwrap();
-        let second = passwords.hash(chosen("correct horse")).await.unwrap();
+        let first = hash(&passwords, "correct horse").await;
+        let second = hash(&passwords, "correct horse").await;
         assert_ne!(first, second);
     }
 
     #[tokio::test]
     async fn damaged_and_ruinous_hashes_are_refused_in_the_time_of_a_good_one() {
         let passwords = passwords();
-        let good = passwords.hash(chosen("correct horse")).await.unwrap();
+        let good = hash(&passwords, "correct horse").await;
         let (head, tail) = good.expose().split_at(4);
         let ruinous = format!("{head}31{}", &tail[2..]);
         for stored in [ruinous, "".into(), "plain".into(), "\u{E9}".repeat(30)] {
             assert!(check(&stored).is_err());
-            let verdict = passwords
-                .verify(
-                    &Password::new("correct horse".into()),
-                    HashedPassword::new(stored),
-                )
-                .await;
+            let password = Password::new("correct horse".into());
+            let verdict = verify(&passwords, &password, HashedPassword::new(stored)).await;
             assert!(matches!(verdict, Err(HashingError::Unreadable(_))));
         }
     }
@@ -256,12 +287,12 @@ mod tests {
             let digits = base16ct::lower::encode_str(&digest, &mut digits).unwrap();
             let foreign = format!("pbkdf2:sha256:1{salt}{digits}");
             assert_eq!(check(&foreign), Ok(()));
-            let verdict = passwords.verify(&password, HashedPassword::new(foreign));
+            let verdict = verify(&passwords, &password, HashedPassword::new(foreign));
             assert_eq!(verdict.await.unwrap(), Verdict::Outdated, "{text}");
 
-            let replaced = passwords.rehash_if_idle(&password).await.unwrap();
+            let replaced = passwords.rehash_if_idle(&password, soon()).await.unwrap();
             assert_eq!(check(replaced.expose()), Ok(()));
-            let verdict = passwords.verify(&password, replaced);
+            let verdict = verify(&passwords, &password, replaced);
             assert_eq!(verdict.await.unwrap(), Verdict::Right, "{text}");
         }
     }
@@ -269,9 +300,8 @@ mod tests {
     #[tokio::test]
     async fn the_decoy_is_readable_and_nobodys() {
         let passwords = passwords();
-        let verdict = passwords
-            .verify(&Password::new("anything".into()), passwords.decoy())
-            .await;
+        let password = Password::new("anything".into());
+        let verdict = verify(&passwords, &password, passwords.decoy()).await;
         assert!(matches!(verdict, Ok(Verdict::Wrong)));
     }
 }

@@ -4,8 +4,9 @@ use super::{Auth, AuthError, Field};
 use crate::{
     causes::with_causes,
     db::UserBy,
+    deadline::Deadline,
     domain::{Email, HashedPassword, Password, PasswordPolicyError, User},
-    passwords::{HashingError, Verdict},
+    passwords::{HashingError, Purpose, Verdict},
 };
 
 impl Auth {
@@ -18,7 +19,12 @@ impl Auth {
     ///
     /// `InvalidField`, `InvalidCredentials`, `Overloaded`, `Unavailable`,
     /// `Internal`.
-    pub async fn valid_login(&self, email: &str, password: String) -> Result<User, AuthError> {
+    pub async fn valid_login(
+        &self,
+        email: &str,
+        password: String,
+        deadline: Deadline,
+    ) -> Result<User, AuthError> {
         let email = Email::parse(email)?;
         if password.is_empty() {
             return Err(AuthError::invalid(
@@ -33,11 +39,13 @@ impl Auth {
             None => decoy.unwrap_or_else(|| self.passwords.decoy()),
         };
         let password = Password::new(password);
-        let verdict = self.verdict(user.as_ref(), &password, stored).await?;
+        let verdict = self
+            .verdict(user.as_ref(), &password, stored, Purpose::Login, deadline)
+            .await?;
         match (verdict, user) {
             (Verdict::Right, Some(user)) => Ok(user),
             (Verdict::Outdated, Some(user)) => {
-                self.rehash(&user, &password).await;
+                self.rehash(&user, &password, deadline).await;
                 Ok(user)
             }
             _ => Err(AuthError::InvalidCredentials),
@@ -55,8 +63,14 @@ impl Auth {
         user: Option<&User>,
         password: &Password,
         stored: HashedPassword,
+        purpose: Purpose,
+        deadline: Deadline,
     ) -> Result<Verdict, AuthError> {
-        match self.passwords.verify(password, stored).await {
+        match self
+            .passwords
+            .verify(password, stored, purpose, deadline)
+            .await
+        {
             Err(HashingError::Unreadable(why)) => {
                 if let Some(user) = user {
                     tracing::error!(
@@ -72,8 +86,8 @@ impl Auth {
 
     /// Stores a password that was right as it would be stored today. Where that
     /// cannot be done at once, the next login will.
-    async fn rehash(&self, user: &User, password: &Password) {
-        let Ok(hashed_password) = self.passwords.rehash_if_idle(password).await else {
+    async fn rehash(&self, user: &User, password: &Password, deadline: Deadline) {
+        let Ok(hashed_password) = self.passwords.rehash_if_idle(password, deadline).await else {
             return;
         };
         match self.db.rehash_user(user, hashed_password).await {

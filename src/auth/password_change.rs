@@ -3,8 +3,9 @@
 use super::{Auth, AuthError, Field, OpenedSession, sessions::digest_of};
 use crate::{
     db::{ChangePasswordError, ChangeProof, PasswordChange},
+    deadline::Deadline,
     domain::{Client, Email, NewPassword, Password, PasswordPolicyError},
-    passwords::Verdict,
+    passwords::{Purpose, Verdict},
 };
 
 impl Auth {
@@ -22,6 +23,7 @@ impl Auth {
         current_password: String,
         new_password: String,
         client: Client,
+        deadline: Deadline,
     ) -> Result<OpenedSession, AuthError> {
         let (user, _) = self.get_user_from_session_id(session_id).await?;
         if current_password.is_empty() {
@@ -31,7 +33,11 @@ impl Auth {
         let new_password = self.admit_new_password(new_password, &user.email)?;
         let current_password = Password::new(current_password);
         let stored = user.hashed_password.clone();
-        if self.verdict(Some(&user), &current_password, stored).await? == Verdict::Wrong {
+        let purpose = Purpose::PasswordChange;
+        let verdict = self
+            .verdict(Some(&user), &current_password, stored, purpose, deadline)
+            .await?;
+        if verdict == Verdict::Wrong {
             return Err(AuthError::WrongPassword);
         }
         if new_password.is(&current_password) {
@@ -40,7 +46,7 @@ impl Auth {
                 &PasswordPolicyError::Unchanged,
             ));
         }
-        let hashed_password = self.passwords.hash(new_password).await?;
+        let hashed_password = self.passwords.hash(new_password, purpose, deadline).await?;
         let (token, session) = self.new_session(&user, client)?;
         let change = PasswordChange {
             user,

@@ -7,7 +7,9 @@ use tokio::sync::SemaphorePermit;
 use super::{Auth, AuthError};
 use crate::{
     db::{ChangePasswordError, ChangeProof, PasswordChange, UserBy, UserChanges},
+    deadline::Deadline,
     domain::{Email, PendingReset, ResetToken, User},
+    passwords::Purpose,
 };
 
 /// How many requests for a reset token are noted at once.
@@ -78,6 +80,7 @@ impl Auth {
         reset_token: &str,
         new_password: String,
         email: Option<&str>,
+        deadline: Deadline,
     ) -> Result<User, AuthError> {
         let digest = ResetToken::parse(reset_token)
             .ok_or(AuthError::ResetTokenInvalid)?
@@ -93,7 +96,10 @@ impl Auth {
             })
             .ok_or(AuthError::ResetTokenInvalid)?;
         let new_password = self.admit_new_password(new_password, &user.email)?;
-        let hashed_password = self.passwords.hash(new_password).await?;
+        let hashed_password = self
+            .passwords
+            .hash(new_password, Purpose::PasswordReset, deadline)
+            .await?;
         let change = PasswordChange {
             user,
             proof: ChangeProof::ResetToken(digest),

@@ -3,7 +3,9 @@
 use super::{Auth, AuthError, Field};
 use crate::{
     db::AddUserError,
+    deadline::Deadline,
     domain::{Email, User},
+    passwords::Purpose,
 };
 
 impl Auth {
@@ -15,14 +17,22 @@ impl Auth {
     /// # Errors
     ///
     /// `InvalidField`, `EmailTaken`, `Overloaded`, `Unavailable`, `Internal`.
-    pub async fn register_user(&self, email: &str, password: String) -> Result<User, AuthError> {
+    pub async fn register_user(
+        &self,
+        email: &str,
+        password: String,
+        deadline: Deadline,
+    ) -> Result<User, AuthError> {
         let email = Email::parse(email)?;
         let password = self
             .settings
             .password_policy
             .admit(password, &email)
             .map_err(|error| AuthError::invalid(Field::Password, &error))?;
-        let hashed_password = self.passwords.hash(password).await?;
+        let hashed_password = self
+            .passwords
+            .hash(password, Purpose::Registration, deadline)
+            .await?;
         let now = self.clock.now();
         match self.db.add_user(email.clone(), hashed_password, now).await {
             Ok(user) => Ok(user),

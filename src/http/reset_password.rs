@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{Extension, extract::State, http::StatusCode, response::Response};
 use serde_json::json;
 
 use super::{Site, forms::Form, replies, replies::Refusal};
+use crate::deadline::Deadline;
 
 /// Gives the user of `email` a reset token: by mail, and then whoever asks
 /// gets the same reply for every address; or in the reply.
@@ -36,12 +37,19 @@ pub(super) async fn request(
 /// given.
 pub(super) async fn confirm(
     State(site): State<Arc<Site>>,
+    deadline: Option<Extension<Deadline>>,
     mut form: Form,
 ) -> Result<Response, Refusal> {
+    let deadline = super::deadline(deadline)?;
     let email = form.take("email");
     let reset_token = form.take("reset_token");
     site.auth
-        .update_password(&reset_token, form.take("new_password"), Some(&email))
+        .update_password(
+            &reset_token,
+            form.take("new_password"),
+            Some(&email),
+            deadline,
+        )
         .await?;
     Ok(replies::done(&email, "Password updated"))
 }

@@ -10,19 +10,24 @@ use axum::{
 };
 
 use super::{Site, forms::Form, replies, replies::Refusal};
-use crate::{auth::AuthError, domain::Client, peer::Peer};
+use crate::{auth::AuthError, deadline::Deadline, domain::Client, peer::Peer};
 
 /// Checks `email` and `password`, and hands the cookie over. A session that
 /// the request came with is replaced.
 pub(super) async fn log_in(
     State(site): State<Arc<Site>>,
     peer: Option<Extension<Peer>>,
+    deadline: Option<Extension<Deadline>>,
     headers: HeaderMap,
     mut form: Form,
 ) -> Result<Response, Refusal> {
     let client = client(peer, &headers)?;
+    let deadline = super::deadline(deadline)?;
     let email = form.take("email");
-    let valid = site.auth.valid_login(&email, form.take("password")).await;
+    let valid = site
+        .auth
+        .valid_login(&email, form.take("password"), deadline)
+        .await;
     let user = valid.map_err(|error| match error {
         // What cannot be anybody's is wrong like anything else.
         AuthError::InvalidField { .. } => AuthError::InvalidCredentials,

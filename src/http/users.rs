@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::Response,
@@ -10,15 +11,18 @@ use axum::{
 use serde_json::json;
 
 use super::{Site, forms::Form, replies, replies::Refusal};
+use crate::deadline::Deadline;
 
 /// Creates an account for `email` with `password`.
 pub(super) async fn register(
     State(site): State<Arc<Site>>,
+    deadline: Option<Extension<Deadline>>,
     mut form: Form,
 ) -> Result<Response, Refusal> {
+    let deadline = super::deadline(deadline)?;
     let email = form.take("email");
     site.auth
-        .register_user(&email, form.take("password"))
+        .register_user(&email, form.take("password"), deadline)
         .await?;
     Ok(replies::done(&email, "user created"))
 }

@@ -5,6 +5,7 @@ use tonic::{Request, Response, Status, metadata::MetadataValue};
 use super::messages;
 use crate::{
     auth::{Auth, AuthError},
+    deadline::Deadline,
     domain::Client,
     peer::Peer,
     proto::v1::{
@@ -35,8 +36,9 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
+        let deadline = deadline(&request)?;
         let RegisterRequest { email, password } = request.into_inner();
-        let user = self.auth.register_user(&email, password).await?;
+        let user = self.auth.register_user(&email, password, deadline).await?;
         Ok(Response::new(RegisterResponse {
             user: Some(messages::user(&user)),
         }))
@@ -47,8 +49,9 @@ impl AuthService for AuthRpc {
         request: Request<LoginRequest>,
     ) -> Result<Response<LoginResponse>, Status> {
         let client = client(&request)?;
+        let deadline = deadline(&request)?;
         let LoginRequest { email, password } = request.into_inner();
-        let user = self.auth.valid_login(&email, password).await?;
+        let user = self.auth.valid_login(&email, password, deadline).await?;
         let opened = self.auth.create_session(&user, client, None).await?;
         Ok(Response::new(LoginResponse {
             session_id: opened.token.expose().to_owned(),
@@ -123,6 +126,7 @@ impl AuthService for AuthRpc {
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
         let client = client(&request)?;
+        let deadline = deadline(&request)?;
         let ChangePasswordRequest {
             session_id,
             current_password,
@@ -130,7 +134,13 @@ impl AuthService for AuthRpc {
         } = request.into_inner();
         let opened = self
             .auth
-            .change_password(&session_id, current_password, new_password, client)
+            .change_password(
+                &session_id,
+                current_password,
+                new_password,
+                client,
+                deadline,
+            )
             .await?;
         Ok(Response::new(ChangePasswordResponse {
             session_id: opened.token.expose().to_owned(),
@@ -152,13 +162,14 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<ResetPasswordRequest>,
     ) -> Result<Response<ResetPasswordResponse>, Status> {
+        let deadline = deadline(&request)?;
         let ResetPasswordRequest {
             reset_token,
             new_password,
         } = request.into_inner();
         let user = self
             .auth
-            .update_password(&reset_token, new_password, None)
+            .update_password(&reset_token, new_password, None, deadline)
             .await?;
         Ok(Response::new(ResetPasswordResponse {
             user: Some(messages::user(&user)),
@@ -172,4 +183,10 @@ fn client<T>(request: &Request<T>) -> Result<Client, AuthError> {
     let peer = peer.ok_or_else(|| AuthError::Internal("the request has no peer".into()))?;
     let user_agent = request.metadata().get("user-agent");
     Ok(peer.client(user_agent.map(MetadataValue::as_bytes)))
+}
+
+/// When whoever is asking stops waiting; what every request passes has noted it.
+fn deadline<T>(request: &Request<T>) -> Result<Deadline, AuthError> {
+    let deadline = request.extensions().get().copied();
+    deadline.ok_or_else(|| AuthError::Internal("the request has no deadline".into()))
 }
