@@ -77,11 +77,10 @@ impl Config {
         Ok(())
     }
 
-    /// How many threads may block at once: one for each hash and for each
-    /// connection to the database, and a few for the rest.
+    /// How many threads may block at once: one for each connection to the
+    /// database, and a few for the rest.
     pub fn blocking_threads(&self) -> usize {
-        let connections = self.database.database_connections as usize;
-        self.passwords.hashing().threads + connections + 16
+        self.database.database_connections as usize + 16
     }
 
     /// What an operator should know although it is allowed.

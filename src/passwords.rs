@@ -1,61 +1,71 @@
 //! Password hashing as a resource: what is stored, how it is computed, and how
 //! the cores are shared. It knows nothing of users or sessions.
 
+mod engine;
 mod kernel;
 mod purpose;
-mod queue;
 mod stored;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
+use self::{
+    engine::{Demand, Engine, EngineError},
+    stored::{NewHash, StoredHash},
+};
 pub use self::{
     purpose::Purpose,
     stored::{MAX_COST, MIN_COST, UnreadableHash, Verdict},
-};
-use self::{
-    queue::{Queue, QueueError},
-    stored::StoredHash,
 };
 use crate::{
     deadline::Deadline,
     domain::{HashedPassword, NewPassword, Password},
 };
 
-/// How much a hash costs and how many may go on.
+/// How much a hash costs and how long one may wait for it.
 #[derive(Clone, Copy, Debug)]
 pub struct HashingSettings {
     /// The bcrypt cost of new hashes, [`MIN_COST`] to [`MAX_COST`].
     pub cost: u32,
-    /// How many hashes are computed at once.
+    /// How many threads hash, each several at a time: one for each core.
     pub threads: usize,
-    /// How many more may wait for their turn.
-    pub queue: usize,
-    /// The longest that one waits for its turn.
+    /// The longest that one may wait to begin.
     pub max_wait: Duration,
 }
 
-/// Hashes and verifies passwords on threads of their own, a bounded number at
-/// once. Cheap to clone; all clones share the bounds.
+/// Hashes and verifies passwords on threads of their own. Cheap to clone; all
+/// clones share the threads, which end with the last of them.
 ///
-/// A caller that stops waiting gives up its place in the queue. What cannot be
-/// done by a caller's deadline is refused at once, and not begun.
+/// Dropping the future of a call ends its work, within a millisecond for bcrypt. A
+/// call that could not begin within the longest wait, or not end by its caller's
+/// deadline, is refused at once.
 #[derive(Clone)]
 pub struct Passwords {
     cost: u32,
-    queue: Queue,
+    engine: Engine,
     decoy: Arc<HashedPassword>,
+}
+
+/// Why hashing cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// There are no salts without randomness.
+    #[error("no randomness")]
+    NoRandomness(#[from] getrandom::Error),
+    /// The operating system gives no threads.
+    #[error("no threads to hash on")]
+    NoThreads(#[from] io::Error),
 }
 
 /// Why no answer could be given. None of these says anything about a password.
 #[derive(Debug, Error)]
 pub enum HashingError {
-    /// The queue is full, the wait in it was too long, or there is not the time
-    /// for it until the deadline.
+    /// It could not begin soon enough, or not end by the deadline.
     #[error("no hashing capacity in time")]
     Overloaded {
-        /// When to try again.
+        /// When there is room for it, if no others come before.
         retry_after: Duration,
     },
     /// The stored hash cannot be read, or asks for more work than is allowed.
@@ -71,15 +81,16 @@ pub enum HashingError {
 }
 
 impl Passwords {
-    /// Starts with an empty queue.
+    /// Starts the threads, and proves the lanes on each number of hashes at once:
+    /// a few milliseconds of work.
     ///
     /// # Errors
     ///
-    /// When the operating system gives no randomness.
-    pub fn new(settings: HashingSettings) -> Result<Self, getrandom::Error> {
+    /// When the operating system gives no randomness or no threads.
+    pub fn new(settings: HashingSettings) -> Result<Self, StartError> {
         Ok(Self {
             cost: settings.cost,
-            queue: Queue::new(settings.threads, settings.queue, settings.max_wait),
+            engine: Engine::start(settings.threads, settings.max_wait)?,
             decoy: Arc::new(stored::decoy(settings.cost)?),
         })
     }
@@ -88,39 +99,52 @@ impl Passwords {
     ///
     /// # Errors
     ///
-    /// [`HashingError`], never `Unreadable`; `Overloaded` at once where it cannot
-    /// be done by the deadline.
+    /// [`HashingError`], never `Unreadable`.
     pub async fn hash(
         &self,
         password: NewPassword,
-        _purpose: Purpose,
-        _deadline: Deadline,
+        purpose: Purpose,
+        deadline: Deadline,
     ) -> Result<HashedPassword, HashingError> {
-        let (password, cost) = (Password::from(password), self.cost);
-        self.queue
-            .run(move || stored::hash(password.as_bytes(), cost))
-            .await?
-            .map_err(HashingError::NoRandomness)
+        let demand = Demand {
+            purpose,
+            deadline,
+            only_if_idle: false,
+        };
+        self.new_hash(&Password::from(password), demand).await
     }
 
     /// Computes what to store instead of a hash that was outdated, for a password
-    /// that was right, if that can begin at once. The policy is not asked: it was
-    /// not when that was stored.
+    /// that was right, if that can begin at once and costs nobody time. The policy is
+    /// not asked: it was not when that was stored.
     ///
     /// # Errors
     ///
     /// [`HashingError`], never `Unreadable`; `Overloaded` unless it can begin at
-    /// once and be done by the deadline.
+    /// once.
     pub async fn rehash_if_idle(
         &self,
         password: &Password,
-        _deadline: Deadline,
+        deadline: Deadline,
     ) -> Result<HashedPassword, HashingError> {
-        let (password, cost) = (password.clone(), self.cost);
-        self.queue
-            .run_if_idle(move || stored::hash(password.as_bytes(), cost))
-            .await?
-            .map_err(HashingError::NoRandomness)
+        let demand = Demand {
+            purpose: Purpose::Login,
+            deadline,
+            only_if_idle: true,
+        };
+        self.new_hash(password, demand).await
+    }
+
+    async fn new_hash(
+        &self,
+        password: &Password,
+        demand: Demand,
+    ) -> Result<HashedPassword, HashingError> {
+        let new = NewHash::of(password.as_bytes(), self.cost);
+        let new = new.map_err(HashingError::NoRandomness)?;
+        let input = new.input(password.as_bytes());
+        let digest = self.engine.bcrypt(input, demand).await?;
+        Ok(new.with(&digest))
     }
 
     /// Whether the password is the one that was stored, and whether it should
@@ -133,29 +157,64 @@ impl Passwords {
     /// # Errors
     ///
     /// [`HashingError`]; for an unreadable hash, after the work of the
-    /// configured cost; `Overloaded` at once where it cannot be done by the
-    /// deadline.
+    /// configured cost.
     pub async fn verify(
         &self,
         password: &Password,
         stored: HashedPassword,
-        _purpose: Purpose,
-        _deadline: Deadline,
+        purpose: Purpose,
+        deadline: Deadline,
     ) -> Result<Verdict, HashingError> {
-        let (password, cost) = (password.clone(), self.cost);
-        let parsed = StoredHash::parse(stored.expose());
-        let decoy = Arc::clone(&self.decoy);
-        self.queue
-            .run(move || match parsed {
-                Ok(stored) => Ok(stored.verdict(&password, cost)),
-                Err(unreadable) => {
-                    if let Ok(decoy) = StoredHash::parse(decoy.expose()) {
-                        decoy.verdict(&password, cost);
-                    }
-                    Err(unreadable.into())
+        let demand = Demand {
+            purpose,
+            deadline,
+            only_if_idle: false,
+        };
+        match StoredHash::parse(stored.expose()) {
+            Ok(stored) => self.verdict(password, &stored, demand).await,
+            Err(unreadable) => {
+                if let Ok(decoy) = StoredHash::parse(self.decoy.expose()) {
+                    self.verdict(password, &decoy, demand).await?;
                 }
-            })
-            .await?
+                Err(unreadable.into())
+            }
+        }
+    }
+
+    async fn verdict(
+        &self,
+        password: &Password,
+        stored: &StoredHash,
+        demand: Demand,
+    ) -> Result<Verdict, HashingError> {
+        let in_nfc = self.matches(password.as_bytes(), stored, demand);
+        let as_presented = async {
+            match password.unnormalized() {
+                Some(presented) => self.matches(presented, stored, demand).await,
+                None => Ok(false),
+            }
+        };
+        let (in_nfc, as_presented) = tokio::try_join!(in_nfc, as_presented)?;
+        Ok(stored.verdict(password, self.cost, in_nfc, as_presented))
+    }
+
+    async fn matches(
+        &self,
+        password: &[u8],
+        stored: &StoredHash,
+        demand: Demand,
+    ) -> Result<bool, HashingError> {
+        match stored {
+            StoredHash::Bcrypt(hash) => {
+                let digest = self.engine.bcrypt(hash.input(password), demand).await?;
+                Ok(hash.matches(password, &digest))
+            }
+            StoredHash::Foreign(hash) => {
+                let (hash, password) = (Arc::clone(hash), Zeroizing::new(password.to_owned()));
+                let compare = move || hash.matches(&password);
+                Ok(self.engine.whole(compare, demand).await?)
+            }
+        }
     }
 
     /// A stored hash of the configured cost that belongs to nobody: verifying
@@ -175,11 +234,11 @@ pub fn check(stored: &str) -> Result<(), UnreadableHash> {
     StoredHash::parse(stored).map(|_| ())
 }
 
-impl From<QueueError> for HashingError {
-    fn from(error: QueueError) -> Self {
+impl From<EngineError> for HashingError {
+    fn from(error: EngineError) -> Self {
         match error {
-            QueueError::Overloaded { retry_after } => Self::Overloaded { retry_after },
-            QueueError::Panicked => Self::Broken,
+            EngineError::Overloaded { retry_after } => Self::Overloaded { retry_after },
+            EngineError::Broken => Self::Broken,
         }
     }
 }
@@ -193,7 +252,6 @@ mod tests {
         Passwords::new(HashingSettings {
             cost: MIN_COST,
             threads: 2,
-            queue: 8,
             max_wait: Duration::from_secs(5),
         })
         .unwrap()

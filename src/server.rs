@@ -39,7 +39,7 @@ use crate::{
     db::{Db, OpenError},
     http::{self, HttpSettings},
     mail::{MailError, Mailer},
-    passwords::Passwords,
+    passwords::{Passwords, StartError},
     proto::{self, v1::auth_service_server::AuthServiceServer},
     rpc::{AuthRpc, status},
 };
@@ -67,6 +67,9 @@ pub enum ServerError {
          getrandom"
     )]
     NoRandomness(#[from] getrandom::Error),
+    /// There is nothing to hash on.
+    #[error("cannot start its threads: {0}; look at the limit on processes, or set --hash-threads")]
+    NoThreads(io::Error),
     /// The settings do not go together after all.
     #[error("{0}")]
     Setting(String),
@@ -79,6 +82,15 @@ pub enum ServerError {
     /// The operating system refused something else.
     #[error("cannot start: {0}")]
     Io(#[source] io::Error),
+}
+
+impl From<StartError> for ServerError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::NoRandomness(cause) => Self::NoRandomness(cause),
+            StartError::NoThreads(cause) => Self::NoThreads(cause),
+        }
+    }
 }
 
 /// A service whose database is open and whose port is bound, and which answers

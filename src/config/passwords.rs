@@ -34,7 +34,8 @@ pub struct PasswordSettings {
     )]
     pub password_min_length: usize,
 
-    /// How many passwords to hash at once [default: the number of cores]
+    /// How many threads hash passwords, each several at once [default: the
+    /// number of cores]
     #[arg(
         long,
         env = "BIENVENUE_HASH_THREADS",
@@ -43,17 +44,8 @@ pub struct PasswordSettings {
     )]
     pub hash_threads: Option<usize>,
 
-    /// How many more may wait for their turn; the next is refused at once
-    #[arg(
-        long,
-        env = "BIENVENUE_HASH_QUEUE",
-        value_name = "NUMBER",
-        default_value = "64",
-        value_parser = values::number(0_usize..=100_000)
-    )]
-    pub hash_queue: usize,
-
-    /// Longest wait for a turn before a request is refused
+    /// Longest that a hash may have to wait; what would wait longer is refused
+    /// at once
     #[arg(
         long,
         env = "BIENVENUE_HASH_MAX_WAIT",
@@ -78,7 +70,6 @@ impl PasswordSettings {
         HashingSettings {
             cost: self.bcrypt_cost,
             threads: self.hash_threads.unwrap_or_else(cores),
-            queue: self.hash_queue,
             max_wait: self.hash_max_wait,
         }
     }

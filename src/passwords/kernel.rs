@@ -1,22 +1,45 @@
-//! The bcrypt function itself, from a key to a digest.
+//! The bcrypt function itself, from a key to a digest: several at a time on one
+//! core, and the `bcrypt` crate's to prove it by.
+
+mod input;
+mod lanes;
+mod pi;
+mod proof;
+mod reference;
+mod rounds;
 
 use zeroize::Zeroizing;
 
-/// How many bytes of a key bcrypt reads.
-pub(super) const MAX_KEY_BYTES: usize = 72;
+pub(super) use self::{
+    input::{Input, MAX_KEY_BYTES},
+    lanes::Lanes,
+    proof::{Pace, prove},
+    reference::bcrypt as reference,
+    rounds::MAX_LANES,
+};
 
-/// bcrypt's digest of a key's first 72 bytes and its terminating NUL.
-pub(super) fn bcrypt(key: &[u8], cost: u32, salt: [u8; 16]) -> Zeroizing<[u8; 23]> {
-    let mut terminated = Zeroizing::new([0; MAX_KEY_BYTES]);
-    let length = key.len().min(MAX_KEY_BYTES);
-    terminated[..length].copy_from_slice(&key[..length]);
-    let output = Zeroizing::new(bcrypt::bcrypt(
-        cost,
-        salt,
-        &terminated[..MAX_KEY_BYTES.min(length + 1)],
-    ));
-    // The last byte of the output is left out of every stored hash.
-    let mut digest = Zeroizing::new([0; 23]);
-    digest.copy_from_slice(&output[..23]);
-    digest
+/// What a computation comes to.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Digest(Zeroizing<[u8; 23]>);
+
+impl Digest {
+    /// The last byte of bcrypt's output is left out of every stored hash.
+    fn of_output(output: &[u8; 24]) -> Self {
+        let mut digest = Zeroizing::new([0; 23]);
+        digest.copy_from_slice(&output[..23]);
+        Self(digest)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; 23] {
+        &self.0
+    }
+}
+
+/// One digest, in a lane of its own.
+#[cfg(test)]
+pub(super) fn alone(input: &Input) -> Digest {
+    let mut lanes = Lanes::new();
+    lanes.join(input);
+    lanes.advance(u64::MAX);
+    lanes.digest(0)
 }

@@ -1,16 +1,25 @@
 //! What a hash is computed for.
 
-/// Why somebody waits for a hash. No kind takes the cores from the others,
-/// however much of it is asked for.
+/// Those that wait for the same purpose are served in order; the purposes share
+/// the cores evenly, so that a flood of one starves none of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Somebody creates an account.
+    /// Somebody opens an account.
     Registration,
     /// Somebody logs in.
     Login,
-    /// Somebody who knows their password sets another: it is verified, and
-    /// the new one hashed.
+    /// A user changes their password.
     PasswordChange,
-    /// Somebody who was given a reset token sets a new password.
+    /// Somebody sets a new password with a reset token.
     PasswordReset,
+}
+
+impl Purpose {
+    /// In the order of their declaration.
+    pub(super) const ALL: [Self; 4] = [
+        Self::Registration,
+        Self::Login,
+        Self::PasswordChange,
+        Self::PasswordReset,
+    ];
 }

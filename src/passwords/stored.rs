@@ -15,8 +15,10 @@ mod unreadable;
 #[cfg(test)]
 mod vectors;
 
-pub(super) use self::bcrypt::{decoy, hash};
-use self::{argon2::Argon2Hash, bcrypt::BcryptHash, pbkdf2::Pbkdf2Hash, scrypt::ScryptHash};
+use std::sync::Arc;
+
+pub(super) use self::bcrypt::{BcryptHash, NewHash, decoy};
+use self::{argon2::Argon2Hash, pbkdf2::Pbkdf2Hash, scrypt::ScryptHash};
 pub use self::{
     limits::{MAX_COST, MIN_COST},
     unreadable::UnreadableHash,
@@ -38,8 +40,13 @@ pub enum Verdict {
 
 /// A stored hash, taken apart.
 pub(super) enum StoredHash {
-    Argon2(Argon2Hash),
     Bcrypt(BcryptHash),
+    Foreign(Arc<ForeignHash>),
+}
+
+/// One that is not bcrypt at heart.
+pub(super) enum ForeignHash {
+    Argon2(Argon2Hash),
     Pbkdf2(Pbkdf2Hash),
     Scrypt(ScryptHash),
 }
@@ -47,52 +54,76 @@ pub(super) enum StoredHash {
 impl StoredHash {
     pub(super) fn parse(stored: &str) -> Result<Self, UnreadableHash> {
         let starts_with = |prefix: &&str| stored.starts_with(*prefix);
-        if argon2::PREFIXES.iter().any(starts_with) {
-            Argon2Hash::parse(stored).map(Self::Argon2)
+        let foreign = if argon2::PREFIXES.iter().any(starts_with) {
+            ForeignHash::Argon2(Argon2Hash::parse(stored)?)
         } else if pbkdf2::PREFIXES.iter().any(starts_with) {
-            Pbkdf2Hash::parse(stored).map(Self::Pbkdf2)
+            ForeignHash::Pbkdf2(Pbkdf2Hash::parse(stored)?)
         } else if starts_with(&scrypt::PREFIX) {
-            ScryptHash::parse(stored).map(Self::Scrypt)
+            ForeignHash::Scrypt(ScryptHash::parse(stored)?)
         } else {
-            BcryptHash::parse(stored).map(Self::Bcrypt)
-        }
+            return BcryptHash::parse(stored).map(Self::Bcrypt);
+        };
+        Ok(Self::Foreign(Arc::new(foreign)))
     }
 
-    /// Compares both forms of a password: other services did not normalise.
-    /// A password that is in NFC already, as nearly all are, is compared once.
-    pub(super) fn verdict(&self, password: &Password, cost: u32) -> Verdict {
-        let matches_presented = password
-            .unnormalized()
-            .is_some_and(|presented| self.matches(presented));
-        let password = password.as_bytes();
-        if self.matches(password) {
-            if self.is_current(password, cost) {
-                Verdict::Right
-            } else {
-                Verdict::Outdated
-            }
-        } else if matches_presented {
-            Verdict::Outdated
-        } else {
-            Verdict::Wrong
+    /// What it comes to that a password matches in NFC, or as it was presented, or
+    /// not: other services did not normalise.
+    pub(super) fn verdict(
+        &self,
+        password: &Password,
+        cost: u32,
+        matches: bool,
+        matches_presented: bool,
+    ) -> Verdict {
+        let is_current = match self {
+            Self::Bcrypt(hash) => hash.is_current(password.as_bytes(), cost),
+            Self::Foreign(_) => false,
+        };
+        match (matches, matches_presented) {
+            (true, _) if is_current => Verdict::Right,
+            (false, false) => Verdict::Wrong,
+            _ => Verdict::Outdated,
         }
     }
+}
 
+impl ForeignHash {
     /// Compares in constant time. The work depends on the stored parameters.
-    fn matches(&self, password: &[u8]) -> bool {
+    pub(super) fn matches(&self, password: &[u8]) -> bool {
         match self {
             Self::Argon2(hash) => hash.matches(password),
-            Self::Bcrypt(hash) => hash.matches(password),
             Self::Pbkdf2(hash) => hash.matches(password),
             Self::Scrypt(hash) => hash.matches(password),
         }
     }
+}
 
-    fn is_current(&self, password: &[u8], cost: u32) -> bool {
-        match self {
-            Self::Bcrypt(hash) => hash.is_current(password, cost),
-            Self::Argon2(_) | Self::Pbkdf2(_) | Self::Scrypt(_) => false,
+/// All of it on the spot, without an engine.
+#[cfg(test)]
+mod at_once {
+    use super::*;
+    use crate::{domain::HashedPassword, passwords::kernel::alone};
+
+    pub(super) fn hash(password: &[u8], cost: u32) -> Result<HashedPassword, getrandom::Error> {
+        let new = NewHash::of(password, cost)?;
+        Ok(new.with(&alone(&new.input(password))))
+    }
+
+    pub(super) fn matches(stored: &StoredHash, password: &[u8]) -> bool {
+        match stored {
+            StoredHash::Bcrypt(hash) => hash.matches(password, &alone(&hash.input(password))),
+            StoredHash::Foreign(hash) => hash.matches(password),
         }
+    }
+
+    pub(super) fn verdict(stored: &StoredHash, password: &Password, cost: u32) -> Verdict {
+        let presented = password.unnormalized();
+        stored.verdict(
+            password,
+            cost,
+            matches(stored, password.as_bytes()),
+            presented.is_some_and(|presented| matches(stored, presented)),
+        )
     }
 }
 
@@ -100,7 +131,7 @@ impl StoredHash {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{vectors::VECTORS, *};
+    use super::{at_once::hash, vectors::VECTORS, *};
 
     #[test]
     fn what_would_be_stored_anew() {
@@ -127,9 +158,8 @@ mod tests {
             (at("e\u{301}", 4).expose(), "\u{E9}", 4, Verdict::Wrong),
             (at("short", 5).expose(), "Short", 4, Verdict::Wrong),
         ] {
-            let verdict = StoredHash::parse(stored)
-                .unwrap()
-                .verdict(&Password::new(password.to_owned()), cost);
+            let stored_hash = StoredHash::parse(stored).unwrap();
+            let verdict = at_once::verdict(&stored_hash, &Password::new(password.to_owned()), cost);
             assert_eq!(verdict, expected, "{stored} {password}");
         }
     }

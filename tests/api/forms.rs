@@ -362,7 +362,7 @@ on_each_database! {
 
     /// No capacity in time.
     async fn overload(database: Database) {
-        let settings = ["--hash-threads=1", "--hash-queue=1", "--bcrypt-cost=10"];
+        let settings = ["--hash-threads=1", "--bcrypt-cost=10"];
         let server = TestServer::start_with(&database, &settings).await;
         let tries = (0..12).map(async |n| {
             let email = format!("user{n}@example.com");

@@ -12,13 +12,13 @@ on_each_database! {
     /// What does not fit in the queue is told at once when to come back, and
     /// sessions are checked meanwhile.
     async fn the_queue_is_bounded_and_sessions_are_not_held_up(database: Database) {
-        let settings = ["--hash-threads=1", "--hash-queue=1"];
+        let settings = ["--hash-threads=1"];
         let server = TestServer::start_with(&database, &settings).await;
         server.register().await;
         let session_id = server.login().await.session_id;
         // Dearer hashes from here on.
         server.stop().await;
-        let settings = ["--hash-threads=1", "--hash-queue=1", "--bcrypt-cost=10"];
+        let settings = ["--hash-threads=1", "--bcrypt-cost=10"];
         let server = TestServer::start_with(&database, &settings).await;
 
         let tries = (0..12).map(|n| {

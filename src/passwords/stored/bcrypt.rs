@@ -22,7 +22,10 @@ use super::{
     key::{Key, fits_plain},
     limits::{MAX_COST, MIN_COST},
 };
-use crate::{domain::HashedPassword, passwords::kernel::bcrypt};
+use crate::{
+    domain::HashedPassword,
+    passwords::kernel::{Digest, Input},
+};
 
 /// Characters of a salt in bcrypt's base64, before the digest's.
 const SALT_CHARS: usize = 22;
@@ -98,38 +101,58 @@ impl BcryptHash {
         })
     }
 
-    /// Compares in constant time, after the same work for any password. What
-    /// bcrypt would confuse with another password never matches a plain hash.
-    pub(super) fn matches(&self, password: &[u8]) -> bool {
-        let computed = bcrypt(&self.key.of(password, self.salt), self.cost, self.salt);
-        let is_equal = self.digest.ct_eq(computed.as_ref());
+    /// What has to be computed to compare a password.
+    pub(in crate::passwords) fn input(&self, password: &[u8]) -> Input {
+        Input::new(&self.key.of(password, self.salt), self.cost, self.salt)
+    }
+
+    /// Compares in constant time what was computed. What bcrypt would confuse with
+    /// another password never matches a plain hash.
+    pub(in crate::passwords) fn matches(&self, password: &[u8], computed: &Digest) -> bool {
+        let is_equal = self.digest.ct_eq(computed.as_bytes());
         let is_comparable = self.key != Key::Plain || fits_plain(password);
         bool::from(is_equal) && is_comparable
     }
 
-    /// Whether `hash` would write the same, but for the salt.
-    pub(super) fn is_current(&self, password: &[u8], cost: u32) -> bool {
+    /// Whether a new hash would be written the same, but for the salt.
+    pub(in crate::passwords) fn is_current(&self, password: &[u8], cost: u32) -> bool {
         self.is_our_own && self.cost == cost && self.key == Key::for_password(password)
     }
 }
 
-/// Computes what to store for a password, with a salt of its own.
-pub(in crate::passwords) fn hash(
-    password: &[u8],
+/// What is to be stored for a password, but for the digest.
+pub(in crate::passwords) struct NewHash {
+    key: Key,
     cost: u32,
-) -> Result<HashedPassword, getrandom::Error> {
-    let salt = random()?;
-    let key = Key::for_password(password);
-    let digest = bcrypt(&key.of(password, salt), cost, salt);
-    let [salt, digest] = [
-        BCRYPT_BASE64.encode(salt),
-        BCRYPT_BASE64.encode(&digest[..]),
-    ];
-    Ok(HashedPassword::new(if key == Key::Plain {
-        format!("{PLAIN}{cost:02}${salt}{digest}")
-    } else {
-        format!("{PASSLIB}{cost}${salt}${digest}")
-    }))
+    salt: [u8; 16],
+}
+
+impl NewHash {
+    /// With a salt of its own, in the format that suits the password.
+    pub(in crate::passwords) fn of(password: &[u8], cost: u32) -> Result<Self, getrandom::Error> {
+        Ok(Self {
+            key: Key::for_password(password),
+            cost,
+            salt: random()?,
+        })
+    }
+
+    /// What has to be computed.
+    pub(in crate::passwords) fn input(&self, password: &[u8]) -> Input {
+        Input::new(&self.key.of(password, self.salt), self.cost, self.salt)
+    }
+
+    /// What to store, once that is.
+    pub(in crate::passwords) fn with(&self, digest: &Digest) -> HashedPassword {
+        let cost = self.cost;
+        let salt = BCRYPT_BASE64.encode(self.salt);
+        let digest = BCRYPT_BASE64.encode(digest.as_bytes());
+        HashedPassword::new(if self.key == Key::Plain {
+            format!("{PLAIN}{cost:02}${salt}{digest}")
+        } else {
+            format!("{PASSLIB}{cost}${salt}${digest}")
+        })
+    }
 }
 
 /// A well-formed hash of no known password.
@@ -163,11 +186,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::passwords::{kernel::alone, stored::at_once::hash};
 
     fn matches(stored: &str, password: &[u8]) -> bool {
-        BcryptHash::parse(stored)
-            .unwrap_or_else(|error| panic!("{stored} {error}"))
-            .matches(password)
+        let hash = BcryptHash::parse(stored).unwrap_or_else(|error| panic!("{stored} {error}"));
+        hash_matches(&hash, password)
+    }
+
+    fn hash_matches(hash: &BcryptHash, password: &[u8]) -> bool {
+        hash.matches(password, &alone(&hash.input(password)))
     }
 
     #[test]
@@ -211,8 +238,8 @@ mod tests {
             for [canonical, with_bits] in [salt, digest] {
                 let stored = stored.replace(canonical, with_bits);
                 let hash = BcryptHash::parse(&stored).unwrap();
-                assert!(hash.matches(password.as_bytes()), "{stored}");
-                assert!(!hash.matches(b"something else"), "{stored}");
+                assert!(hash_matches(&hash, password.as_bytes()), "{stored}");
+                assert!(!hash_matches(&hash, b"something else"), "{stored}");
                 assert!(!hash.is_current(password.as_bytes(), MIN_COST), "{stored}");
             }
         }

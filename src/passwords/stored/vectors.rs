@@ -4,6 +4,7 @@
 use super::{
     StoredHash,
     Verdict::{self, Outdated, Right, Wrong},
+    at_once,
 };
 use crate::domain::Password;
 
@@ -110,7 +111,7 @@ fn read(stored: &str) -> StoredHash {
 }
 
 fn verdict(stored: &str, password: &str) -> Verdict {
-    read(stored).verdict(&Password::new(password.to_owned()), 4)
+    at_once::verdict(&read(stored), &Password::new(password.to_owned()), 4)
 }
 
 /// Whether this version would write the hash for this password.
@@ -193,7 +194,7 @@ fn what_was_not_normalised_matches_as_it_was_presented() {
 }
 
 fn matches(stored: &str, password: &[u8]) -> bool {
-    read(stored).matches(password)
+    at_once::matches(&read(stored), password)
 }
 
 /// From OpenBSD's and Openwall's published test vectors.

@@ -1,0 +1,176 @@
+//! Shares the cores among those who wait for a hash.
+//!
+//! bcrypt goes on in lanes, several to a core, that may be joined and left every
+//! millisecond; what has no lanes takes a thread for as long as it takes. Each
+//! kind has its threads, one to a core, at the lowest priority there is.
+
+mod bcrypt_thread;
+mod forecast;
+mod job;
+mod pool;
+mod priority;
+mod waiting;
+mod whole_thread;
+
+use std::{io, sync::Arc, thread, time::Duration};
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use self::{
+    job::{BcryptJob, WholeJob},
+    pool::{Pool, Shape},
+};
+use super::{
+    Purpose,
+    kernel::{self, Digest, Input, MAX_LANES},
+};
+use crate::deadline::Deadline;
+
+/// How many lanes take no longer than one, by measurement: while a core's are
+/// not all taken, there is no need to wake another.
+const LANES_FOR_NOTHING: usize = 3;
+
+/// A first guess at what a foreign hash takes, until one was measured.
+const WHOLE_GUESS: Duration = Duration::from_millis(100);
+
+/// Computes hashes for whoever waits, and for nobody else: dropping the future of
+/// a call takes its computation out of the queue or its lane.
+#[derive(Clone)]
+pub(super) struct Engine(Arc<Pools>);
+
+/// What is asked of the engine with a computation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demand {
+    pub(super) purpose: Purpose,
+    /// When its caller stops waiting.
+    pub(super) deadline: Deadline,
+    /// Refuse it unless it can begin at once and costs the others nothing.
+    pub(super) only_if_idle: bool,
+}
+
+struct Pools {
+    bcrypt: Arc<Pool<BcryptJob>>,
+    whole: Arc<Pool<WholeJob>>,
+    /// Whether the lanes compute what they should.
+    is_proven: bool,
+}
+
+/// Why there is no result.
+#[derive(Debug, Error)]
+pub(super) enum EngineError {
+    /// It could not begin soon enough.
+    #[error("no capacity in time")]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// It panicked.
+    #[error("the computation panicked")]
+    Broken,
+}
+
+impl Engine {
+    /// Proves the lanes and starts the threads. What waits longer than `max_wait`
+    /// to begin is refused.
+    pub(super) fn start(threads: usize, max_wait: Duration) -> io::Result<Self> {
+        let proof = kernel::prove();
+        if let Err(mismatch) = &proof {
+            tracing::error!(
+                "{mismatch}: hashing goes on with that crate, at a fraction of the speed"
+            );
+        }
+        Self::start_with(threads, max_wait, proof.ok())
+    }
+
+    fn start_with(
+        threads: usize,
+        max_wait: Duration,
+        pace: Option<kernel::Pace>,
+    ) -> io::Result<Self> {
+        let guess = pace.unwrap_or_default();
+        let bcrypt = Arc::new(Pool::new(
+            Shape {
+                threads,
+                lanes: MAX_LANES,
+                lanes_for_nothing: LANES_FOR_NOTHING,
+                max_wait,
+            },
+            forecast::Pace {
+                full: guess.full,
+                best: guess.alone,
+            },
+        ));
+        let whole = Arc::new(Pool::new(
+            Shape {
+                threads,
+                lanes: 1,
+                lanes_for_nothing: 1,
+                max_wait,
+            },
+            forecast::Pace {
+                full: WHOLE_GUESS,
+                best: Duration::ZERO,
+            },
+        ));
+        let engine = Self(Arc::new(Pools {
+            bcrypt: Arc::clone(&bcrypt),
+            whole: Arc::clone(&whole),
+            is_proven: pace.is_some(),
+        }));
+        for number in 0..threads {
+            let pool = Arc::clone(&bcrypt);
+            spawn(format!("bcrypt-{number}"), move || {
+                bcrypt_thread::run(&pool, number, guess);
+            })?;
+            let pool = Arc::clone(&whole);
+            spawn(format!("hash-{number}"), move || {
+                whole_thread::run(&pool, number);
+            })?;
+        }
+        Ok(engine)
+    }
+
+    /// Computes a bcrypt digest.
+    pub(super) async fn bcrypt(&self, input: Input, demand: Demand) -> Result<Digest, EngineError> {
+        if !self.0.is_proven {
+            let compute = move || kernel::reference(&input);
+            return self.whole(compute, demand).await;
+        }
+        let (reply, result) = oneshot::channel();
+        let work = input.expansions();
+        let job = BcryptJob { input, reply };
+        let _place = self.0.bcrypt.enter(job, work, demand)?;
+        result.await.unwrap_or(Err(EngineError::Broken))
+    }
+
+    /// Computes anything else, on a thread of its own. Once begun it goes on to its
+    /// end.
+    pub(super) async fn whole<T: Send + 'static>(
+        &self,
+        compute: impl FnOnce() -> T + Send + 'static,
+        demand: Demand,
+    ) -> Result<T, EngineError> {
+        let (reply, result) = oneshot::channel();
+        let job = WholeJob::new(compute, reply);
+        let _place = self.0.whole.enter(job, 1, demand)?;
+        result.await.unwrap_or(Err(EngineError::Broken))
+    }
+}
+
+impl Drop for Pools {
+    fn drop(&mut self) {
+        self.bcrypt.close();
+        self.whole.close();
+    }
+}
+
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new()
+        .name(name)
+        .spawn(|| {
+            priority::lower();
+            run();
+        })
+        .map(drop)
+}

@@ -1,0 +1,170 @@
+//! When a computation would begin and end, from what goes on and what it was
+//! measured to take.
+
+use std::time::{Duration, Instant};
+
+use super::waiting::Ahead;
+
+/// How much one measurement of a pace counts against those before.
+const NEW_SHARE: u32 = 32;
+
+/// The longest that anybody is asked to stay away. Refused callers are given one
+/// time each, so that all of them can be served; a flood could put these off for
+/// ever.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// How long one unit of work takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// While every lane is taken; follows what is measured.
+    pub(super) full: Duration,
+    /// At best: nothing is quicker.
+    pub(super) best: Duration,
+}
+
+impl Pace {
+    /// Takes in what one unit took while every lane was taken.
+    pub(super) fn observe_full(&mut self, unit: Duration) {
+        self.full = (self.full * (NEW_SHARE - 1) + unit) / NEW_SHARE;
+    }
+
+    /// Takes in what one unit took.
+    pub(super) fn observe(&mut self, unit: Duration) {
+        self.best = self.best.min(unit);
+    }
+}
+
+/// `unit` times `work`, for more work than fits `u32`.
+pub(super) fn times(unit: Duration, work: u64) -> Duration {
+    let nanos = unit.as_nanos().saturating_mul(u128::from(work));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// When each lane is free, the soonest first.
+pub(super) struct Lanes(Vec<Duration>);
+
+impl Lanes {
+    /// From the instants when those in use are free, of so many in all.
+    pub(super) fn new(in_use: impl Iterator<Item = Instant>, all: usize, now: Instant) -> Self {
+        let mut free_in = vec![Duration::ZERO; all];
+        for (lane, free_at) in free_in.iter_mut().zip(in_use) {
+            *lane = free_at.saturating_duration_since(now);
+        }
+        free_in.sort_unstable();
+        Self(free_in)
+    }
+
+    /// How long a computation waits with so much ahead of it: each one ahead takes
+    /// the lane that is free next. As if all of them took as long as their mean.
+    pub(super) fn wait(&self, ahead: Ahead, pace: Pace) -> Duration {
+        let lanes = self.0.len() as u64;
+        let mean = times(pace.full, ahead.work.checked_div(ahead.jobs).unwrap_or(0));
+        let first = self.0[(ahead.jobs % lanes) as usize];
+        first.saturating_add(times(mean, ahead.jobs / lanes))
+    }
+
+    /// How often one that takes so long ends while every lane is taken.
+    pub(super) fn interval(&self, length: Duration) -> Duration {
+        length / self.0.len() as u32
+    }
+}
+
+/// What those who are refused are told: each a time of its own, when there is room
+/// for one more.
+#[derive(Default)]
+pub(super) struct Returns {
+    next: Option<Instant>,
+}
+
+impl Returns {
+    /// When to come back, where there is room in `room_in` and then for one more in
+    /// each `interval`.
+    pub(super) fn give(&mut self, now: Instant, room_in: Duration, interval: Duration) -> Duration {
+        let soonest = now + room_in.min(MAX_RETRY_AFTER) + interval;
+        let given = self.next.map_or(soonest, |next| next.max(soonest));
+        let given = given.min(now + MAX_RETRY_AFTER);
+        self.next = Some(given + interval);
+        given - now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn lanes(free_in: &[u32], all: usize) -> Lanes {
+        let now = Instant::now();
+        Lanes::new(free_in.iter().map(|&ms| now + MS * ms), all, now)
+    }
+
+    fn wait(lanes: &Lanes, jobs: u64, work: u64) -> Duration {
+        let pace = Pace { full: MS, best: MS };
+        lanes.wait(Ahead { jobs, work }, pace)
+    }
+
+    #[test]
+    fn a_free_lane_is_no_wait() {
+        assert_eq!(wait(&lanes(&[50, 60], 3), 0, 0), Duration::ZERO);
+        assert_eq!(wait(&lanes(&[], 3), 2, 200), Duration::ZERO);
+    }
+
+    #[test]
+    fn one_waits_for_the_lanes_that_those_ahead_leave() {
+        let lanes = lanes(&[50, 10, 30], 3);
+        assert_eq!(wait(&lanes, 0, 0), MS * 10);
+        assert_eq!(wait(&lanes, 1, 100), MS * 30);
+        assert_eq!(wait(&lanes, 2, 200), MS * 50);
+        assert_eq!(wait(&lanes, 3, 300), MS * 110);
+        assert_eq!(wait(&lanes, 7, 700), MS * 230);
+    }
+
+    #[test]
+    fn an_overdue_lane_is_free() {
+        let now = Instant::now();
+        let lanes = Lanes::new([now - MS].into_iter(), 1, now);
+        assert_eq!(wait(&lanes, 0, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn everyone_refused_comes_back_at_another_time() {
+        let (mut returns, now) = (Returns::default(), Instant::now());
+        assert_eq!(returns.give(now, MS * 20, MS * 5), MS * 25);
+        assert_eq!(returns.give(now, MS * 20, MS * 5), MS * 30);
+        assert_eq!(returns.give(now + MS * 2, MS * 20, MS * 5), MS * 33);
+        // Those times have passed.
+        assert_eq!(returns.give(now + MS * 90, MS * 20, MS * 5), MS * 25);
+    }
+
+    #[test]
+    fn nobody_is_sent_away_for_longer_than_the_limit() {
+        let (mut returns, now) = (Returns::default(), Instant::now());
+        for _ in 0..5_000 {
+            assert!(returns.give(now, MS * 20, MS * 5) <= MAX_RETRY_AFTER);
+        }
+        assert_eq!(returns.give(now, Duration::MAX, MS), MAX_RETRY_AFTER);
+    }
+
+    #[test]
+    fn no_work_is_too_much_to_count() {
+        assert_eq!(
+            times(Duration::MAX, u64::MAX),
+            Duration::from_nanos(u64::MAX)
+        );
+        assert_eq!(times(MS, 3), MS * 3);
+    }
+
+    #[test]
+    fn the_pace_follows_what_is_measured() {
+        let mut pace = Pace { full: MS, best: MS };
+        for _ in 0..500 {
+            pace.observe_full(MS * 3);
+        }
+        assert!(pace.full > MS * 29 / 10 && pace.full <= MS * 3);
+        pace.observe(MS * 2);
+        assert_eq!(pace.best, MS);
+        pace.observe(MS / 2);
+        assert_eq!(pace.best, MS / 2);
+    }
+}

@@ -1,0 +1,57 @@
+//! What a bcrypt computation is made from.
+
+use zeroize::Zeroizing;
+
+/// How many bytes of a key bcrypt reads.
+pub(in crate::passwords) const MAX_KEY_BYTES: usize = 72;
+
+/// A key, a salt and a cost.
+#[derive(Clone)]
+pub(in crate::passwords) struct Input {
+    /// The key and a NUL, cut to what bcrypt reads.
+    key: Zeroizing<[u8; MAX_KEY_BYTES]>,
+    length: usize,
+    pub(super) salt: [u8; 16],
+    pub(super) cost: u32,
+}
+
+impl Input {
+    pub(in crate::passwords) fn new(key: &[u8], cost: u32, salt: [u8; 16]) -> Self {
+        let mut terminated = Zeroizing::new([0; MAX_KEY_BYTES]);
+        let length = key.len().min(MAX_KEY_BYTES);
+        terminated[..length].copy_from_slice(&key[..length]);
+        Self {
+            key: terminated,
+            length: MAX_KEY_BYTES.min(length + 1),
+            salt,
+            cost,
+        }
+    }
+
+    /// The key as bcrypt reads it, with its NUL.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key[..self.length]
+    }
+
+    /// How many expansions the cost asks for: two for each of its iterations.
+    pub(in crate::passwords) fn expansions(&self) -> u64 {
+        2 << self.cost
+    }
+
+    /// The key as 18 words, repeated as often as it takes.
+    pub(super) fn key_words(&self) -> [u32; 18] {
+        let mut bytes = self.key().iter().cycle();
+        [(); 18].map(|()| {
+            (0..4).fold(0, |word, _| {
+                word << 8 | bytes.next().map_or(0, |&byte| u32::from(byte))
+            })
+        })
+    }
+
+    /// The salt as 18 words.
+    pub(super) fn salt_words(&self) -> [u32; 18] {
+        let [words, _] = [self.salt.as_chunks::<4>().0, &[]];
+        let mut words = words.iter().cycle();
+        [(); 18].map(|()| words.next().map_or(0, |&word| u32::from_be_bytes(word)))
+    }
+}
