@@ -2,22 +2,31 @@
 //!
 //! bcrypt goes on in lanes, several to a core, that may be joined and left every
 //! millisecond; what has no lanes takes a thread for as long as it takes. Each
-//! kind has its threads, one to a core, at the lowest priority there is.
+//! kind has its threads, one to a core, and gives way to everything else.
 
 mod bcrypt_thread;
+mod crew;
 mod forecast;
 mod job;
 mod pool;
 mod priority;
+mod pulse;
 mod waiting;
 mod whole_thread;
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use self::{
+    bcrypt_thread::Handover,
+    crew::Crew,
     job::{BcryptJob, WholeJob},
     pool::{Pool, Shape},
 };
@@ -119,10 +128,7 @@ impl Engine {
             is_proven: pace.is_some(),
         }));
         for number in 0..threads {
-            let pool = Arc::clone(&bcrypt);
-            spawn(format!("bcrypt-{number}"), move || {
-                bcrypt_thread::run(&pool, number, guess);
-            })?;
+            start_bcrypt(&bcrypt, Crew::new(number, guess), number)?;
             let pool = Arc::clone(&whole);
             spawn(format!("hash-{number}"), move || {
                 whole_thread::run(&pool, number);
@@ -165,12 +171,28 @@ impl Drop for Pools {
     }
 }
 
+/// Starts the thread that works these lanes, and the one that relieves it.
+fn start_bcrypt(pool: &Arc<Pool<BcryptJob>>, crew: Crew, number: usize) -> io::Result<()> {
+    let (to_relief, from_usual) = mpsc::sync_channel(1);
+    let (to_usual, from_relief) = mpsc::sync_channel(1);
+    let usual = Handover {
+        to_other: to_relief,
+        from_other: from_relief,
+    };
+    let relief = Handover {
+        to_other: to_usual,
+        from_other: from_usual,
+    };
+    let pools = [Arc::clone(pool), Arc::clone(pool)];
+    let [pool, reliefs_pool] = pools;
+    spawn(format!("bcrypt-{number}"), move || {
+        bcrypt_thread::run(&pool, crew, &usual);
+    })?;
+    spawn(format!("relief-{number}"), move || {
+        bcrypt_thread::relieve(&reliefs_pool, &relief);
+    })
+}
+
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new()
-        .name(name)
-        .spawn(|| {
-            priority::lower();
-            run();
-        })
-        .map(drop)
+    thread::Builder::new().name(name).spawn(run).map(drop)
 }

@@ -5,6 +5,8 @@
 //! few seconds (bcrypt's highest cost takes the longest), and 128 MiB.
 
 mod argon2;
+#[cfg(test)]
+mod at_once;
 mod bcrypt;
 mod fields;
 mod key;
@@ -95,35 +97,6 @@ impl ForeignHash {
             Self::Pbkdf2(hash) => hash.matches(password),
             Self::Scrypt(hash) => hash.matches(password),
         }
-    }
-}
-
-/// All of it on the spot, without an engine.
-#[cfg(test)]
-mod at_once {
-    use super::*;
-    use crate::{domain::HashedPassword, passwords::kernel::alone};
-
-    pub(super) fn hash(password: &[u8], cost: u32) -> Result<HashedPassword, getrandom::Error> {
-        let new = NewHash::of(password, cost)?;
-        Ok(new.with(&alone(&new.input(password))))
-    }
-
-    pub(super) fn matches(stored: &StoredHash, password: &[u8]) -> bool {
-        match stored {
-            StoredHash::Bcrypt(hash) => hash.matches(password, &alone(&hash.input(password))),
-            StoredHash::Foreign(hash) => hash.matches(password),
-        }
-    }
-
-    pub(super) fn verdict(stored: &StoredHash, password: &Password, cost: u32) -> Verdict {
-        let presented = password.unnormalized();
-        stored.verdict(
-            password,
-            cost,
-            matches(stored, password.as_bytes()),
-            presented.is_some_and(|presented| matches(stored, presented)),
-        )
     }
 }
 

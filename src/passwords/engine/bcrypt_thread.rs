@@ -1,106 +1,61 @@
-//! A thread that computes bcrypt in lanes, slice by slice.
+//! The threads that compute bcrypt in lanes, slice by slice.
+//!
+//! Lanes are worked by a thread that runs only where nothing else wants the core,
+//! so that a session check never waits for a login. So that logins do not wait for
+//! ever where something always wants it, a second thread of the usual priority
+//! takes the lanes over while the first is starved.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, Instant},
+    sync::mpsc::{Receiver, SyncSender},
 };
 
-use super::{
-    job::{BcryptJob, Job as _, Reply},
-    pool::{Pool, Seen},
-};
-use crate::passwords::kernel::{Digest, Lanes, MAX_LANES, Pace};
+use super::{crew::Crew, job::BcryptJob, pool::Pool, priority, pulse::Share};
 
-/// How long the lanes go on before somebody may join or leave.
-const SLICE: Duration = Duration::from_millis(1);
-
-/// Computes until the pool is closed.
-pub(super) fn run(pool: &Pool<BcryptJob>, thread: usize, pace: Pace) {
-    while catch_unwind(AssertUnwindSafe(|| Crew::new(pace).work(pool, thread))).is_err() {
-        tracing::error!("a hashing thread panicked; what it had begun has failed");
-    }
+/// Where the lanes go, and where they come from.
+pub(super) struct Handover {
+    pub(super) to_other: SyncSender<Crew>,
+    pub(super) from_other: Receiver<Crew>,
 }
 
-/// The lanes of one thread, and whom their digests are for.
-struct Crew {
-    lanes: Lanes,
-    replies: Vec<Reply<Digest>>,
-    /// How long one expansion of all lanes takes, for each number of lanes.
-    steps: [Duration; MAX_LANES + 1],
-}
-
-impl Crew {
-    fn new(pace: Pace) -> Self {
-        Self {
-            lanes: Lanes::new(),
-            replies: Vec::with_capacity(MAX_LANES),
-            steps: [pace.full; MAX_LANES + 1],
-        }
-    }
-
-    fn work(mut self, pool: &Pool<BcryptJob>, thread: usize) {
-        let mut seen = None;
-        loop {
-            self.let_leave();
-            let Some(joining) = pool.come_by(thread, self.free_at(), seen) else {
-                return;
-            };
-            for job in joining {
-                self.let_join(job);
-            }
-            seen = self.advance();
-        }
-    }
-
-    /// Answers whoever's digest is ready, and drops whatever nobody waits for.
-    fn let_leave(&mut self) {
-        for lane in (0..self.lanes.len()).rev() {
-            let is_done = self.lanes.to_go(lane) == 0;
-            if !is_done && !self.replies[lane].is_closed() {
-                continue;
-            }
-            let digest = is_done.then(|| self.lanes.digest(lane));
-            self.lanes.leave(lane);
-            let reply = self.replies.swap_remove(lane);
-            if let Some(digest) = digest {
-                let _ = reply.send(Ok(digest));
-            }
-        }
-    }
-
-    fn let_join(&mut self, job: BcryptJob) {
-        if job.is_abandoned() {
+/// Works the lanes where nothing else wants the core.
+pub(super) fn run(pool: &Pool<BcryptJob>, crew: Crew, handover: &Handover) {
+    priority::idle();
+    let mut crew = Some(crew);
+    while let Some(next) = crew.take().or_else(|| handover.from_other.recv().ok()) {
+        if !work(pool, next, Share::Starved, handover) {
             return;
         }
-        // Not to take the others down.
-        let joined = catch_unwind(AssertUnwindSafe(|| self.lanes.join(&job.input)));
-        match joined {
-            Ok(()) => self.replies.push(job.reply),
-            Err(_) => tracing::error!("a hash panicked as it began, and has failed"),
+    }
+}
+
+/// Works the lanes while the other thread cannot.
+pub(super) fn relieve(pool: &Pool<BcryptJob>, handover: &Handover) {
+    while let Ok(crew) = handover.from_other.recv() {
+        if !work(pool, crew, Share::Ample, handover) {
+            return;
         }
     }
+}
 
-    /// Works for a slice, or less if one is ready sooner.
-    fn advance(&mut self) -> Option<Seen> {
-        let lanes = self.lanes.len();
-        let step = self.steps[lanes].max(Duration::from_nanos(1));
-        let at_most = (SLICE.as_nanos() / step.as_nanos()).max(1) as u64;
-        let begun = Instant::now();
-        let steps = u32::try_from(self.lanes.advance(at_most)).ok()?;
-        let unit = begun.elapsed().checked_div(steps)?;
-        self.steps[lanes] = unit;
-        Some(Seen {
-            unit,
-            is_full: lanes == MAX_LANES,
-        })
-    }
-
-    /// When each lane in use will be ready.
-    fn free_at(&self) -> Vec<Instant> {
-        let now = Instant::now();
-        let step = self.steps[self.lanes.len()];
-        (0..self.lanes.len())
-            .map(|lane| now + super::forecast::times(step, self.lanes.to_go(lane)))
-            .collect()
+/// Works the lanes until the core's share is that, and hands them over; `false` when
+/// the pool is closed.
+fn work(pool: &Pool<BcryptJob>, mut crew: Crew, until: Share, handover: &Handover) -> bool {
+    loop {
+        let fresh = crew.fresh();
+        let worked = catch_unwind(AssertUnwindSafe(move || {
+            let is_open = crew.work(pool, until);
+            (crew, is_open)
+        }));
+        match worked {
+            Ok((crew, true)) => {
+                return handover.to_other.send(crew).is_ok();
+            }
+            Ok((_, false)) => return false,
+            Err(_) => {
+                tracing::error!("a hashing thread panicked; what it had begun has failed");
+                crew = fresh;
+            }
+        }
     }
 }

@@ -8,10 +8,12 @@ use std::{
 use super::{
     job::{Job as _, WholeJob},
     pool::{Pool, Seen},
+    priority,
 };
 
 /// Computes until the pool is closed.
 pub(super) fn run(pool: &Pool<WholeJob>, thread: usize) {
+    priority::low();
     let mut seen = None;
     while let Some(jobs) = pool.come_by(thread, Vec::new(), seen.take()) {
         for job in jobs {

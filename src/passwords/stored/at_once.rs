@@ -1,0 +1,36 @@
+//! All of it on the spot, without an engine: for the tests of the formats.
+
+use super::{NewHash, StoredHash, Verdict};
+use crate::{
+    domain::{HashedPassword, Password},
+    passwords::kernel::alone,
+};
+
+pub(in crate::passwords) fn hash(
+    password: &[u8],
+    cost: u32,
+) -> Result<HashedPassword, getrandom::Error> {
+    let new = NewHash::of(password, cost)?;
+    Ok(new.with(&alone(&new.input(password))))
+}
+
+pub(in crate::passwords) fn matches(stored: &StoredHash, password: &[u8]) -> bool {
+    match stored {
+        StoredHash::Bcrypt(hash) => hash.matches(password, &alone(&hash.input(password))),
+        StoredHash::Foreign(hash) => hash.matches(password),
+    }
+}
+
+pub(in crate::passwords) fn verdict(
+    stored: &StoredHash,
+    password: &Password,
+    cost: u32,
+) -> Verdict {
+    let presented = password.unnormalized();
+    stored.verdict(
+        password,
+        cost,
+        matches(stored, password.as_bytes()),
+        presented.is_some_and(|presented| matches(stored, presented)),
+    )
+}
