@@ -11,6 +11,8 @@ mod job;
 mod pool;
 mod priority;
 mod pulse;
+#[cfg(test)]
+mod tests;
 mod waiting;
 mod whole_thread;
 

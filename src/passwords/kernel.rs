@@ -1,6 +1,8 @@
 //! The bcrypt function itself, from a key to a digest: several at a time on one
 //! core, and the `bcrypt` crate's to prove it by.
 
+#[cfg(test)]
+mod equality;
 mod input;
 mod lanes;
 mod pi;

@@ -80,7 +80,7 @@ impl Returns {
     /// When to come back, where there is room in `room_in` and then for one more in
     /// each `interval`.
     pub(super) fn give(&mut self, now: Instant, room_in: Duration, interval: Duration) -> Duration {
-        let soonest = now + room_in.min(MAX_RETRY_AFTER) + interval;
+        let soonest = now + room_in.saturating_add(interval).min(MAX_RETRY_AFTER);
         let given = self.next.map_or(soonest, |next| next.max(soonest));
         let given = given.min(now + MAX_RETRY_AFTER);
         self.next = Some(given + interval);

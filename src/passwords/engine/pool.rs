@@ -164,6 +164,24 @@ impl<J: Job> Pool<J> {
     }
 }
 
+#[cfg(test)]
+impl<J: Job> Pool<J> {
+    /// How many have begun and not ended, and how many wait.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let state = self.lock();
+        let in_use = state.threads.iter().map(Vec::len).sum();
+        (in_use, state.waiting.len())
+    }
+
+    pub(super) fn load_by_thread(&self) -> Vec<usize> {
+        self.lock().threads.iter().map(Vec::len).collect()
+    }
+
+    pub(super) fn asleep(&self) -> usize {
+        self.lock().asleep
+    }
+}
+
 impl<J> State<J> {
     fn lanes(&self, shape: Shape, now: Instant) -> Lanes {
         let in_use = self.threads.iter().flatten().copied();
@@ -265,8 +283,9 @@ impl<J> State<J> {
     }
 
     fn refuse(&mut self, lanes: &Lanes, now: Instant, room_in: Duration, work: u64) -> Duration {
-        let interval = lanes.interval(times(self.pace.full, work));
-        self.returns.give(now, room_in, interval)
+        let length = times(self.pace.full, work);
+        self.returns
+            .give(now, room_in + length, lanes.interval(length))
     }
 }
 

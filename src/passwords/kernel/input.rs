@@ -28,6 +28,12 @@ impl Input {
         }
     }
 
+    /// Makes it one that panics as it begins.
+    #[cfg(test)]
+    pub(in crate::passwords) fn make_panic(&mut self) {
+        self.length = MAX_KEY_BYTES + 1;
+    }
+
     /// The key as bcrypt reads it, with its NUL.
     pub(super) fn key(&self) -> &[u8] {
         &self.key[..self.length]

@@ -138,6 +138,14 @@ impl Lanes {
     }
 }
 
+#[cfg(test)]
+impl Lanes {
+    /// Whether nothing of anybody is left.
+    pub(super) fn is_wiped(&self) -> bool {
+        (0..MAX_LANES).all(|lane| self.state.is_wiped(lane))
+    }
+}
+
 impl Drop for Lanes {
     fn drop(&mut self) {
         for lane in 0..MAX_LANES {

@@ -5,7 +5,8 @@
 //! gaps of one another.
 //!
 //! What looks odd here is there for what the compiler makes of it, and was
-//! measured (`cargo bench -- engine`); the result does not depend on it.
+//! measured (`cargo bench -- engine`); the result does not depend on it. The loops
+//! count by hand, since a build for tests calls the functions of an iterator.
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -63,6 +64,13 @@ impl State {
         self.second_byte[lane].zeroize();
     }
 
+    #[cfg(test)]
+    pub(super) fn is_wiped(&self, lane: usize) -> bool {
+        let words = self.boxes[lane].as_flattened().iter();
+        let mut words = words.chain(&self.subkeys[lane]);
+        words.all(|&word| word == 0) && self.half[lane] == 0 && self.second_byte[lane] == 0
+    }
+
     /// Mixes a key, or a salt as one, into a lane's subkeys.
     pub(super) fn mix(&mut self, lane: usize, words: &[u32; 18]) {
         for (subkey, word) in self.subkeys[lane].iter_mut().zip(words) {
@@ -88,21 +96,31 @@ impl State {
 pub(super) fn expand<const N: usize>(state: &mut State) {
     let mut left = [0; N];
     let mut right = [0; N];
-    for pair in 0..9 {
+    let mut word = 0;
+    while word < 18 {
         encrypt(state, &mut left, &mut right);
-        for lane in 0..N {
-            state.subkeys[lane][2 * pair] = left[lane];
-            state.subkeys[lane][2 * pair + 1] = right[lane];
+        let mut lane = 0;
+        while lane < N {
+            state.subkeys[lane][word] = left[lane];
+            state.subkeys[lane][word + 1] = right[lane];
+            lane += 1;
         }
+        word += 2;
     }
-    for table in 0..4 {
-        for pair in 0..128 {
+    let mut table = 0;
+    while table < 4 {
+        let mut word = 0;
+        while word < 256 {
             encrypt(state, &mut left, &mut right);
-            for lane in 0..N {
-                state.boxes[lane][table][2 * pair] = left[lane];
-                state.boxes[lane][table][2 * pair + 1] = right[lane];
+            let mut lane = 0;
+            while lane < N {
+                state.boxes[lane][table][word] = left[lane];
+                state.boxes[lane][table][word + 1] = right[lane];
+                lane += 1;
             }
+            word += 2;
         }
+        table += 1;
     }
 }
 
@@ -110,7 +128,8 @@ pub(super) fn expand<const N: usize>(state: &mut State) {
 #[inline(always)]
 fn encrypt<const N: usize>(state: &mut State, left: &mut [u32; N], right: &mut [u32; N]) {
     let mut second = [0; N];
-    for lane in 0..N {
+    let mut lane = 0;
+    while lane < N {
         left[lane] ^= state.subkeys[lane][0];
         state.half[lane] = right[lane] ^ state.subkeys[lane][1];
         if N <= MOST_WITH_BYTE_AHEAD {
@@ -119,15 +138,18 @@ fn encrypt<const N: usize>(state: &mut State, left: &mut [u32; N], right: &mut [
             // where it is needed, by a longer way.
             state.second_byte[lane] = second[lane];
         }
+        lane += 1;
     }
-    for round in 0..16 {
-        for lane in 0..N {
-            let output = if N <= MOST_WITH_BYTE_AHEAD {
-                substitute(&state.boxes[lane], left[lane], second[lane])
+    let mut round = 0;
+    while round < 16 {
+        let mut lane = 0;
+        while lane < N {
+            let byte = if N <= MOST_WITH_BYTE_AHEAD {
+                second[lane]
             } else {
-                substitute(&state.boxes[lane], left[lane], left[lane] >> 16)
+                left[lane] >> 16
             };
-            let next = state.half[lane] ^ output;
+            let next = state.half[lane] ^ substitute(&state.boxes[lane], left[lane], byte);
             state.half[lane] = left[lane] ^ state.subkeys[lane][round + 2];
             left[lane] = next;
             if N <= MOST_WITH_BYTE_AHEAD {
@@ -136,11 +158,15 @@ fn encrypt<const N: usize>(state: &mut State, left: &mut [u32; N], right: &mut [
             // Without it the compiler takes all lanes' look-ups together, and
             // runs out of registers.
             compiler_fence(Ordering::SeqCst);
+            lane += 1;
         }
+        round += 1;
     }
-    for lane in 0..N {
+    let mut lane = 0;
+    while lane < N {
         right[lane] = left[lane];
         left[lane] = state.half[lane];
+        lane += 1;
     }
 }
 
