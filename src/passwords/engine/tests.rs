@@ -342,6 +342,28 @@ async fn one_that_panics_takes_no_other_down() {
     assert_eq!(engine.whole(|| 7, login()).await.ok(), Some(7));
 }
 
+/// On every core something of the usual priority wants all of it.
+#[tokio::test]
+async fn a_busy_machine_does_not_starve_hashing() {
+    let engine = Engine::start(1, LONG).unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let busy: Vec<_> = (0..cores)
+        .map(|_| {
+            let is_over = Arc::clone(&is_over);
+            thread::spawn(move || while !is_over.load(Ordering::Relaxed) {})
+        })
+        .collect();
+    // A hundredth of a core, which is more than is left, would take a minute.
+    let hashed = engine.bcrypt(input(1, 12), login());
+    let in_time = time::timeout(LONG / 4, hashed).await;
+    is_over.store(true, Ordering::Relaxed);
+    for thread in busy {
+        thread.join().unwrap();
+    }
+    assert!(in_time.is_ok_and(|digest| digest.is_ok()), "it was starved");
+}
+
 /// With jobs in its lanes and in its queue.
 #[tokio::test]
 async fn an_engine_that_nobody_has_any_more_ends() {
