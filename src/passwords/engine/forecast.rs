@@ -40,10 +40,10 @@ pub(super) fn times(unit: Duration, work: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// When each lane is free, the soonest first.
-pub(super) struct Lanes(Vec<Duration>);
+/// In how long each lane is free, the soonest first.
+pub(super) struct Openings(Vec<Duration>);
 
-impl Lanes {
+impl Openings {
     /// From the instants when those in use are free, of so many in all.
     pub(super) fn new(in_use: impl Iterator<Item = Instant>, all: usize, now: Instant) -> Self {
         let mut free_in = vec![Duration::ZERO; all];
@@ -94,37 +94,37 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn lanes(free_in: &[u32], all: usize) -> Lanes {
+    fn openings(free_in: &[u32], all: usize) -> Openings {
         let now = Instant::now();
-        Lanes::new(free_in.iter().map(|&ms| now + MS * ms), all, now)
+        Openings::new(free_in.iter().map(|&ms| now + MS * ms), all, now)
     }
 
-    fn wait(lanes: &Lanes, jobs: u64, work: u64) -> Duration {
+    fn wait(openings: &Openings, jobs: u64, work: u64) -> Duration {
         let pace = Pace { full: MS, best: MS };
-        lanes.wait(Ahead { jobs, work }, pace)
+        openings.wait(Ahead { jobs, work }, pace)
     }
 
     #[test]
     fn a_free_lane_is_no_wait() {
-        assert_eq!(wait(&lanes(&[50, 60], 3), 0, 0), Duration::ZERO);
-        assert_eq!(wait(&lanes(&[], 3), 2, 200), Duration::ZERO);
+        assert_eq!(wait(&openings(&[50, 60], 3), 0, 0), Duration::ZERO);
+        assert_eq!(wait(&openings(&[], 3), 2, 200), Duration::ZERO);
     }
 
     #[test]
     fn one_waits_for_the_lanes_that_those_ahead_leave() {
-        let lanes = lanes(&[50, 10, 30], 3);
-        assert_eq!(wait(&lanes, 0, 0), MS * 10);
-        assert_eq!(wait(&lanes, 1, 100), MS * 30);
-        assert_eq!(wait(&lanes, 2, 200), MS * 50);
-        assert_eq!(wait(&lanes, 3, 300), MS * 110);
-        assert_eq!(wait(&lanes, 7, 700), MS * 230);
+        let openings = openings(&[50, 10, 30], 3);
+        assert_eq!(wait(&openings, 0, 0), MS * 10);
+        assert_eq!(wait(&openings, 1, 100), MS * 30);
+        assert_eq!(wait(&openings, 2, 200), MS * 50);
+        assert_eq!(wait(&openings, 3, 300), MS * 110);
+        assert_eq!(wait(&openings, 7, 700), MS * 230);
     }
 
     #[test]
     fn an_overdue_lane_is_free() {
         let now = Instant::now();
-        let lanes = Lanes::new([now - MS].into_iter(), 1, now);
-        assert_eq!(wait(&lanes, 0, 0), Duration::ZERO);
+        let openings = Openings::new([now - MS].into_iter(), 1, now);
+        assert_eq!(wait(&openings, 0, 0), Duration::ZERO);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Demand, EngineError,
-    forecast::{Lanes, Pace, Returns, times},
+    forecast::{Openings, Pace, Returns, times},
     job::{Job, Pending},
     waiting::{Number, Waiting},
 };
@@ -92,14 +92,18 @@ impl<J: Job> Pool<J> {
     ) -> Result<Place<'_, J>, EngineError> {
         let since = Instant::now();
         let mut state = self.lock();
-        let lanes = state.lanes(self.shape, since);
-        if let Err(room_in) = state.admit(self.shape, &lanes, work, demand, since) {
-            let retry_after = state.refuse(&lanes, since, room_in, work);
+        if demand.only_if_idle && !state.is_idle(self.shape) {
+            let retry_after = Duration::ZERO;
+            return Err(EngineError::Overloaded { retry_after });
+        }
+        let openings = state.openings(self.shape, since);
+        if let Err(room_in) = state.admit(self.shape, &openings, work, demand, since) {
+            let retry_after = state.refuse(&openings, since, room_in, work);
             return Err(EngineError::Overloaded { retry_after });
         }
         let pending = Pending { job, work, since };
         let number = state.waiting.push(demand.purpose, pending);
-        let crowded_out = state.crowd_out(&lanes, self.shape, since);
+        let crowded_out = state.crowd_out(&openings, self.shape, since);
         self.wake(&state);
         drop(state);
         refuse_all(crowded_out);
@@ -183,29 +187,28 @@ impl<J: Job> Pool<J> {
 }
 
 impl<J> State<J> {
-    fn lanes(&self, shape: Shape, now: Instant) -> Lanes {
+    fn openings(&self, shape: Shape, now: Instant) -> Openings {
         let in_use = self.threads.iter().flatten().copied();
-        Lanes::new(in_use, shape.threads * shape.lanes, now)
+        Openings::new(in_use, shape.threads * shape.lanes, now)
+    }
+
+    /// Whether one more begins at once and costs the others nothing.
+    fn is_idle(&self, shape: Shape) -> bool {
+        let in_use: usize = self.threads.iter().map(Vec::len).sum();
+        self.waiting.len() + in_use < shape.threads * shape.lanes_for_nothing
     }
 
     /// Whether there is room for one more; if not, when there will be.
     fn admit(
         &self,
         shape: Shape,
-        lanes: &Lanes,
+        openings: &Openings,
         work: u64,
         demand: Demand,
         now: Instant,
     ) -> Result<(), Duration> {
-        if demand.only_if_idle {
-            let in_use: usize = self.threads.iter().map(Vec::len).sum();
-            let for_nothing = shape.threads * shape.lanes_for_nothing;
-            if self.waiting.len() + in_use >= for_nothing {
-                return Err(Duration::ZERO);
-            }
-        }
         let ahead = self.waiting.ahead_of_another(demand.purpose);
-        let wait = lanes.wait(ahead, self.pace);
+        let wait = openings.wait(ahead, self.pace);
         let unit = if wait.is_zero() {
             self.pace.best
         } else {
@@ -256,19 +259,21 @@ impl<J> State<J> {
             return late;
         };
         while let Some(pending) = self.waiting.pop_since_before(before) {
-            late.push((pending.job, shape.max_wait));
+            let openings = self.openings(shape, now);
+            let retry_after = self.refuse(&openings, now, Duration::ZERO, pending.work);
+            late.push((pending.job, retry_after));
         }
         late
     }
 
     /// Takes out the last of a purpose for as long as it would wait too long, now
     /// that another purpose takes its share.
-    fn crowd_out(&mut self, lanes: &Lanes, shape: Shape, now: Instant) -> Vec<(J, Duration)> {
+    fn crowd_out(&mut self, openings: &Openings, shape: Shape, now: Instant) -> Vec<(J, Duration)> {
         let mut crowded_out = Vec::new();
         loop {
             let too_late = self.waiting.last_ones().find_map(|(number, last, ahead)| {
                 let waited = now.saturating_duration_since(last.since);
-                let wait = waited + lanes.wait(ahead, self.pace);
+                let wait = waited + openings.wait(ahead, self.pace);
                 let is_too_late = wait > shape.tolerated_wait() && ahead.jobs > 0;
                 is_too_late.then(|| (number, wait.saturating_sub(shape.max_wait)))
             });
@@ -276,16 +281,22 @@ impl<J> State<J> {
                 return crowded_out;
             };
             if let Some(pending) = self.waiting.remove(number) {
-                let retry_after = self.refuse(lanes, now, room_in, pending.work);
+                let retry_after = self.refuse(openings, now, room_in, pending.work);
                 crowded_out.push((pending.job, retry_after));
             }
         }
     }
 
-    fn refuse(&mut self, lanes: &Lanes, now: Instant, room_in: Duration, work: u64) -> Duration {
+    fn refuse(
+        &mut self,
+        openings: &Openings,
+        now: Instant,
+        room_in: Duration,
+        work: u64,
+    ) -> Duration {
         let length = times(self.pace.full, work);
         self.returns
-            .give(now, room_in + length, lanes.interval(length))
+            .give(now, room_in + length, openings.interval(length))
     }
 }
 
