@@ -1,0 +1,134 @@
+//! One core of the engine, in this process.
+
+mod subject;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
+
+use self::subject::Subject;
+use crate::{
+    reference,
+    statistics::Spread,
+    table::{Measured, Row, Target},
+};
+
+/// High enough that starting and answering a job do not show, low enough for
+/// many jobs in a short time.
+const COST: u32 = 10;
+
+const ROUNDS: usize = 9;
+
+/// The crate, a lone caller: so many hashes in a round.
+const HASHES: u32 = 8;
+
+/// Callers, and for how many hashes of each they are timed in a round.
+const FEW: (u32, u32) = (4, 7);
+const MANY: (u32, u32) = (32, 3);
+
+/// The figures of one core.
+pub fn rows() -> Vec<Row> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let subject = Subject::new(COST, MANY.0);
+    // Whatever is made at the first use.
+    rate(&runtime, &subject, (1, 1));
+
+    let mut crate_rates = vec![reference::rate(COST, HASHES)];
+    let (mut lone, mut few, mut many) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ratios = [const { Vec::new() }; 3];
+    for round in 1..=ROUNDS {
+        eprintln!("one core, round {round} of {ROUNDS}");
+        lone.push(rate(&runtime, &subject, (1, HASHES)));
+        few.push(rate(&runtime, &subject, FEW));
+        many.push(rate(&runtime, &subject, MANY));
+        crate_rates.push(reference::rate(COST, HASHES));
+        let around = f64::midpoint(crate_rates[round - 1], crate_rates[round]);
+        for (ratios, rates) in ratios.iter_mut().zip([&few, &many, &lone]) {
+            ratios.push(rates[round - 1] / around);
+        }
+    }
+    let [few_ratios, many_ratios, lone_ratios] = ratios;
+    // Of a lone job it is the time that is compared.
+    let lone_ratios = lone_ratios.into_iter().map(f64::recip).collect();
+
+    let notes = vec![format!(
+        "Hashes per second on one core at cost {COST} (median, least to most of {ROUNDS} rounds): \
+         the crate {}; a lone job {}; {} concurrent {}; {} concurrent {}.",
+        Spread::of(crate_rates),
+        Spread::of(lone),
+        FEW.0,
+        Spread::of(few),
+        MANY.0,
+        Spread::of(many),
+    )];
+    let row = |figure, target, ratios, notes| Row {
+        figure,
+        target,
+        unit: "",
+        measured: Ok(Measured::of_rounds(&Spread::of(ratios))),
+        notes,
+    };
+    vec![
+        row(
+            "hashes per second on one core, 4 concurrent jobs, against the `bcrypt` crate one at a \
+             time",
+            Target::AtLeast(4.0),
+            few_ratios,
+            notes,
+        ),
+        row(
+            "the same at saturation",
+            Target::AtLeast(4.5),
+            many_ratios,
+            vec![],
+        ),
+        row(
+            "a lone job's time against the crate's",
+            Target::AtMost(1.0),
+            lone_ratios,
+            vec![],
+        ),
+    ]
+}
+
+/// Hashes per second of callers that each ask again as soon as they are answered.
+///
+/// Each is timed over whole hashes of its own, and all go on until the last one
+/// was: no window cuts a hash in two, and the number in flight is always the
+/// same. The rates add up.
+fn rate(runtime: &Runtime, subject: &Subject, (callers, hashes): (u32, u32)) -> f64 {
+    let timed = Arc::new(AtomicU32::new(0));
+    let rates = runtime.block_on(async {
+        let calls = (0..callers).map(|number| {
+            let (caller, timed) = (subject.caller(number), Arc::clone(&timed));
+            async move {
+                // The first finds the engine empty.
+                caller.verify().await;
+                let start = Instant::now();
+                for _ in 0..hashes {
+                    caller.verify().await;
+                }
+                let rate = f64::from(hashes) / start.elapsed().as_secs_f64();
+                timed.fetch_add(1, Ordering::Relaxed);
+                while timed.load(Ordering::Relaxed) < callers {
+                    caller.verify().await;
+                }
+                rate
+            }
+        });
+        calls.collect::<JoinSet<f64>>().join_all().await
+    });
+    rates.into_iter().sum()
+}

@@ -1,0 +1,114 @@
+//! What it runs on, and how much of that it takes for itself.
+
+use std::{
+    fs,
+    num::NonZero,
+    ops::Range,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Above this part of a core, the generator of the load may have weighed on
+/// what it measured.
+const NEGLIGIBLE: f64 = 0.05;
+
+/// How many cores this process, and a server that it starts, may use.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// The machine in one line.
+pub fn description() -> String {
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("an unknown processor", |(_, model)| model);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    format!("{model}, {} cores, load average {load} before", cores())
+}
+
+/// Counts the CPU time of this process, from now on.
+pub struct OwnCpu {
+    start: Instant,
+    spent: Duration,
+}
+
+impl OwnCpu {
+    pub fn count() -> Self {
+        Self {
+            start: Instant::now(),
+            spent: own(TIMES),
+        }
+    }
+
+    /// How many cores it has taken since.
+    pub fn cores(&self) -> f64 {
+        (own(TIMES) - self.spent).div_duration_f64(self.start.elapsed())
+    }
+}
+
+/// A note on how many cores the generator of a load took.
+pub fn note_on_generator(while_doing: &str, cores: f64) -> String {
+    let verdict = if cores > NEGLIGIBLE {
+        "**WARNING: more than 5 %, it weighs on the figure**"
+    } else {
+        "negligible"
+    };
+    format!(
+        "The load generator, {while_doing}: {:.1} % of a core, {verdict}.",
+        cores * 100.0
+    )
+}
+
+/// Counts the CPU time that is neither ours nor our servers', from now on.
+pub struct Others {
+    start: Instant,
+    spent: Duration,
+}
+
+impl Others {
+    pub fn count() -> Self {
+        Self {
+            start: Instant::now(),
+            spent: others(),
+        }
+    }
+
+    /// A note on how many cores others have taken since, once our servers have
+    /// ended.
+    pub fn note(&self) -> String {
+        let spent = others().saturating_sub(self.spent);
+        let cores = spent.div_duration_f64(self.start.elapsed());
+        format!(
+            "Others on this machine meanwhile kept {cores:.2} cores busy: the nearer to none, \
+             the truer the figures."
+        )
+    }
+}
+
+/// What all cores have done, and what has been taken from them, but for us.
+fn others() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = stat.lines().next().unwrap_or_default();
+    // user, nice, system, idle, iowait, irq, softirq, steal (proc(5)).
+    let fields: Vec<u64> = all.split_whitespace().flat_map(str::parse).collect();
+    let busy = fields.iter().take(8).sum::<u64>() - fields.iter().skip(3).take(2).sum::<u64>();
+    (TICK * u32::try_from(busy).unwrap_or(u32::MAX)).saturating_sub(own(TIMES_WITH_CHILDREN))
+}
+
+/// The fields of user and system time in a process's statistics (proc(5)), counted
+/// from behind its name; then those of the children that have ended.
+const TIMES: Range<usize> = 11..13;
+const TIMES_WITH_CHILDREN: Range<usize> = 11..15;
+
+const TICK: Duration = Duration::from_millis(10);
+
+fn own(times: Range<usize>) -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").expect("this process's statistics");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = fields[times].iter().map(|field| field.parse::<u32>());
+    TICK * ticks.map(|ticks| ticks.expect("a number")).sum::<u32>()
+}

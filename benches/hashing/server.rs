@@ -1,0 +1,20 @@
+//! The whole server: the real binary, real sockets, SQLite.
+
+mod abandoned;
+mod checks;
+mod client;
+mod flood;
+mod overload;
+mod pace;
+mod process;
+mod saturation;
+
+use crate::table::Row;
+
+/// The figures of the server.
+pub fn rows() -> Vec<Row> {
+    let mut rows = saturation::rows();
+    rows.push(overload::row());
+    rows.push(abandoned::row());
+    rows
+}

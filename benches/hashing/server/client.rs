@@ -1,0 +1,81 @@
+//! What callers of the server do.
+
+use std::{net::SocketAddr, ops::Range};
+
+use bienvenue::proto::v1::{
+    GetUserBySessionRequest, LoginRequest, RegisterRequest, auth_service_client::AuthServiceClient,
+};
+use tokio::task::JoinSet;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+/// One connection; clones share it.
+#[derive(Clone)]
+pub struct Client(AuthServiceClient<Channel>);
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
+        let channel = endpoint.connect().await.expect("a connection");
+        Self(AuthServiceClient::new(channel))
+    }
+
+    /// Several of them: a connection may have so many requests in progress.
+    pub async fn connect_many(address: SocketAddr, connections: usize) -> Vec<Self> {
+        let mut clients = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            clients.push(Self::connect(address).await);
+        }
+        clients
+    }
+
+    /// Registers users, all at once.
+    pub async fn register(&self, users: Range<usize>) {
+        let registrations = users.map(|user| {
+            let mut client = self.0.clone();
+            async move {
+                let request = RegisterRequest {
+                    email: email(user),
+                    password: PASSWORD.to_owned(),
+                };
+                client.register(request).await.expect("a registration");
+            }
+        });
+        registrations.collect::<JoinSet<()>>().join_all().await;
+    }
+
+    /// Logs a registered user in; returns the `session_id`.
+    pub async fn login(&self, user: usize) -> Result<String, Status> {
+        let request = LoginRequest {
+            email: email(user),
+            password: PASSWORD.to_owned(),
+        };
+        let response = self.0.clone().login(request).await?;
+        Ok(response.into_inner().session_id)
+    }
+
+    /// Asks whose session it is.
+    pub async fn check(&self, session_id: &str) -> Result<(), Status> {
+        let request = GetUserBySessionRequest {
+            session_id: session_id.to_owned(),
+        };
+        let response = self.0.clone().get_user_by_session(request).await;
+        response.map(drop)
+    }
+}
+
+/// Whether a login was refused for want of hashing capacity, and nothing else.
+pub fn is_overloaded(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    status.code() == tonic::Code::ResourceExhausted
+        && info.is_some_and(|info| info.reason == "OVERLOADED")
+}
+
+const PASSWORD: &str = "correct horse battery";
+
+fn email(user: usize) -> String {
+    format!("user{user}@example.com")
+}

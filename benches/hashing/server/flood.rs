@@ -1,0 +1,68 @@
+//! Callers that log in all the time.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{task::JoinSet, time};
+
+use super::client::Client;
+
+/// Logins, of which so many are always in flight, until it is stopped.
+pub struct Flood {
+    callers: JoinSet<()>,
+    is_over: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+}
+
+impl Flood {
+    /// As many callers for each connection, in turn as each of the users.
+    pub fn start(clients: &[Client], callers_each: usize, users: usize) -> Self {
+        let mut flood = Self {
+            callers: JoinSet::new(),
+            is_over: Arc::default(),
+            served: Arc::default(),
+            failed: Arc::default(),
+        };
+        for number in 0..clients.len() * callers_each {
+            let client = clients[number % clients.len()].clone();
+            let is_over = Arc::clone(&flood.is_over);
+            let served = Arc::clone(&flood.served);
+            let failed = Arc::clone(&flood.failed);
+            flood.callers.spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    let count = match client.login(number % users).await {
+                        Ok(_) => &served,
+                        Err(_) => &failed,
+                    };
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        flood
+    }
+
+    /// Logins per second, over some time.
+    pub async fn rate(&self, over: Duration) -> f64 {
+        let (start, before) = (Instant::now(), self.served());
+        time::sleep(over).await;
+        let served = u32::try_from(self.served() - before).expect("a modest number");
+        f64::from(served) / start.elapsed().as_secs_f64()
+    }
+
+    fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Lets each caller finish; returns how many logins were not served.
+    pub async fn stop(self) -> u64 {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.callers.join_all().await;
+        self.failed.load(Ordering::Relaxed)
+    }
+}

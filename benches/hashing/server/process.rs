@@ -1,0 +1,100 @@
+//! The real binary, in a folder of its own, and the CPU time that it takes.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+/// A server that is killed when dropped.
+pub struct Process {
+    pub address: SocketAddr,
+    child: Child,
+    /// Held open for what it still prints.
+    _output: BufReader<ChildStdout>,
+    /// With its database and its log.
+    _folder: TempDir,
+}
+
+impl Process {
+    /// Starts it on a port of its own and waits until it says where.
+    pub fn start(settings: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = folder.path().join("log");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bienvenue"))
+            .current_dir(folder.path())
+            .env_clear()
+            .args(["--listen=127.0.0.1:0", "--database-url=sqlite:bienvenue.db"])
+            .args(settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).expect("a log"))
+            .spawn()
+            .expect("the binary starts");
+        let mut output = BufReader::new(child.stdout.take().expect("its output"));
+        let mut greeting = String::new();
+        output.read_line(&mut greeting).expect("a greeting");
+        let mut words = greeting.split_whitespace();
+        let Some(address) = words.find_map(|word| word.parse().ok()) else {
+            let _ = child.kill();
+            let log = fs::read_to_string(log).unwrap_or_default();
+            panic!("the server does not start: {greeting}{log}");
+        };
+        Self {
+            address,
+            child,
+            _output: output,
+            _folder: folder,
+        }
+    }
+
+    /// The CPU time of each of its threads.
+    pub fn threads(&self) -> ThreadTimes {
+        let folder = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let ids = folder
+            .expect("its threads")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        // One that ends meanwhile has no time any more.
+        let times = ids.filter_map(|id| Some((id, self.thread(id)?)));
+        ThreadTimes(times.collect())
+    }
+
+    /// The CPU time of one of its threads, which the kernel counts in nanoseconds;
+    /// for a thread that runs, up to its last tick.
+    pub fn thread(&self, id: u32) -> Option<Duration> {
+        let path = format!("/proc/{}/task/{id}/schedstat", self.child.id());
+        let text = fs::read_to_string(path).ok()?;
+        let nanoseconds = text.split(' ').next()?.parse().ok()?;
+        Some(Duration::from_nanos(nanoseconds))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The CPU time of threads by their ids.
+pub struct ThreadTimes(pub HashMap<u32, Duration>);
+
+impl ThreadTimes {
+    /// What each has spent since an earlier reading.
+    pub fn each_since(&self, earlier: &Self) -> impl Iterator<Item = (u32, Duration)> {
+        self.0.iter().map(|(id, time)| {
+            let before = earlier.0.get(id).copied().unwrap_or_default();
+            (*id, time.saturating_sub(before))
+        })
+    }
+
+    /// What all have spent since.
+    pub fn since(&self, earlier: &Self) -> Duration {
+        self.each_since(earlier).map(|(_, time)| time).sum()
+    }
+}
