@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bienvenue::{
+    deadline::Deadline,
     domain::{HashedPassword, Password},
-    passwords::{HashingSettings, Passwords, Verdict},
+    passwords::{HashingSettings, Passwords, Purpose, Verdict},
 };
 
 /// Longer than any wait here.
@@ -21,7 +22,6 @@ impl Subject {
         let settings = HashingSettings {
             cost,
             threads: 1,
-            queue: 1_000,
             max_wait: PATIENCE,
         };
         let stored = (0..callers).map(|number| {
@@ -55,7 +55,12 @@ pub struct Caller {
 impl Caller {
     /// One bcrypt.
     pub async fn verify(&self) {
-        let verdict = self.passwords.verify(&self.password, self.hash.clone());
+        let verdict = self.passwords.verify(
+            &self.password,
+            self.hash.clone(),
+            Purpose::Login,
+            Deadline::after(PATIENCE),
+        );
         assert_eq!(verdict.await.expect("a verdict"), Verdict::Right);
     }
 }

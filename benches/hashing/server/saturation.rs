@@ -21,7 +21,6 @@ const COST: u32 = 10;
 /// Nobody is refused, however long it takes.
 const SETTINGS: &[&str] = &[
     "--bcrypt-cost=10",
-    "--hash-queue=100000",
     "--hash-max-wait=50s",
     "--request-timeout=60s",
 ];
