@@ -243,6 +243,10 @@ impl From<EngineError> for HashingError {
     }
 }
 
+/// Held by tests that need the cores for themselves, or take them all.
+#[cfg(test)]
+static ALL_CORES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,10 +7,12 @@
 mod bcrypt_thread;
 mod crew;
 mod forecast;
+mod gauge;
 mod job;
 mod pool;
 mod priority;
 mod pulse;
+mod state;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -30,7 +32,8 @@ use self::{
     bcrypt_thread::Handover,
     crew::Crew,
     job::{BcryptJob, WholeJob},
-    pool::{Pool, Shape},
+    pool::Pool,
+    state::Shape,
 };
 use super::{
     Purpose,
@@ -107,10 +110,8 @@ impl Engine {
                 lanes_for_nothing: LANES_FOR_NOTHING,
                 max_wait,
             },
-            forecast::Pace {
-                full: guess.full,
-                best: guess.alone,
-            },
+            guess.full,
+            guess.alone,
         ));
         let whole = Arc::new(Pool::new(
             Shape {
@@ -119,10 +120,8 @@ impl Engine {
                 lanes_for_nothing: 1,
                 max_wait,
             },
-            forecast::Pace {
-                full: WHOLE_GUESS,
-                best: Duration::ZERO,
-            },
+            WHOLE_GUESS,
+            Duration::ZERO,
         ));
         let engine = Self(Arc::new(Pools {
             bcrypt: Arc::clone(&bcrypt),

@@ -7,9 +7,11 @@ use std::{
 
 use super::{
     forecast::times,
+    gauge::Gauge,
     job::{BcryptJob, Job as _, Reply},
-    pool::{Pool, Seen},
+    pool::Pool,
     pulse::{Pulse, Share},
+    state::Seen,
 };
 use crate::passwords::kernel::{Digest, Lanes, MAX_LANES, Pace};
 
@@ -23,8 +25,8 @@ pub(super) struct Crew {
     pace: Pace,
     lanes: Lanes,
     replies: Vec<Reply<Digest>>,
-    /// How long one expansion of all lanes took last, for each number of lanes.
-    steps: [Duration; MAX_LANES + 1],
+    /// How long one expansion of all lanes takes, for each number of lanes.
+    steps: [Gauge; MAX_LANES + 1],
     /// And at best.
     best_steps: [Duration; MAX_LANES + 1],
     pulse: Pulse,
@@ -37,7 +39,7 @@ impl Crew {
             pace,
             lanes: Lanes::new(),
             replies: Vec::with_capacity(MAX_LANES),
-            steps: [pace.full; MAX_LANES + 1],
+            steps: [Gauge::new(pace.full); MAX_LANES + 1],
             best_steps: [Duration::MAX; MAX_LANES + 1],
             pulse: Pulse::default(),
         }
@@ -98,30 +100,28 @@ impl Crew {
     /// Works for a slice, or less if one is ready sooner.
     fn advance(&mut self) -> (Option<Seen>, Option<Share>) {
         let lanes = self.lanes.len();
-        let step = self.steps[lanes].max(Duration::from_nanos(1));
-        let at_most = (SLICE.as_nanos() / step.as_nanos()).max(1) as u64;
+        let at_most = SLICE.as_nanos() / self.steps[lanes].unit().as_nanos();
         let begun = Instant::now();
-        let steps = self.lanes.advance(at_most) as u32;
+        let steps = self.lanes.advance((at_most as u64).max(1));
         let took = begun.elapsed();
-        let Some(step) = took.checked_div(steps) else {
+        let Some(step) = took.checked_div(steps as u32) else {
             return (None, None);
         };
-        self.steps[lanes] = step;
-        self.best_steps[lanes] = self.best_steps[lanes].min(step);
+        self.steps[lanes].observe(took, steps);
+        let best = &mut self.best_steps[lanes];
+        *best = step.min(*best);
         let seen = Seen {
-            unit: step,
+            took,
+            units: steps,
             is_full: lanes == MAX_LANES,
         };
-        (
-            Some(seen),
-            self.pulse.observe(took, self.best_steps[lanes] * steps),
-        )
+        (Some(seen), self.pulse.observe(took, times(*best, steps)))
     }
 
     /// When each lane in use will be ready.
     fn free_at(&self) -> Vec<Instant> {
         let now = Instant::now();
-        let step = self.steps[self.lanes.len()];
+        let step = self.steps[self.lanes.len()].unit();
         (0..self.lanes.len())
             .map(|lane| now + times(step, self.lanes.to_go(lane)))
             .collect()

@@ -1,38 +1,14 @@
-//! When a computation would begin and end, from what goes on and what it was
-//! measured to take.
+//! When a computation would begin, from what goes on and how long that was measured
+//! to take.
 
 use std::time::{Duration, Instant};
 
 use super::waiting::Ahead;
 
-/// How much one measurement of a pace counts against those before.
-const NEW_SHARE: u32 = 32;
-
 /// The longest that anybody is asked to stay away. Refused callers are given one
 /// time each, so that all of them can be served; a flood could put these off for
 /// ever.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
-
-/// How long one unit of work takes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    /// While every lane is taken; follows what is measured.
-    pub(super) full: Duration,
-    /// At best: nothing is quicker.
-    pub(super) best: Duration,
-}
-
-impl Pace {
-    /// Takes in what one unit took while every lane was taken.
-    pub(super) fn observe_full(&mut self, unit: Duration) {
-        self.full = (self.full * (NEW_SHARE - 1) + unit) / NEW_SHARE;
-    }
-
-    /// Takes in what one unit took.
-    pub(super) fn observe(&mut self, unit: Duration) {
-        self.best = self.best.min(unit);
-    }
-}
 
 /// `unit` times `work`, for more work than fits `u32`.
 pub(super) fn times(unit: Duration, work: u64) -> Duration {
@@ -56,9 +32,9 @@ impl Openings {
 
     /// How long a computation waits with so much ahead of it: each one ahead takes
     /// the lane that is free next. As if all of them took as long as their mean.
-    pub(super) fn wait(&self, ahead: Ahead, pace: Pace) -> Duration {
+    pub(super) fn wait(&self, ahead: Ahead, unit: Duration) -> Duration {
         let lanes = self.0.len() as u64;
-        let mean = times(pace.full, ahead.work.checked_div(ahead.jobs).unwrap_or(0));
+        let mean = times(unit, ahead.work.checked_div(ahead.jobs).unwrap_or(0));
         let first = self.0[(ahead.jobs % lanes) as usize];
         first.saturating_add(times(mean, ahead.jobs / lanes))
     }
@@ -100,8 +76,7 @@ mod tests {
     }
 
     fn wait(openings: &Openings, jobs: u64, work: u64) -> Duration {
-        let pace = Pace { full: MS, best: MS };
-        openings.wait(Ahead { jobs, work }, pace)
+        openings.wait(Ahead { jobs, work }, MS)
     }
 
     #[test]
@@ -153,18 +128,5 @@ mod tests {
             Duration::from_nanos(u64::MAX)
         );
         assert_eq!(times(MS, 3), MS * 3);
-    }
-
-    #[test]
-    fn the_pace_follows_what_is_measured() {
-        let mut pace = Pace { full: MS, best: MS };
-        for _ in 0..500 {
-            pace.observe_full(MS * 3);
-        }
-        assert!(pace.full > MS * 29 / 10 && pace.full <= MS * 3);
-        pace.observe(MS * 2);
-        assert_eq!(pace.best, MS);
-        pace.observe(MS / 2);
-        assert_eq!(pace.best, MS / 2);
     }
 }

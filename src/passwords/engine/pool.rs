@@ -10,54 +10,16 @@ use std::{
 
 use super::{
     Demand, EngineError,
-    forecast::{Openings, Pace, Returns, times},
     job::{Job, Pending},
-    waiting::{Number, Waiting},
+    state::{Seen, Shape, State},
+    waiting::Number,
 };
-/// What a pool is made of.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
-    pub(super) threads: usize,
-    /// How many computations one thread takes at once.
-    pub(super) lanes: usize,
-    /// How many of those cost the others nothing. Up to here a thread that is awake
-    /// takes what comes; beyond, it is shared evenly.
-    pub(super) lanes_for_nothing: usize,
-    /// The longest that one may wait to begin.
-    pub(super) max_wait: Duration,
-}
-
-impl Shape {
-    /// The longest wait of one that was let in: a forecast may be off.
-    fn tolerated_wait(&self) -> Duration {
-        self.max_wait + self.max_wait / 8
-    }
-}
-
 /// Threads and a queue.
 pub(super) struct Pool<J> {
     shape: Shape,
     state: Mutex<State<J>>,
     /// For threads that have nothing to do.
     job_waits: Condvar,
-}
-
-struct State<J> {
-    waiting: Waiting<J>,
-    /// For each thread, when each of its lanes in use is free.
-    threads: Vec<Vec<Instant>>,
-    asleep: usize,
-    pace: Pace,
-    returns: Returns,
-    is_closed: bool,
-}
-
-/// What a thread saw since it came by last: how long one unit of work took.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    pub(super) unit: Duration,
-    /// Whether all of its lanes were taken.
-    pub(super) is_full: bool,
 }
 
 /// Keeps a computation in the queue; takes it out when its caller leaves.
@@ -67,17 +29,12 @@ pub(super) struct Place<'a, J: Job> {
 }
 
 impl<J: Job> Pool<J> {
-    pub(super) fn new(shape: Shape, pace: Pace) -> Self {
+    /// With guesses at the time of a unit of work, while every lane is taken and at
+    /// best.
+    pub(super) fn new(shape: Shape, full: Duration, best: Duration) -> Self {
         Self {
             shape,
-            state: Mutex::new(State {
-                waiting: Waiting::new(),
-                threads: vec![Vec::new(); shape.threads],
-                asleep: 0,
-                pace,
-                returns: Returns::default(),
-                is_closed: false,
-            }),
+            state: Mutex::new(State::new(shape, full, best)),
             job_waits: Condvar::new(),
         }
     }
@@ -103,10 +60,10 @@ impl<J: Job> Pool<J> {
         }
         let pending = Pending { job, work, since };
         let number = state.waiting.push(demand.purpose, pending);
-        let crowded_out = state.crowd_out(&openings, self.shape, since);
+        let given_up = state.give_up(self.shape, since);
         self.wake(&state);
         drop(state);
-        refuse_all(crowded_out);
+        refuse_all(given_up);
         Ok(Place { pool: self, number })
     }
 
@@ -128,12 +85,12 @@ impl<J: Job> Pool<J> {
                 return None;
             }
             let now = Instant::now();
-            let late = state.late(self.shape, now);
+            let given_up = state.give_up(self.shape, now);
             let begun = state.begin(self.shape, thread, now);
-            if !late.is_empty() || !begun.is_empty() || !state.threads[thread].is_empty() {
+            if !given_up.is_empty() || !begun.is_empty() || !state.threads[thread].is_empty() {
                 self.wake(&state);
                 drop(state);
-                refuse_all(late);
+                refuse_all(given_up);
                 return Some(begun);
             }
             state.asleep += 1;
@@ -183,120 +140,6 @@ impl<J: Job> Pool<J> {
 
     pub(super) fn asleep(&self) -> usize {
         self.lock().asleep
-    }
-}
-
-impl<J> State<J> {
-    fn openings(&self, shape: Shape, now: Instant) -> Openings {
-        let in_use = self.threads.iter().flatten().copied();
-        Openings::new(in_use, shape.threads * shape.lanes, now)
-    }
-
-    /// Whether one more begins at once and costs the others nothing.
-    fn is_idle(&self, shape: Shape) -> bool {
-        let in_use: usize = self.threads.iter().map(Vec::len).sum();
-        self.waiting.len() + in_use < shape.threads * shape.lanes_for_nothing
-    }
-
-    /// Whether there is room for one more; if not, when there will be.
-    fn admit(
-        &self,
-        shape: Shape,
-        openings: &Openings,
-        work: u64,
-        demand: Demand,
-        now: Instant,
-    ) -> Result<(), Duration> {
-        let ahead = self.waiting.ahead_of_another(demand.purpose);
-        let wait = openings.wait(ahead, self.pace);
-        let unit = if wait.is_zero() {
-            self.pace.best
-        } else {
-            self.pace.full
-        };
-        let patience = demand.deadline.remaining(now);
-        match patience.checked_sub(times(unit, work)) {
-            Some(longest) if wait <= longest.min(shape.max_wait) => Ok(()),
-            Some(longest) => Err(wait - longest.min(shape.max_wait)),
-            None => Err(wait),
-        }
-    }
-
-    fn observe(&mut self, seen: Seen) {
-        self.pace.observe(seen.unit);
-        if seen.is_full {
-            self.pace.observe_full(seen.unit);
-        }
-    }
-
-    /// Takes out of the queue what a thread begins now.
-    fn begin(&mut self, shape: Shape, thread: usize, now: Instant) -> Vec<J> {
-        let mut begun = Vec::new();
-        while self.may_begin(shape, thread) {
-            let Some(pending) = self.waiting.pop() else {
-                break;
-            };
-            let length = times(self.pace.full, pending.work);
-            self.threads[thread].push(now + length);
-            begun.push(pending.job);
-        }
-        begun
-    }
-
-    /// Whether a thread has a lane for one more, and none of the others would be
-    /// quicker.
-    fn may_begin(&self, shape: Shape, thread: usize) -> bool {
-        let in_use = self.threads[thread].len();
-        let fewest = self.threads.iter().map(Vec::len).min().unwrap_or(0);
-        in_use < shape.lanes && (in_use < shape.lanes_for_nothing || in_use <= fewest)
-    }
-
-    /// Takes out what has waited too long: more work has come before it, or the
-    /// pace has fallen, since it was let in.
-    fn late(&mut self, shape: Shape, now: Instant) -> Vec<(J, Duration)> {
-        let mut late = Vec::new();
-        let Some(before) = now.checked_sub(shape.tolerated_wait()) else {
-            return late;
-        };
-        while let Some(pending) = self.waiting.pop_since_before(before) {
-            let openings = self.openings(shape, now);
-            let retry_after = self.refuse(&openings, now, Duration::ZERO, pending.work);
-            late.push((pending.job, retry_after));
-        }
-        late
-    }
-
-    /// Takes out the last of a purpose for as long as it would wait too long, now
-    /// that another purpose takes its share.
-    fn crowd_out(&mut self, openings: &Openings, shape: Shape, now: Instant) -> Vec<(J, Duration)> {
-        let mut crowded_out = Vec::new();
-        loop {
-            let too_late = self.waiting.last_ones().find_map(|(number, last, ahead)| {
-                let waited = now.saturating_duration_since(last.since);
-                let wait = waited + openings.wait(ahead, self.pace);
-                let is_too_late = wait > shape.tolerated_wait() && ahead.jobs > 0;
-                is_too_late.then(|| (number, wait.saturating_sub(shape.max_wait)))
-            });
-            let Some((number, room_in)) = too_late else {
-                return crowded_out;
-            };
-            if let Some(pending) = self.waiting.remove(number) {
-                let retry_after = self.refuse(openings, now, room_in, pending.work);
-                crowded_out.push((pending.job, retry_after));
-            }
-        }
-    }
-
-    fn refuse(
-        &mut self,
-        openings: &Openings,
-        now: Instant,
-        room_in: Duration,
-        work: u64,
-    ) -> Duration {
-        let length = times(self.pace.full, work);
-        self.returns
-            .give(now, room_in + length, openings.interval(length))
     }
 }
 

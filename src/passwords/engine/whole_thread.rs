@@ -7,8 +7,9 @@ use std::{
 
 use super::{
     job::{Job as _, WholeJob},
-    pool::{Pool, Seen},
+    pool::Pool,
     priority,
+    state::Seen,
 };
 
 /// Computes until the pool is closed.
@@ -25,7 +26,8 @@ pub(super) fn run(pool: &Pool<WholeJob>, thread: usize) {
                 tracing::error!("a hash panicked, and has failed");
             }
             seen = Some(Seen {
-                unit: begun.elapsed(),
+                took: begun.elapsed(),
+                units: 1,
                 is_full: true,
             });
         }
