@@ -1,5 +1,6 @@
 //! The command line: what is asked for, or one plain line on why it cannot be.
 
+mod calibrate;
 mod import;
 
 use std::{error::Error as _, ffi::OsString, net::SocketAddr};
@@ -11,7 +12,7 @@ use clap::{
 };
 
 use self::import::ImportArguments;
-pub use self::import::ImportView;
+pub use self::{calibrate::CostTable, import::ImportView};
 use crate::{config::Config, db::DatabaseUrl, import::Order};
 
 /// Exit code for a bad setting: `EX_USAGE` of sysexits.
@@ -56,6 +57,12 @@ enum Subcommands {
                       setting."
     )]
     Import(ImportArguments),
+    /// Measures what each bcrypt cost comes to on this machine
+    ///
+    /// Prints, for costs 10 to 14, how long one hash takes, and how many logins per second one
+    /// core and the machine can do, beside the rate of one hash at a time. Takes a few seconds.
+    /// Run it while the machine has nothing else to do.
+    Calibrate,
 }
 
 /// What the command line asks for.
@@ -65,6 +72,8 @@ pub enum Command {
     Serve(Box<Config>),
     /// Import users.
     Import(Order),
+    /// Measure bcrypt with so many threads.
+    Calibrate(usize),
     /// Print this text and be done.
     Print(String),
 }
@@ -95,35 +104,57 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             Ok(Command::Serve(Box::new(cli.config)))
         }
         Some(Subcommands::Import(arguments)) => {
-            refuse_settings_of_serve(&matches)?;
+            refuse_other_settings(&matches, IMPORT)?;
             let into = cli.config.database.database_url;
             Ok(Command::Import(arguments.into_order(into)))
+        }
+        Some(Subcommands::Calibrate) => {
+            refuse_other_settings(&matches, CALIBRATE)?;
+            Ok(Command::Calibrate(cli.config.passwords.hashing().threads))
         }
     }
 }
 
-/// The one setting that an import goes by.
-const SETTING_OF_IMPORT: &str = "database_url";
+/// A command that goes by one setting alone.
+#[derive(Clone, Copy)]
+struct Lone {
+    command: &'static str,
+    setting: &'static str,
+}
+
+const IMPORT: Lone = Lone {
+    command: "import",
+    setting: "database_url",
+};
+
+const CALIBRATE: Lone = Lone {
+    command: "calibrate",
+    setting: "hash_threads",
+};
 
 /// The settings may stand before the command or after it. Those that mean nothing
-/// to an import are not in its help.
+/// to a command are not in its help.
 fn command() -> clap::Command {
     let command = Cli::command().mut_args(|argument| argument.global(true));
-    let hidden: Vec<Arg> = settings_of_serve(&command)
-        .map(|argument| argument.clone().hide(true))
-        .collect();
-    command.mut_subcommand("import", |import| import.args(hidden))
+    [IMPORT, CALIBRATE]
+        .into_iter()
+        .fold(command, |command, lone| {
+            let hidden: Vec<Arg> = other_settings(&command, lone)
+                .map(|argument| argument.clone().hide(true))
+                .collect();
+            command.mut_subcommand(lone.command, |subcommand| subcommand.args(hidden))
+        })
 }
 
-fn settings_of_serve(command: &clap::Command) -> impl Iterator<Item = &Arg> {
+fn other_settings(command: &clap::Command, lone: Lone) -> impl Iterator<Item = &Arg> {
     let arguments = command.get_arguments();
-    arguments.filter(|argument| *argument.get_id() != SETTING_OF_IMPORT)
+    arguments.filter(move |argument| *argument.get_id() != lone.setting)
 }
 
-/// A variable may be there for the service, a flag is meant for the import.
-fn refuse_settings_of_serve(matches: &ArgMatches) -> Result<(), String> {
+/// A variable may be there for the service, a flag is meant for the command.
+fn refuse_other_settings(matches: &ArgMatches, lone: Lone) -> Result<(), String> {
     let command = command();
-    let flag = settings_of_serve(&command)
+    let flag = other_settings(&command, lone)
         .filter(|argument| {
             let source = matches.value_source(argument.get_id().as_str());
             source == Some(ValueSource::CommandLine)
@@ -131,8 +162,10 @@ fn refuse_settings_of_serve(matches: &ArgMatches) -> Result<(), String> {
         .find_map(Arg::get_long);
     match flag {
         Some(flag) => Err(format!(
-            "--{flag} is a setting of bienvenue serve: leave it out of bienvenue import, which \
-             goes by --database-url alone"
+            "--{flag} is a setting of bienvenue serve: leave it out of bienvenue {}, which \
+             goes by --{} alone",
+            lone.command,
+            lone.setting.replace('_', "-"),
         )),
         None => Ok(()),
     }
@@ -341,6 +374,20 @@ mod tests {
                  goes by --database-url alone",
             ),
             (
+                &["calibrate", "--bcrypt-cost=12"],
+                "--bcrypt-cost is a setting of bienvenue serve: leave it out of bienvenue \
+                 calibrate, which goes by --hash-threads alone",
+            ),
+            (
+                &["calibrate", "--hash-threads=0"],
+                "--hash-threads (BIENVENUE_HASH_THREADS) cannot be \"0\": write a whole number \
+                 from 1 to 1024",
+            ),
+            (
+                &["calibrate", "12"],
+                "a setting stands without its flag; bienvenue --help lists them",
+            ),
+            (
                 &["sever"],
                 "there is no command \"sever\"; bienvenue --help lists them",
             ),
@@ -416,6 +463,7 @@ mod tests {
             let expected = ["from", "dry-run", "skip-bad", "database-url"];
             assert_eq!(flags, expected, "{arguments:?}");
         }
+        assert_eq!(flags_of(&["calibrate", "--help"]), ["hash-threads"]);
         assert!(flags_of(&["--help"]).len() > 25);
         assert_eq!(flags_of(&["serve", "--help"]), flags_of(&["--help"]));
     }

@@ -7,12 +7,13 @@ use std::{
 };
 
 use bienvenue::{
-    cli::{self, Command, ImportView},
+    cli::{self, Command, CostTable, ImportView},
     clock::Clock,
     config::Config,
     import::{self, Order},
     lifecycle::Signals,
     log,
+    passwords::Calibration,
     server::{Server, ServerError},
 };
 use tokio::runtime;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
         Ok(Command::Serve(config)) => serve(&config),
         Ok(Command::Import(order)) => import(&order),
+        Ok(Command::Calibrate(threads)) => calibrate(threads),
         Ok(Command::Print(text)) => {
             say(&text);
             ExitCode::SUCCESS
@@ -85,6 +87,26 @@ fn import(order: &Order) -> ExitCode {
             } else {
                 ExitCode::FAILURE
             }
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn calibrate(threads: usize) -> ExitCode {
+    let runtime = match runtime::Builder::new_current_thread().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(Calibration::measure(threads)) {
+        Ok(measured) => {
+            say(&CostTable(measured).to_string());
+            ExitCode::SUCCESS
         }
         Err(error) => {
             complain(&error.to_string());

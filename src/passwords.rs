@@ -1,6 +1,7 @@
 //! Password hashing as a resource: what is stored, how it is computed, and how
 //! the cores are shared. It knows nothing of users or sessions.
 
+mod calibrate;
 mod engine;
 mod kernel;
 mod purpose;
@@ -11,13 +12,14 @@ use std::{io, sync::Arc, time::Duration};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+pub use self::{
+    calibrate::{Calibration, CalibrationError},
+    purpose::Purpose,
+    stored::{MAX_COST, MIN_COST, UnreadableHash, Verdict},
+};
 use self::{
     engine::{Demand, Engine, EngineError},
     stored::{NewHash, StoredHash},
-};
-pub use self::{
-    purpose::Purpose,
-    stored::{MAX_COST, MIN_COST, UnreadableHash, Verdict},
 };
 use crate::{
     deadline::Deadline,
