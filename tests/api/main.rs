@@ -5,6 +5,7 @@
 
 mod bad_fields;
 mod bad_requests;
+mod calibrate;
 mod cookies;
 mod databases;
 mod devices;

@@ -1,0 +1,35 @@
+//! What a bcrypt cost comes to on a machine.
+
+use crate::harness::process::{command, run};
+
+/// The figures are the machine's; how they belong together is not.
+#[test]
+fn each_cost_has_a_row_of_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut calibrate = command(folder.path());
+    calibrate.args(["calibrate", "--hash-threads=2"]);
+    let ended = run(calibrate);
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    assert_eq!(ended.errors, "");
+    let rows: Vec<Vec<f64>> = ended
+        .output
+        .lines()
+        .map(|line| {
+            let words = line.split_whitespace();
+            words.filter_map(|word| word.parse().ok()).collect()
+        })
+        .filter(|row: &Vec<f64>| row.len() == 5)
+        .collect();
+    let costs: Vec<f64> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(costs, [10.0, 11.0, 12.0, 13.0, 14.0], "{}", ended.output);
+    for row in &rows {
+        assert!(row.iter().all(|&figure| figure > 0.0), "{}", ended.output);
+    }
+    for pair in rows.windows(2) {
+        let ratio = pair[1][1] / pair[0][1];
+        assert!((1.8..2.2).contains(&ratio), "{}", ended.output);
+    }
+    assert!(ended.output.contains("--bcrypt-cost=1"), "{}", ended.output);
+    // It opens nothing and leaves nothing.
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+}
