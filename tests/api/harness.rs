@@ -3,6 +3,7 @@
 
 pub mod certificate;
 pub mod database;
+pub mod foreign;
 pub mod outbox;
 mod postgres;
 pub mod process;
