@@ -3,8 +3,10 @@
 
 pub mod certificate;
 pub mod database;
+pub mod flood;
 pub mod foreign;
 pub mod outbox;
+mod pace;
 mod postgres;
 pub mod process;
 pub mod raw;
@@ -14,7 +16,9 @@ pub mod smtp;
 pub mod status;
 
 pub use database::Database;
+pub use flood::{Call, Flood};
 pub use outbox::Outbox;
+pub use pace::Pace;
 pub use process::Process;
 pub use server::TestServer;
 pub use status::{Expect, refused};

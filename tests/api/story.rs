@@ -109,7 +109,7 @@ on_each_database! {
 
     /// Of many that register one address at once, one does.
     async fn a_race_for_an_address_has_one_winner(database: Database) {
-        let server = TestServer::start_with(&database, &[]).await;
+        let server = TestServer::start(&database).await;
         for round in 0..8 {
             let spellings = [format!("race{round}@example.com"), format!("RACE{round}@Example.Com")];
             let tries = (0..32).map(|n| {
