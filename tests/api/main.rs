@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "nobody reaches into a test")]
 #![expect(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
+mod abandoned;
 mod bad_fields;
 mod bad_requests;
 mod calibrate;
