@@ -11,6 +11,7 @@ mod cookies;
 mod databases;
 mod devices;
 mod durability;
+mod fairness;
 mod flask;
 mod forms;
 mod harness;

@@ -1,0 +1,180 @@
+//! However many calls of one kind there are, the others have their share of the
+//! hashing.
+
+use std::time::Duration;
+
+use tonic::Status;
+
+use crate::harness::{
+    Call, Database, EMAIL, Flood, NEW_PASSWORD, PASSWORD, Pace, TestServer, server::Client,
+};
+
+/// Whoever floods has an account, too.
+const FLOODER: &str = "flooder@example.com";
+const CHANGER: &str = "changer@example.com";
+
+/// What a hash is computed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Registration,
+    Login,
+    Change,
+    Reset,
+}
+
+const KINDS: [Kind; 4] = [Kind::Registration, Kind::Login, Kind::Change, Kind::Reset];
+
+/// A server with one hashing thread, and users who want something of it.
+struct Scene {
+    server: TestServer,
+    _database: Database,
+    flooders_session: String,
+    changers_session: String,
+    /// The changer's password, and the next.
+    passwords: [&'static str; 2],
+    registered: usize,
+}
+
+impl Scene {
+    async fn set(hash: Duration, max_wait: &str) -> Self {
+        let database = Database::sqlite();
+        let settings = [
+            "--hash-threads=1",
+            max_wait,
+            // However busy the machine is.
+            "--request-timeout=60s",
+            "--reset-delivery=response",
+            &Pace::at_least(hash).await.setting(),
+        ];
+        let server = TestServer::start_with(&database, &settings).await;
+        let client = &server.client;
+        client.register(EMAIL, PASSWORD).await.unwrap();
+        let [flooders_session, changers_session] = [FLOODER, CHANGER].map(async |email| {
+            client.register(email, PASSWORD).await.unwrap();
+            client.login(email, PASSWORD).await.unwrap().session_id
+        });
+        Self {
+            flooders_session: flooders_session.await,
+            changers_session: changers_session.await,
+            passwords: [PASSWORD, NEW_PASSWORD],
+            registered: 0,
+            server,
+            _database: database,
+        }
+    }
+
+    async fn flood(&self, kind: Kind, callers: usize) -> Flood {
+        let session_id = self.flooders_session.clone();
+        Flood::start(self.server.address, callers, move |client| {
+            ask_in_vain(client, kind, session_id.clone())
+        })
+        .await
+    }
+
+    /// One call by somebody else, that does what it is for.
+    async fn call(&mut self, kind: Kind) -> Call {
+        let client = &self.server.client;
+        match kind {
+            Kind::Registration => {
+                self.registered += 1;
+                let email = format!("user{}@example.com", self.registered);
+                Call::make(client.register(&email, PASSWORD)).await
+            }
+            Kind::Login => Call::make(client.login(EMAIL, PASSWORD)).await,
+            Kind::Reset => {
+                let token = self.server.reset_token_in_reply().await;
+                Call::make(client.reset_password(&token, PASSWORD)).await
+            }
+            Kind::Change => {
+                let [current, next] = self.passwords;
+                let mut session_id = self.changers_session.clone();
+                let call = Call::make(async {
+                    let changed = client.change_password(&session_id, current, next).await?;
+                    session_id = changed.session_id;
+                    Ok::<_, Status>(())
+                })
+                .await;
+                (self.changers_session, self.passwords) = (session_id, [next, current]);
+                call
+            }
+        }
+    }
+}
+
+/// A call that costs a hash and comes to nothing, so that it can be made for ever.
+async fn ask_in_vain(client: Client, kind: Kind, session_id: String) -> Result<(), Status> {
+    match kind {
+        Kind::Registration => client.register(FLOODER, PASSWORD).await.map(drop),
+        Kind::Login => client.login(FLOODER, NEW_PASSWORD).await.map(drop),
+        Kind::Change => {
+            let changed = client.change_password(&session_id, NEW_PASSWORD, PASSWORD);
+            changed.await.map(drop)
+        }
+        Kind::Reset => unreachable!("it takes a token of its own"),
+    }
+}
+
+/// Nobody stands in line behind a flood of another kind: most of those who wait
+/// when a call comes still wait when it has its answer.
+async fn the_others_overtake_a_flood_of(kind: Kind) {
+    let mut scene = Scene::set(Duration::from_millis(20), "--hash-max-wait=30s").await;
+    let flood = scene.flood(kind, 64).await;
+    flood.until(|flood| !flood.served().contains(&0)).await;
+    for _ in 0..2 {
+        for other in KINDS.into_iter().filter(|other| *other != kind) {
+            let before = flood.served();
+            let call = scene.call(other).await;
+            assert!(call.is_served(), "{other:?}: {call:?}");
+            let after = flood.served();
+            let overtaken = before
+                .iter()
+                .zip(&after)
+                .filter(|(before, after)| before == after);
+            let overtaken = overtaken.count();
+            assert!(overtaken > 32, "{other:?} overtook {overtaken} of 64");
+        }
+    }
+    assert_eq!(flood.refusals(), 0, "who is refused does not wait");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_logins_is_overtaken() {
+    the_others_overtake_a_flood_of(Kind::Login).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_registrations_is_overtaken() {
+    the_others_overtake_a_flood_of(Kind::Registration).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_changes_is_overtaken() {
+    the_others_overtake_a_flood_of(Kind::Change).await;
+}
+
+/// A flood of which a part is refused takes nobody else's room.
+async fn nobody_else_is_refused_in_a_flood_of(kind: Kind) {
+    // So much longer than a hash that the machine may falter.
+    let mut scene = Scene::set(Duration::from_millis(100), "--hash-max-wait=5s").await;
+    let flood = scene.flood(kind, 320).await;
+    flood.until(|flood| flood.refusals() > 0).await;
+    for _ in 0..2 {
+        for other in KINDS.into_iter().filter(|other| *other != kind) {
+            let before = flood.refusals();
+            let call = scene.call(other).await;
+            assert!(call.is_served(), "{other:?}: {call:?}");
+            let refused = flood.refusals() > before;
+            assert!(refused, "there was room for everybody");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_logins_takes_nobodys_room() {
+    nobody_else_is_refused_in_a_flood_of(Kind::Login).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_registrations_takes_nobodys_room() {
+    nobody_else_is_refused_in_a_flood_of(Kind::Registration).await;
+}
