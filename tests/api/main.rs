@@ -15,6 +15,7 @@ mod fairness;
 mod flask;
 mod forms;
 mod harness;
+mod hashing;
 mod house;
 mod import;
 mod import_hostile;
