@@ -1,17 +1,29 @@
 //! From a signal to the end.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
+use bienvenue::proto::v1::LoginResponse;
 use diesel::connection::SimpleConnection as _;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, join_all},
+};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
+use tonic::{Code, Status};
 
 use crate::harness::{
-    Database, EMAIL, PASSWORD, Process, database::connect_postgres, on_each_database,
-    process::command, server::Client,
+    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Pace, Process,
+    database::connect_postgres, on_each_database, process::command, server::Client,
 };
 
 /// A hash that takes long enough to be caught in the middle, even optimised.
 const SLOW: &str = "--bcrypt-cost=12";
+
+/// One that takes seconds, and is let in all the same.
+const DEAR: [&str; 2] = ["--bcrypt-cost=16", "--request-timeout=60s"];
 
 /// A registration that is being hashed.
 async fn begin(
@@ -22,6 +34,7 @@ async fn begin(
     let registration =
         tokio::spawn(async move { client.register(email, PASSWORD).await.map(drop) });
     process.is_hashing().await;
+    assert!(!registration.is_finished(), "it is not being hashed");
     registration
 }
 
@@ -53,7 +66,8 @@ on_each_database! {
     async fn the_deadline_holds(database: Database) {
         let folder = tempfile::tempdir().unwrap();
         let settings = [
-            "--bcrypt-cost=16",
+            DEAR[0],
+            DEAR[1],
             "--shutdown-timeout=100ms",
             "--database-url",
             database.url(),
@@ -70,10 +84,81 @@ on_each_database! {
     }
 }
 
+/// Those who were let in have their answers, whether their hash had begun or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_login_under_way_has_its_true_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (process, _) = one_hash_at_a_time(folder.path(), Duration::from_millis(200), "60s").await;
+    let client = Client::connect(process.address).await;
+    client.register(EMAIL, PASSWORD).await.unwrap();
+    let logins = logins(&client, 16).await;
+    process.signal("TERM");
+    for (password, answer) in logins.await {
+        match password {
+            PASSWORD => assert_eq!(answer.unwrap().user.unwrap().email, EMAIL),
+            _ => {
+                answer.expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+            }
+        }
+    }
+    let (status, log) = process.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains("cut off"), "{log}");
+}
+
+/// Hashes are not waited for beyond the deadline, neither those that have begun
+/// nor those that wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_hashes_do_not_outlast_the_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let (process, pace) = one_hash_at_a_time(folder.path(), Duration::from_secs(3), "100ms").await;
+    let client = Client::connect(process.address).await;
+    let logins = logins(&client, 16).await;
+    process.is_hashing().await;
+    let start = Instant::now();
+    process.signal("TERM");
+    let (status, log) = process.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    let took = start.elapsed();
+    assert!(took < pace.hash / 2, "{took:?}, a hash {:?}", pace.hash);
+    for (_, answer) in logins.await {
+        answer.unwrap_err();
+    }
+}
+
+/// A server with one hashing thread, that is given so long to stop.
+async fn one_hash_at_a_time(folder: &Path, hash: Duration, to_stop: &str) -> (Process, Pace) {
+    let pace = Pace::at_least(hash).await;
+    let settings = [
+        "--hash-threads=1",
+        "--hash-max-wait=50s",
+        "--request-timeout=60s",
+        &format!("--shutdown-timeout={to_stop}"),
+        &pace.setting(),
+    ];
+    (Process::start(folder, &settings), pace)
+}
+
+/// Logins that have all been let in, every other with a wrong password.
+async fn logins(
+    client: &Client,
+    many: usize,
+) -> BoxFuture<'static, Vec<(&'static str, Result<LoginResponse, Status>)>> {
+    let logins = (0..many).map(|n| {
+        let (client, password) = (client.clone(), [PASSWORD, NEW_PASSWORD][n % 2]);
+        async move { (password, client.login(EMAIL, password).await) }
+    });
+    let mut logins = join_all(logins).boxed();
+    assert!((&mut logins).now_or_never().is_none());
+    // It comes after them on their connection.
+    client.check("sess_nobody").await.unwrap_err();
+    logins
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(folder.path(), &["--bcrypt-cost=16"]);
+    let process = Process::start(folder.path(), &DEAR);
     let registration = begin(&process, EMAIL).await;
     process.signal("TERM");
     while TcpStream::connect(process.address).await.is_ok() {
