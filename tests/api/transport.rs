@@ -368,11 +368,23 @@ on_each_database! {
         let web = "application/grpc-web+proto";
         // A tonic client would not wait for the answer.
         for deadline in ["1n", "5m"] {
-            let headers = [("content-type", web), ("grpc-timeout", deadline)];
-            let response = raw::http1(server.address, "POST", path, &headers, &body).await;
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {web}\r\n\
+                 content-length: {}\r\ngrpc-timeout: {deadline}\r\n\r\n",
+                body.len()
+            );
+            // All but the last byte.
+            let request = [head.as_bytes(), &body[..body.len() - 1]].concat();
+            let (answer, _) = hung_up_on(server.address, &request).await;
+            let response = raw::parse_http1(&answer);
             assert_eq!(response.header("content-type"), Some(web));
             let status = raw::status(&response.headers);
             refused(&status, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
         }
+        // Where it is known from the start, nothing is begun.
+        let headers = [("content-type", web), ("grpc-timeout", "50m")];
+        let response = raw::http1(server.address, "POST", path, &headers, &body).await;
+        let status = raw::status(&response.headers);
+        refused(&status, Code::ResourceExhausted, "OVERLOADED");
     }
 }

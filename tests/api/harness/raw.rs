@@ -132,7 +132,8 @@ pub async fn http1(
     parse_http1(&answer)
 }
 
-fn parse_http1(answer: &[u8]) -> Http1Response {
+/// A whole answer taken apart.
+pub fn parse_http1(answer: &[u8]) -> Http1Response {
     let end = answer
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
