@@ -1,11 +1,11 @@
 //! What callers of the server do.
 
-use std::{net::SocketAddr, ops::Range};
+use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use bienvenue::proto::v1::{
     GetUserBySessionRequest, LoginRequest, RegisterRequest, auth_service_client::AuthServiceClient,
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time};
 use tonic::{
     Status,
     transport::{Channel, Endpoint},
@@ -32,7 +32,7 @@ impl Client {
         clients
     }
 
-    /// Registers users, all at once.
+    /// Registers users, all at once, however busy the machine is.
     pub async fn register(&self, users: Range<usize>) {
         let registrations = users.map(|user| {
             let mut client = self.0.clone();
@@ -41,7 +41,10 @@ impl Client {
                     email: email(user),
                     password: PASSWORD.to_owned(),
                 };
-                client.register(request).await.expect("a registration");
+                while let Err(status) = client.register(request.clone()).await {
+                    assert!(is_overloaded(&status), "no registration: {status}");
+                    time::sleep(Duration::from_millis(200)).await;
+                }
             }
         });
         registrations.collect::<JoinSet<()>>().join_all().await;
