@@ -26,7 +26,7 @@ use crate::{
 /// many jobs in a short time.
 const COST: u32 = 10;
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 7;
 
 /// The crate, a lone caller: so many hashes in a round.
 const HASHES: u32 = 8;

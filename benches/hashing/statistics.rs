@@ -38,7 +38,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// The time that 99 of 100 do not exceed, in milliseconds.
+/// Sorts times; returns the one that 99 of 100 do not exceed, in milliseconds.
 pub fn p99_ms(times: &mut [Duration]) -> f64 {
     times.sort();
     let rank = (times.len() * 99).div_ceil(100);

@@ -15,7 +15,7 @@ use super::{client::Client, pace};
 pub const CALLERS: u32 = 4;
 
 /// How often each of them does.
-const INTERVAL: Duration = Duration::from_millis(16);
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// What they ask together.
 pub const PER_SECOND: f64 = CALLERS as f64 * 1_000.0 / INTERVAL.as_millis() as f64;
