@@ -5,6 +5,7 @@
 //! kind has its threads, one to a core, and gives way to everything else.
 
 mod bcrypt_thread;
+mod best;
 mod crew;
 mod forecast;
 mod gauge;

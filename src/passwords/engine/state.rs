@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Demand,
+    best::Best,
     forecast::{Openings, Returns, times},
     gauge::Gauge,
     waiting::{Number, Waiting},
@@ -47,8 +48,7 @@ pub(super) struct State<J> {
     pub(super) asleep: usize,
     /// The time of a unit of work while every lane is taken.
     full: Gauge,
-    /// And at best: nothing is quicker.
-    best: Duration,
+    best: Best,
     returns: Returns,
     pub(super) is_closed: bool,
 }
@@ -60,7 +60,7 @@ impl<J> State<J> {
             threads: vec![Vec::new(); shape.threads],
             asleep: 0,
             full: Gauge::new(full),
-            best,
+            best: Best::new(best),
             returns: Returns::default(),
             is_closed: false,
         }
@@ -79,7 +79,7 @@ impl<J> State<J> {
 
     /// Whether there is room for one more; if not, when there will be.
     pub(super) fn admit(
-        &self,
+        &mut self,
         shape: Shape,
         openings: &Openings,
         work: u64,
@@ -89,7 +89,7 @@ impl<J> State<J> {
         let ahead = self.waiting.ahead_of_another(demand.purpose);
         let wait = openings.wait(ahead, self.full.unit());
         let unit = if wait.is_zero() {
-            self.best
+            self.best.unit()
         } else {
             self.full.unit()
         };
@@ -97,19 +97,25 @@ impl<J> State<J> {
         match patience.checked_sub(times(unit, work)) {
             Some(longest) if wait <= longest.min(shape.max_wait) => Ok(()),
             Some(longest) => Err(wait - longest.min(shape.max_wait)),
-            None => Err(wait),
+            None => {
+                if wait.is_zero() {
+                    self.best.doubt();
+                }
+                Err(wait)
+            }
         }
     }
 
     pub(super) fn observe(&mut self, seen: Seen) {
-        if let Some(unit) = u32::try_from(seen.units)
-            .ok()
-            .and_then(|units| seen.took.checked_div(units))
-        {
-            self.best = self.best.min(unit);
-        }
         if seen.is_full {
             self.full.observe(seen.took, seen.units);
+        }
+        let units = u32::try_from(seen.units).ok();
+        // A core with all lanes taken is slower; that is not what its best is.
+        if let Some(unit) = units.and_then(|units| seen.took.checked_div(units))
+            && !(seen.is_full && unit > self.best.unit())
+        {
+            self.best.observe(unit);
         }
     }
 
