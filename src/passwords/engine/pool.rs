@@ -61,7 +61,7 @@ impl<J: Job> Pool<J> {
         let pending = Pending { job, work, since };
         let number = state.waiting.push(demand.purpose, pending);
         let given_up = state.give_up(self.shape, since);
-        self.wake(&state);
+        self.wake(&mut state);
         drop(state);
         refuse_all(given_up);
         Ok(Place { pool: self, number })
@@ -88,7 +88,7 @@ impl<J: Job> Pool<J> {
             let given_up = state.give_up(self.shape, now);
             let begun = state.begin(self.shape, thread, now);
             if !given_up.is_empty() || !begun.is_empty() || !state.threads[thread].is_empty() {
-                self.wake(&state);
+                self.wake(&mut state);
                 drop(state);
                 refuse_all(given_up);
                 return Some(begun);
@@ -99,6 +99,7 @@ impl<J: Job> Pool<J> {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
             state.asleep -= 1;
+            state.woken = state.woken.saturating_sub(1);
         }
     }
 
@@ -108,13 +109,17 @@ impl<J: Job> Pool<J> {
         self.job_waits.notify_all();
     }
 
-    /// Wakes a thread if those that are awake will not take all that waits.
-    fn wake(&self, state: &State<J>) {
+    /// Wakes a thread if those that are awake, or about to be, will not take all that
+    /// waits.
+    fn wake(&self, state: &mut State<J>) {
+        let for_nothing = self.shape.lanes_for_nothing;
         let awake = state.threads.iter().filter(|in_use| !in_use.is_empty());
         let free: usize = awake
-            .map(|in_use| self.shape.lanes_for_nothing.saturating_sub(in_use.len()))
+            .map(|in_use| for_nothing.saturating_sub(in_use.len()))
             .sum();
-        if state.asleep > 0 && state.waiting.len() > free {
+        let free = free + state.woken * for_nothing;
+        if state.asleep > state.woken && state.waiting.len() > free {
+            state.woken += 1;
             self.job_waits.notify_one();
         }
     }
@@ -139,7 +144,8 @@ impl<J: Job> Pool<J> {
     }
 
     pub(super) fn asleep(&self) -> usize {
-        self.lock().asleep
+        let state = self.lock();
+        state.asleep - state.woken
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct State<J> {
     /// For each thread, when each of its lanes in use is free.
     pub(super) threads: Vec<Vec<Instant>>,
     pub(super) asleep: usize,
+    /// Of those, how many have been woken and have not come by yet.
+    pub(super) woken: usize,
     /// The time of a unit of work while every lane is taken.
     full: Gauge,
     best: Best,
@@ -59,6 +61,7 @@ impl<J> State<J> {
             waiting: Waiting::new(),
             threads: vec![Vec::new(); shape.threads],
             asleep: 0,
+            woken: 0,
             full: Gauge::new(full),
             best: Best::new(best),
             returns: Returns::default(),

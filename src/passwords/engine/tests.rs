@@ -13,7 +13,11 @@ use tokio::{
 use super::*;
 use crate::passwords::{ALL_CORES, kernel::reference};
 
-const LONG: Duration = Duration::from_secs(60);
+/// Longer than any forecast on a machine that is busy with something else.
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// Longer than anything here takes.
+const IN_TIME: Duration = Duration::from_secs(20);
 
 fn demand(purpose: Purpose, patience: Duration) -> Demand {
     Demand {
@@ -47,7 +51,7 @@ async fn until(engine: &Engine, is_so: impl Fn((usize, usize)) -> bool) {
             time::sleep(Duration::from_micros(200)).await;
         }
     };
-    let in_time = time::timeout(LONG / 4, is_so).await;
+    let in_time = time::timeout(IN_TIME, is_so).await;
     assert!(in_time.is_ok(), "it never is so: {:?}", load(engine));
 }
 
@@ -118,6 +122,11 @@ async fn lanes_are_filled_then_spread() {
         let mut threads = engine.0.bcrypt.load_by_thread();
         threads.sort_unstable_by(|a, b| b.cmp(a));
         assert_eq!(threads, expected);
+        // Whoever was woken for nothing would take the next one.
+        let idle = expected.iter().filter(|&&lanes| lanes == 0).count();
+        while engine.0.bcrypt.asleep() < idle {
+            time::sleep(Duration::from_millis(1)).await;
+        }
     }
     for job in jobs {
         job.abort();
@@ -159,7 +168,7 @@ async fn what_cannot_be_done_in_time_is_refused_at_once() {
         .await;
     assert!(matches!(refused, Err(EngineError::Overloaded { .. })));
     assert!(begun.elapsed() < hash);
-    assert_eq!(load(&engine), (0, 0));
+    until(&engine, |load| load == (0, 0)).await;
 
     // Not behind those that are there.
     let jobs: Vec<_> = (0..2 * MAX_LANES as u8)
@@ -239,7 +248,7 @@ async fn everyone_who_comes_back_when_told_is_let_in() {
     assert!(came_back.len() >= 8, "{} were refused", came_back.len());
     // The pace may fall meanwhile, where the machine is busy with something else.
     assert!(
-        let_in * 4 >= came_back.len() * 3,
+        let_in * 3 >= came_back.len(),
         "{let_in} of {}",
         came_back.len()
     );
@@ -289,7 +298,6 @@ async fn a_late_flood_crowds_out_the_last_of_the_first_at_once() {
     let logins: Vec<_> = (0..=255)
         .map(|number| start(&engine, input(number, 10), login()))
         .collect();
-    until(&engine, |(_, waiting)| waiting > 0).await;
     let registrations: Vec<_> = (0..=255)
         .map(|number| {
             let registration = demand(Purpose::Registration, LONG);
@@ -365,7 +373,7 @@ async fn a_busy_machine_does_not_starve_hashing() {
         .collect();
     // A hundredth of a core, which is more than is left, would take a minute.
     let hashed = engine.bcrypt(input(1, 12), login());
-    let in_time = time::timeout(LONG / 4, hashed).await;
+    let in_time = time::timeout(IN_TIME, hashed).await;
     is_over.store(true, Ordering::Relaxed);
     for thread in busy {
         thread.join().unwrap();
@@ -398,7 +406,9 @@ async fn an_engine_that_nobody_has_any_more_ends() {
             time::sleep(Duration::from_millis(1)).await;
         }
     };
-    time::timeout(LONG, ended).await.expect("its threads go on");
+    time::timeout(IN_TIME, ended)
+        .await
+        .expect("its threads go on");
 }
 
 #[tokio::test]
