@@ -1,5 +1,9 @@
 //! Checking an e-mail and its password.
 
+use std::time::Instant;
+
+use tokio::time;
+
 use super::{Auth, AuthError, Field};
 use crate::{
     causes::with_causes,
@@ -85,9 +89,14 @@ impl Auth {
     }
 
     /// Stores a password that was right as it would be stored today. Where that
-    /// cannot be done at once, the next login will.
+    /// cannot be done at once, the next login will: this one must not run out of time
+    /// over it.
     async fn rehash(&self, user: &User, password: &Password, deadline: Deadline) {
-        let Ok(hashed_password) = self.passwords.rehash_if_idle(password, deadline).await else {
+        let half = deadline.remaining(Instant::now()) / 2;
+        let hashed = self
+            .passwords
+            .rehash_if_idle(password, Deadline::after(half));
+        let Ok(Ok(hashed_password)) = time::timeout(half, hashed).await else {
             return;
         };
         match self.db.rehash_user(user, hashed_password).await {

@@ -5,7 +5,6 @@
 //! kind has its threads, one to a core, and gives way to everything else.
 
 mod bcrypt_thread;
-mod best;
 mod crew;
 mod forecast;
 mod gauge;
@@ -111,8 +110,8 @@ impl Engine {
                 lanes_for_nothing: LANES_FOR_NOTHING,
                 max_wait,
             },
-            guess.full,
             guess.alone,
+            guess.full,
         ));
         let whole = Arc::new(Pool::new(
             Shape {
@@ -122,7 +121,7 @@ impl Engine {
                 max_wait,
             },
             WHOLE_GUESS,
-            Duration::ZERO,
+            WHOLE_GUESS,
         ));
         let engine = Self(Arc::new(Pools {
             bcrypt: Arc::clone(&bcrypt),

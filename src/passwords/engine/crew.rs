@@ -15,8 +15,9 @@ use super::{
 };
 use crate::passwords::kernel::{Digest, Lanes, MAX_LANES, Pace};
 
-/// How long the lanes go on before somebody may join or leave.
-const SLICE: Duration = Duration::from_millis(1);
+/// How long the lanes go on before somebody may join or leave. Half a millisecond, so that what is done for somebody who has just left, with
+/// all that it takes to hear of it, stays under one.
+const SLICE: Duration = Duration::from_micros(500);
 
 /// Lanes at work.
 pub(super) struct Crew {
@@ -50,9 +51,11 @@ impl Crew {
         Self::new(self.number, self.pace)
     }
 
-    /// Works until the core's share is that; `false` when the pool is closed.
-    pub(super) fn work(&mut self, pool: &Pool<BcryptJob>, until: Share) -> bool {
+    /// Works until the core's share is that, or was looked at so often without being
+    /// it; `false` when the pool is closed.
+    pub(super) fn work(&mut self, pool: &Pool<BcryptJob>, until: Share, looks: u32) -> bool {
         let mut seen = None;
+        let mut looked = 0;
         loop {
             self.let_leave();
             let Some(joining) = pool.come_by(self.number, self.free_at(), seen) else {
@@ -63,7 +66,8 @@ impl Crew {
             }
             let share;
             (seen, share) = self.advance();
-            if share == Some(until) {
+            looked += u32::from(share.is_some());
+            if share == Some(until) || looked >= looks {
                 return true;
             }
         }
@@ -113,7 +117,7 @@ impl Crew {
         let seen = Seen {
             took,
             units: steps,
-            is_full: lanes == MAX_LANES,
+            lanes,
         };
         (Some(seen), self.pulse.observe(took, times(*best, steps)))
     }

@@ -24,7 +24,9 @@ impl Openings {
     pub(super) fn new(in_use: impl Iterator<Item = Instant>, all: usize, now: Instant) -> Self {
         let mut free_in = vec![Duration::ZERO; all];
         for (lane, free_at) in free_in.iter_mut().zip(in_use) {
-            *lane = free_at.saturating_duration_since(now);
+            // One that is overdue may be so for as long again.
+            let overdue = now.saturating_duration_since(free_at);
+            *lane = overdue.max(free_at.saturating_duration_since(now));
         }
         free_in.sort_unstable();
         Self(free_in)
@@ -96,10 +98,10 @@ mod tests {
     }
 
     #[test]
-    fn an_overdue_lane_is_free() {
+    fn an_overdue_lane_is_not_free_yet() {
         let now = Instant::now();
-        let openings = Openings::new([now - MS].into_iter(), 1, now);
-        assert_eq!(wait(&openings, 0, 0), Duration::ZERO);
+        let openings = Openings::new([now - MS * 3].into_iter(), 1, now);
+        assert_eq!(wait(&openings, 0, 0), MS * 3);
     }
 
     #[test]

@@ -9,6 +9,10 @@ const MEMORY: Duration = Duration::from_millis(250);
 /// How long a guess counts for, against what is measured.
 const GUESS: Duration = Duration::from_millis(5);
 
+/// The longest that one observation counts for: a thread that was kept waiting says
+/// little of the others.
+const MOST_AT_ONCE: Duration = Duration::from_millis(25);
+
 /// The mean time of a unit over the last moments.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gauge {
@@ -28,9 +32,17 @@ impl Gauge {
 
     /// Takes in that so many units took so long.
     pub(super) fn observe(&mut self, took: Duration, units: u64) {
-        let keep = MEMORY.div_duration_f64(MEMORY + took);
-        self.seconds = self.seconds * keep + took.as_secs_f64();
-        self.units = self.units * keep + units as f64;
+        let counted = took.min(MOST_AT_ONCE);
+        let part = counted.as_secs_f64() / took.as_secs_f64().max(f64::MIN_POSITIVE);
+        let keep = MEMORY.div_duration_f64(MEMORY + counted);
+        self.seconds = self.seconds * keep + counted.as_secs_f64();
+        self.units = self.units * keep + units as f64 * part;
+    }
+
+    /// Somebody was refused by it who would have begun at once, and will not be
+    /// measured: so that nobody is refused for ever, the next one has better hope.
+    pub(super) fn doubt(&mut self) {
+        self.seconds *= 7.0 / 8.0;
     }
 
     /// The mean time of a unit; never nothing.
@@ -80,6 +92,26 @@ mod tests {
             gauge.observe(MS * 4, 1);
         }
         assert!(about(gauge.unit(), MS * 4), "{:?}", gauge.unit());
+    }
+
+    #[test]
+    fn one_thread_that_stood_still_is_not_a_slow_machine() {
+        let mut gauge = Gauge::new(MS);
+        for _ in 0..500 {
+            gauge.observe(MS, 1);
+        }
+        gauge.observe(MS * 5_000, 1);
+        assert!(gauge.unit() < MS * 13 / 10, "{:?}", gauge.unit());
+    }
+
+    #[test]
+    fn nobody_is_refused_for_ever() {
+        let mut gauge = Gauge::new(MS * 1_000);
+        let refusals = (0..).take_while(|_| {
+            gauge.doubt();
+            gauge.unit() > MS
+        });
+        assert!(refusals.count() < 60);
     }
 
     #[test]

@@ -29,12 +29,11 @@ pub(super) struct Place<'a, J: Job> {
 }
 
 impl<J: Job> Pool<J> {
-    /// With guesses at the time of a unit of work, while every lane is taken and at
-    /// best.
-    pub(super) fn new(shape: Shape, full: Duration, best: Duration) -> Self {
+    /// With guesses at the time of a unit of work, in one lane alone and in all.
+    pub(super) fn new(shape: Shape, alone: Duration, full: Duration) -> Self {
         Self {
             shape,
-            state: Mutex::new(State::new(shape, full, best)),
+            state: Mutex::new(State::new(shape, alone, full)),
             job_waits: Condvar::new(),
         }
     }
@@ -54,8 +53,8 @@ impl<J: Job> Pool<J> {
             return Err(EngineError::Overloaded { retry_after });
         }
         let openings = state.openings(self.shape, since);
-        if let Err(room_in) = state.admit(self.shape, &openings, work, demand, since) {
-            let retry_after = state.refuse(&openings, since, room_in, work);
+        if let Err(refusal) = state.admit(self.shape, &openings, work, demand, since) {
+            let retry_after = state.refuse(&openings, since, refusal, work, demand.purpose);
             return Err(EngineError::Overloaded { retry_after });
         }
         let pending = Pending { job, work, since };

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::{
     Demand,
-    best::Best,
     forecast::{Openings, Returns, times},
     gauge::Gauge,
     waiting::{Number, Waiting},
 };
+use crate::passwords::Purpose;
 
 /// What a pool is made of.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,12 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// The longest wait of one that was let in: a forecast may be off.
+    /// The longest forecast with which one is let in: it may be off.
+    fn safe_wait(&self) -> Duration {
+        self.max_wait - self.max_wait / 8
+    }
+
+    /// The longest wait of one that was let in.
     fn tolerated_wait(&self) -> Duration {
         self.max_wait + self.max_wait / 8
     }
@@ -36,8 +41,17 @@ impl Shape {
 pub(super) struct Seen {
     pub(super) took: Duration,
     pub(super) units: u64,
-    /// Whether all of its lanes were taken.
-    pub(super) is_full: bool,
+    /// In how many of its lanes.
+    pub(super) lanes: usize,
+}
+
+/// Why one is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There is room for it in so long.
+    Later(Duration),
+    /// It takes longer than its caller waits; others are done in so long.
+    Never(Duration),
 }
 
 /// All of it changes under the pool's lock.
@@ -48,23 +62,25 @@ pub(super) struct State<J> {
     pub(super) asleep: usize,
     /// Of those, how many have been woken and have not come by yet.
     pub(super) woken: usize,
-    /// The time of a unit of work while every lane is taken.
-    full: Gauge,
-    best: Best,
-    returns: Returns,
+    /// The time of a unit of work, for each number of a thread's lanes in use.
+    paces: Vec<Gauge>,
+    /// For each purpose.
+    returns: [Returns; Purpose::ALL.len()],
     pub(super) is_closed: bool,
 }
 
 impl<J> State<J> {
-    pub(super) fn new(shape: Shape, full: Duration, best: Duration) -> Self {
+    /// With guesses at the time of a unit of work, in one lane alone and in all.
+    pub(super) fn new(shape: Shape, alone: Duration, full: Duration) -> Self {
+        let slower = full.saturating_sub(alone) / shape.lanes as u32;
+        let guess = |lanes: usize| Gauge::new(alone + slower * lanes as u32);
         Self {
             waiting: Waiting::new(),
             threads: vec![Vec::new(); shape.threads],
             asleep: 0,
             woken: 0,
-            full: Gauge::new(full),
-            best: Best::new(best),
-            returns: Returns::default(),
+            paces: (0..=shape.lanes).map(guess).collect(),
+            returns: Default::default(),
             is_closed: false,
         }
     }
@@ -88,38 +104,41 @@ impl<J> State<J> {
         work: u64,
         demand: Demand,
         now: Instant,
-    ) -> Result<(), Duration> {
+    ) -> Result<(), Refusal> {
         let ahead = self.waiting.ahead_of_another(demand.purpose);
-        let wait = openings.wait(ahead, self.full.unit());
-        let unit = if wait.is_zero() {
-            self.best.unit()
+        let wait = openings.wait(ahead, self.full());
+        let lanes = if wait.is_zero() {
+            self.fewest() + 1
         } else {
-            self.full.unit()
+            shape.lanes
         };
+        let pace = &mut self.paces[lanes.min(shape.lanes)];
         let patience = demand.deadline.remaining(now);
-        match patience.checked_sub(times(unit, work)) {
-            Some(longest) if wait <= longest.min(shape.max_wait) => Ok(()),
-            Some(longest) => Err(wait - longest.min(shape.max_wait)),
-            None => {
-                if wait.is_zero() {
-                    self.best.doubt();
-                }
-                Err(wait)
+        let Some(spare) = patience.checked_sub(times(pace.unit(), work)) else {
+            if wait.is_zero() {
+                pace.doubt();
             }
+            return Err(Refusal::Never(wait));
+        };
+        let longest = spare.min(shape.safe_wait());
+        match wait.checked_sub(longest) {
+            Some(room_in) if !room_in.is_zero() => Err(Refusal::Later(room_in)),
+            _ => Ok(()),
         }
     }
 
     pub(super) fn observe(&mut self, seen: Seen) {
-        if seen.is_full {
-            self.full.observe(seen.took, seen.units);
-        }
-        let units = u32::try_from(seen.units).ok();
-        // A core with all lanes taken is slower; that is not what its best is.
-        if let Some(unit) = units.and_then(|units| seen.took.checked_div(units))
-            && !(seen.is_full && unit > self.best.unit())
-        {
-            self.best.observe(unit);
-        }
+        self.paces[seen.lanes].observe(seen.took, seen.units);
+    }
+
+    /// The time of a unit of work while every lane is taken.
+    fn full(&self) -> Duration {
+        self.paces.last().map_or(Duration::ZERO, Gauge::unit)
+    }
+
+    /// How many lanes the thread with the fewest has in use.
+    fn fewest(&self) -> usize {
+        self.threads.iter().map(Vec::len).min().unwrap_or(0)
     }
 
     /// Takes out of the queue what a thread begins now.
@@ -129,7 +148,7 @@ impl<J> State<J> {
             let Some(pending) = self.waiting.pop() else {
                 break;
             };
-            let length = times(self.full.unit(), pending.work);
+            let length = times(self.full(), pending.work);
             self.threads[thread].push(now + length);
             begun.push(pending.job);
         }
@@ -140,8 +159,7 @@ impl<J> State<J> {
     /// quicker.
     fn may_begin(&self, shape: Shape, thread: usize) -> bool {
         let in_use = self.threads[thread].len();
-        let fewest = self.threads.iter().map(Vec::len).min().unwrap_or(0);
-        in_use < shape.lanes && (in_use < shape.lanes_for_nothing || in_use <= fewest)
+        in_use < shape.lanes && (in_use < shape.lanes_for_nothing || in_use <= self.fewest())
     }
 
     /// Takes out what will not begin in time after all: the pace has fallen, or
@@ -155,15 +173,19 @@ impl<J> State<J> {
         let openings = self.openings(shape, now);
         while let Some((number, room_in)) = self.hopeless(shape, &openings, now) {
             if let Some(pending) = self.waiting.remove(number) {
-                let retry_after = self.refuse(&openings, now, room_in, pending.work);
+                let retry_after =
+                    self.come_back(&openings, now, room_in, pending.work, number.purpose());
                 given_up.push((pending.job, retry_after));
             }
         }
         let longest_ago = now.checked_sub(shape.tolerated_wait());
-        while let Some(pending) =
+        while let Some((purpose, pending)) =
             longest_ago.and_then(|longest_ago| self.waiting.pop_since_before(longest_ago))
         {
-            let retry_after = self.refuse(&openings, now, Duration::ZERO, pending.work);
+            let ahead = self.waiting.ahead_of_another(purpose);
+            let wait = openings.wait(ahead, self.full());
+            let room_in = wait.saturating_sub(shape.safe_wait());
+            let retry_after = self.come_back(&openings, now, room_in, pending.work, purpose);
             given_up.push((pending.job, retry_after));
         }
         given_up
@@ -178,23 +200,40 @@ impl<J> State<J> {
     ) -> Option<(Number, Duration)> {
         self.waiting.last_ones().find_map(|(number, last, ahead)| {
             let waited = now.saturating_duration_since(last.since);
-            let wait = waited + openings.wait(ahead, self.full.unit());
+            let wait = waited + openings.wait(ahead, self.full());
             let is_hopeless = ahead.jobs > 0 && wait > shape.tolerated_wait();
-            is_hopeless.then(|| (number, wait.saturating_sub(shape.max_wait)))
+            is_hopeless.then(|| (number, wait.saturating_sub(shape.safe_wait())))
         })
+    }
+
+    /// When a refused one is to come back.
+    pub(super) fn refuse(
+        &mut self,
+        openings: &Openings,
+        now: Instant,
+        refusal: Refusal,
+        work: u64,
+        purpose: Purpose,
+    ) -> Duration {
+        match refusal {
+            Refusal::Later(room_in) => self.come_back(openings, now, room_in, work, purpose),
+            // Nobody else has to wait for it, since it will not come in.
+            Refusal::Never(wait) => wait + times(self.full(), work),
+        }
     }
 
     /// When to come back, where there is room in `room_in`; later by the length of one
     /// computation, since lanes that began together are free together.
-    pub(super) fn refuse(
+    fn come_back(
         &mut self,
         openings: &Openings,
         now: Instant,
         room_in: Duration,
         work: u64,
+        purpose: Purpose,
     ) -> Duration {
-        let length = times(self.full.unit(), work);
-        self.returns
-            .give(now, room_in + length, openings.interval(length))
+        let length = times(self.full(), work);
+        let interval = openings.interval(length);
+        self.returns[purpose as usize].give(now, room_in + length, interval)
     }
 }

@@ -35,6 +35,12 @@ pub(super) struct Number {
     number: u64,
 }
 
+impl Number {
+    pub(super) fn purpose(self) -> Purpose {
+        self.purpose
+    }
+}
+
 /// What begins before a job does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ahead {
@@ -95,13 +101,13 @@ impl<J> Waiting<J> {
     }
 
     /// Takes one out that has waited since before that.
-    pub(super) fn pop_since_before(&mut self, instant: Instant) -> Option<Pending<J>> {
+    pub(super) fn pop_since_before(&mut self, instant: Instant) -> Option<(Purpose, Pending<J>)> {
         let late = self.queues.iter().find_map(|queue| {
             let (&number, oldest) = queue.jobs.first_key_value()?;
             let purpose = queue.purpose;
             (oldest.since < instant).then_some(Number { purpose, number })
         })?;
-        self.remove(late)
+        Some((late.purpose, self.remove(late)?))
     }
 
     /// What would begin before one more of that purpose.
@@ -290,7 +296,9 @@ mod tests {
         waiting.push(Purpose::Login, pending(1, 10));
         let between = Instant::now();
         assert_eq!(
-            waiting.pop_since_before(between).map(|pending| pending.job),
+            waiting
+                .pop_since_before(between)
+                .map(|(_, pending)| pending.job),
             Some(1)
         );
         waiting.push(Purpose::Login, pending(2, 10));

@@ -28,7 +28,7 @@ pub(super) fn run(pool: &Pool<WholeJob>, thread: usize) {
             seen = Some(Seen {
                 took: begun.elapsed(),
                 units: 1,
-                is_full: true,
+                lanes: 1,
             });
         }
     }

@@ -8,8 +8,9 @@ pub(in crate::passwords) const MAX_KEY_BYTES: usize = 72;
 /// A key, a salt and a cost.
 #[derive(Clone)]
 pub(in crate::passwords) struct Input {
-    /// The key and a NUL, cut to what bcrypt reads.
-    key: Zeroizing<[u8; MAX_KEY_BYTES]>,
+    /// The key and a NUL, cut to what bcrypt reads. Boxed, so that a move copies none
+    /// of it.
+    key: Box<Zeroizing<[u8; MAX_KEY_BYTES]>>,
     length: usize,
     pub(super) salt: [u8; 16],
     pub(super) cost: u32,
@@ -17,7 +18,7 @@ pub(in crate::passwords) struct Input {
 
 impl Input {
     pub(in crate::passwords) fn new(key: &[u8], cost: u32, salt: [u8; 16]) -> Self {
-        let mut terminated = Zeroizing::new([0; MAX_KEY_BYTES]);
+        let mut terminated = Box::new(Zeroizing::new([0; MAX_KEY_BYTES]));
         let length = key.len().min(MAX_KEY_BYTES);
         terminated[..length].copy_from_slice(&key[..length]);
         Self {
@@ -44,20 +45,17 @@ impl Input {
         2 << self.cost
     }
 
-    /// The key as 18 words, repeated as often as it takes.
-    pub(super) fn key_words(&self) -> [u32; 18] {
+    /// Writes the key, and the salt, as 18 words each, repeated as often as it takes.
+    pub(super) fn write_words(&self, [key_words, salt_words]: &mut [[u32; 18]; 2]) {
         let mut bytes = self.key().iter().cycle();
-        [(); 18].map(|()| {
-            (0..4).fold(0, |word, _| {
+        for word in key_words {
+            *word = (0..4).fold(0, |word, _| {
                 word << 8 | bytes.next().map_or(0, |&byte| u32::from(byte))
-            })
-        })
-    }
-
-    /// The salt as 18 words.
-    pub(super) fn salt_words(&self) -> [u32; 18] {
-        let [words, _] = [self.salt.as_chunks::<4>().0, &[]];
-        let mut words = words.iter().cycle();
-        [(); 18].map(|()| words.next().map_or(0, |&word| u32::from_be_bytes(word)))
+            });
+        }
+        let salt = self.salt.as_chunks::<4>().0;
+        for (word, &bytes) in salt_words.iter_mut().zip(salt.iter().cycle()) {
+            *word = u32::from_be_bytes(bytes);
+        }
     }
 }

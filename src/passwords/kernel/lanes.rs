@@ -25,7 +25,8 @@ pub(in crate::passwords) struct Lanes {
 /// Where one computation stands.
 struct Lane {
     /// Mixed in by turns: the key's words, then the salt's.
-    words: Zeroizing<[[u32; 18]; 2]>,
+    /// Boxed, so that a move copies none of them.
+    words: Box<Zeroizing<[[u32; 18]; 2]>>,
     /// Expansions to go. An even number is the key's turn.
     to_go: u64,
 }
@@ -46,7 +47,8 @@ impl Lanes {
     /// Begins a computation in the next lane, which has to be there.
     pub(in crate::passwords) fn join(&mut self, input: &Input) {
         let lane = self.lanes.len();
-        let words = Zeroizing::new([input.key_words(), input.salt_words()]);
+        let mut words = Box::new(Zeroizing::new([[0; 18]; 2]));
+        input.write_words(&mut words);
         let to_go = input.expansions();
         self.state.reset(lane);
         self.expand_with_salt(lane, &words);
