@@ -40,7 +40,7 @@ pub struct HashingSettings {
 /// Hashes and verifies passwords on threads of their own. Cheap to clone; all
 /// clones share the threads, which end with the last of them.
 ///
-/// Dropping the future of a call ends its work, within a millisecond for bcrypt. A
+/// Dropping the future of a call ends its work, for bcrypt half way through. A
 /// call that could not begin within the longest wait, or not end by its caller's
 /// deadline, is refused at once.
 #[derive(Clone)]

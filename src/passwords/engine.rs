@@ -1,6 +1,6 @@
 //! Shares the cores among those who wait for a hash.
 //!
-//! bcrypt goes on in lanes, several to a core, that may be joined and left every
+//! bcrypt goes on in lanes, several to a core, that may be joined and left every half
 //! millisecond; what has no lanes takes a thread for as long as it takes. Each
 //! kind has its threads, one to a core, and gives way to everything else.
 
@@ -41,7 +41,7 @@ use super::{
 };
 use crate::deadline::Deadline;
 
-/// How many lanes take no longer than one, by measurement: while a core's are
+/// How many lanes take hardly longer than one (docs/hashing.md): while a core's are
 /// not all taken, there is no need to wake another.
 const LANES_FOR_NOTHING: usize = 3;
 
