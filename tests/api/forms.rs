@@ -362,8 +362,8 @@ on_each_database! {
 
     /// No capacity in time.
     async fn overload(database: Database) {
-        let pace = Pace::at_least(Duration::from_millis(50)).await.setting();
-        let settings = ["--hash-threads=1", "--hash-max-wait=100ms", &pace];
+        let pace = Pace::at_least(Duration::from_millis(100)).await.setting();
+        let settings = ["--hash-threads=1", "--hash-max-wait=500ms", &pace];
         let server = TestServer::start_with(&database, &settings).await;
         let tries = (0..40).map(async |n| {
             let email = format!("user{n}@example.com");
