@@ -93,6 +93,9 @@ impl State {
 
 /// Replaces the subkeys and boxes of the first `N` lanes by what they encrypt to:
 /// bcrypt's unit of work, the same for every lane whatever its key, salt and cost.
+///
+/// On its own, so that what the compiler makes of it does not hang on its callers.
+#[inline(never)]
 pub(super) fn expand<const N: usize>(state: &mut State) {
     let mut left = [0; N];
     let mut right = [0; N];
