@@ -7,11 +7,12 @@ use prost::Message as _;
 
 /// A message with one of these fields has a `Debug` that tells its name and no
 /// more.
-const SECRET_FIELDS: [&str; 5] = [
+const SECRET_FIELDS: [&str; 6] = [
     "password",
     "current_password",
     "new_password",
     "session_id",
+    "session_ids",
     "reset_token",
 ];
 
@@ -19,7 +20,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");
 
-    let descriptors = protox::compile(["bienvenue/v1/auth_service.proto"], ["proto"])?;
+    let descriptors = protox::compile(
+        [
+            "bienvenue/v1/admin_service.proto",
+            "bienvenue/v1/auth_service.proto",
+        ],
+        ["proto"],
+    )?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
 

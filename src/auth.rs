@@ -11,6 +11,8 @@ mod mail_texts;
 mod password_change;
 mod password_reset;
 mod registration;
+mod session_checks;
+mod session_memory;
 mod sessions;
 
 use std::{sync::Arc, time::Duration};
@@ -24,11 +26,13 @@ use crate::{
     domain::{PasswordPolicy, PublicUrl, SessionLimits},
     mail::Mailer,
     passwords::Passwords,
+    revocations::Revocations,
+    session_index::SessionIndex,
 };
 
 pub use error::{AuthError, Field};
 pub use mail_delivery::ClaimedMail;
-pub use sessions::{LiveSession, OpenedSession};
+pub use sessions::{CheckedSession, LiveSession, OpenedSession};
 
 /// What an operator decides about accounts.
 #[derive(Clone, Debug)]
@@ -41,6 +45,24 @@ pub struct AuthSettings {
     pub reset_ttl: Duration,
     /// What links in mails lead to.
     pub public_url: PublicUrl,
+    /// How long the log of revocations is kept.
+    pub revocation_retention: Duration,
+    /// How many session checks may ask the database at once.
+    pub look_ups_at_once: usize,
+}
+
+/// What accounts and sessions are made of.
+pub struct Resources {
+    /// What is kept.
+    pub db: Db,
+    /// Hashing.
+    pub passwords: Passwords,
+    /// Where mail goes.
+    pub mailer: Mailer,
+    /// Sessions in memory.
+    pub index: SessionIndex,
+    /// What tells whether memory may be relied on.
+    pub revocations: Revocations,
 }
 
 /// Accounts and sessions, shared by everyone. Cheap to clone.
@@ -49,7 +71,10 @@ pub struct Auth {
     db: Db,
     passwords: Passwords,
     mail_delivery: MailDelivery,
+    index: SessionIndex,
+    revocations: Revocations,
     resets: Arc<Semaphore>,
+    look_ups: Arc<Semaphore>,
     clock: Clock,
     settings: AuthSettings,
     decoys: Decoys,
@@ -62,16 +87,17 @@ impl Auth {
     ///
     /// When the operating system gives no randomness.
     pub fn new(
-        db: Db,
-        passwords: Passwords,
-        mailer: Mailer,
+        resources: Resources,
         clock: Clock,
         settings: AuthSettings,
     ) -> Result<Self, getrandom::Error> {
         Ok(Self {
-            db,
-            passwords,
-            mail_delivery: MailDelivery::new(mailer),
+            db: resources.db,
+            passwords: resources.passwords,
+            mail_delivery: MailDelivery::new(resources.mailer),
+            index: resources.index,
+            revocations: resources.revocations,
+            look_ups: Arc::new(Semaphore::new(settings.look_ups_at_once)),
             resets: Arc::new(Semaphore::new(password_reset::REQUESTS_AT_ONCE)),
             clock,
             settings,

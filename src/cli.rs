@@ -240,7 +240,7 @@ fn one_line(error: &clap::Error) -> String {
 }
 
 /// What to tell the person who started it.
-pub fn greeting(config: &Config, address: SocketAddr) -> String {
+pub fn greeting(config: &Config, address: SocketAddr, admin: Option<SocketAddr>) -> String {
     let mut text = format!(
         "bienvenue {} listens on {address} (gRPC, gRPC-Web, HTTP); its data is {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -249,6 +249,11 @@ pub fn greeting(config: &Config, address: SocketAddr) -> String {
             DatabaseUrl::Postgres(_) => "in PostgreSQL".to_owned(),
         },
     );
+    if let Some(admin) = admin {
+        text.push_str(&format!(
+            "The internal listener is on {admin} (gRPC, with the token)\n"
+        ));
+    }
     if config.network.reflects() {
         text.push_str(&format!(
             "\nTry it:\n  \

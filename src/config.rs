@@ -1,6 +1,7 @@
 //! Every setting: a flag `--x-y` and a variable `BIENVENUE_X_Y`, validated once
 //! at start. No other room reads the environment.
 
+mod admin;
 mod database;
 mod limits;
 mod log;
@@ -16,6 +17,7 @@ use clap::Args;
 use crate::domain::PublicUrl;
 
 pub use self::{
+    admin::AdminSettings,
     database::DatabaseSettings,
     limits::LimitSettings,
     log::{LogFormat, LogSettings},
@@ -32,6 +34,9 @@ pub struct Config {
     /// Where it listens and to whom it answers.
     #[command(flatten)]
     pub network: NetworkSettings,
+    /// Where your own services are told of revocations.
+    #[command(flatten)]
+    pub admin: AdminSettings,
     /// Where it keeps its data.
     #[command(flatten)]
     pub database: DatabaseSettings,
@@ -63,6 +68,7 @@ impl Config {
     /// One line that names the settings and says what to write instead.
     pub fn validate(&self) -> Result<(), String> {
         self.sessions.validate()?;
+        self.admin.validate()?;
         self.mail.validate()?;
         let public_host = self.network.public_url(0).host();
         self.mail
@@ -114,6 +120,13 @@ impl Config {
                      machine for those who open them; set it to what their browsers know",
                 );
             }
+        }
+        let admin_listen = self.admin.admin_listen;
+        if admin_listen.is_some_and(|address| !address.ip().is_loopback()) {
+            warnings.push(
+                "admin-listen is beyond this machine without TLS: the token travels readable; \
+                 use a network that nobody else is on, or a proxy that ends TLS",
+            );
         }
         if self
             .network

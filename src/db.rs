@@ -5,41 +5,44 @@ mod connection;
 mod error;
 pub mod import;
 mod lane;
+mod log_reader;
 mod mail_claims;
 mod migrate;
 mod outgoing_mails;
 mod password_changes;
+mod process_lock;
+mod revocations;
 mod schema;
 mod sessions;
 mod url;
 mod users;
 
-use std::time::Duration;
-
-use tokio::time;
-
 use self::{
     connection::AnyConnection,
     error::OpenProblem,
     lane::{Lane, transaction},
+    process_lock::ProcessLock,
 };
 pub use self::{
     error::{DbError, OpenError},
+    log_reader::{Connected, LogReader},
     mail_claims::{Claim, OutgoingMail, Preference},
     outgoing_mails::MailKind,
-    password_changes::{ChangePasswordError, ChangeProof, PasswordChange},
+    password_changes::{ChangePasswordError, ChangeProof, ChangedPassword, PasswordChange},
+    revocations::LogPage,
+    sessions::{Ended, Page},
     url::{DatabaseUrl, DatabaseUrlError},
     users::{AddUserError, UserBy, UserChanges},
 };
 
-/// The longest that what need not be written may hold its request up.
-const AT_ONCE: Duration = Duration::from_millis(100);
-
 /// The database, shared by everyone. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
+    url: DatabaseUrl,
     readers: Lane,
     writers: Lane,
+    /// On SQLite.
+    _lock: Option<ProcessLock>,
 }
 
 impl Db {
@@ -58,7 +61,7 @@ impl Db {
     }
 
     fn try_open(url: &DatabaseUrl, connections: u32) -> Result<Self, OpenProblem> {
-        migrate::prepare(url)?;
+        let lock = migrate::prepare(url)?;
         let readers = Lane::open(url, connections);
         let writers = match url {
             // SQLite has one writer at a time: queue for it here, in order,
@@ -66,7 +69,17 @@ impl Db {
             DatabaseUrl::Sqlite(_) => Lane::open(url, 1),
             DatabaseUrl::Postgres(_) => readers.clone(),
         };
-        Ok(Self { readers, writers })
+        Ok(Self {
+            url: url.clone(),
+            readers,
+            writers,
+            _lock: lock,
+        })
+    }
+
+    /// To follow the log of revocations with.
+    pub fn log_reader(&self) -> LogReader {
+        LogReader::new(self.url.clone())
     }
 
     /// Runs one unit of work that reads.
@@ -91,20 +104,5 @@ impl Db {
         self.writers
             .run(move |connection| transaction(connection, work))
             .await
-    }
-
-    /// Writes if that can be done at once; `false` when it cannot. For what is
-    /// good to note and no loss to miss.
-    async fn write_if_idle(
-        &self,
-        work: impl FnOnce(&mut AnyConnection) -> Result<(), DbError> + Send + 'static,
-    ) -> bool {
-        let Some(permit) = self.writers.idle() else {
-            return false;
-        };
-        let working = self
-            .writers
-            .work(permit, move |connection| transaction(connection, work));
-        matches!(time::timeout(AT_ONCE, working).await, Ok(Ok(())))
     }
 }

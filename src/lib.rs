@@ -18,5 +18,7 @@ pub mod mail;
 pub mod passwords;
 pub mod peer;
 pub mod proto;
+pub mod revocations;
 pub mod rpc;
 pub mod server;
+pub mod session_index;

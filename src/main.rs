@@ -67,7 +67,11 @@ async fn run(config: &Config) -> Result<(), ServerError> {
         // A migration that waits for another node is given up.
         () = signals.next() => return Ok(()),
     };
-    say(&cli::greeting(config, server.address()));
+    say(&cli::greeting(
+        config,
+        server.address(),
+        server.admin_address(),
+    ));
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }

@@ -151,7 +151,7 @@ mod tests {
             ),
             (Some(b"T\xE9l\xE9phone\x7F"), "T\u{FFFD}l\u{FFFD}phone"),
         ] {
-            assert_eq!(peer.client(sent).user_agent(), kept);
+            assert_eq!(&**peer.client(sent).user_agent(), kept);
         }
     }
 

@@ -1,8 +1,12 @@
 //! gRPC: each service as thin as can be, and the edge that all of them share.
 
+mod admin_service;
+mod admin_token;
 mod auth_service;
 pub mod gate;
 mod messages;
 pub mod status;
 
+pub use admin_service::AdminRpc;
+pub use admin_token::{AdminToken, AdminTokenError};
 pub use auth_service::AuthRpc;

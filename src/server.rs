@@ -1,5 +1,6 @@
 //! The only place that wires: from the settings to a service that answers.
 
+mod admin;
 mod background;
 mod connection;
 mod descriptors;
@@ -30,9 +31,12 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-use self::{background::Background, edge::Limit, listener::Listener, serve::Serving};
+use self::{
+    admin::Admin, background::Background, edge::Limit, listener::Listener, places::Places,
+    serve::Serving,
+};
 use crate::{
-    auth::{Auth, AuthSettings},
+    auth::{Auth, AuthSettings, Resources},
     causes::with_causes,
     clock::Clock,
     config::{Config, ResetDelivery},
@@ -41,7 +45,9 @@ use crate::{
     mail::{MailError, Mailer},
     passwords::{Passwords, StartError},
     proto::{self, v1::auth_service_server::AuthServiceServer},
-    rpc::{AuthRpc, status},
+    revocations::{Following, Revocations},
+    rpc::{AdminTokenError, AuthRpc, status},
+    session_index::SessionIndex,
 };
 
 /// How long a browser may remember what a preflight told it.
@@ -58,6 +64,17 @@ pub enum ServerError {
         /// What the operating system said.
         cause: io::Error,
     },
+    /// The internal listener's address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}; choose another with --admin-listen")]
+    ListenAdmin {
+        /// The address that was set.
+        address: SocketAddr,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// The internal listener's token cannot be used.
+    #[error(transparent)]
+    AdminToken(#[from] AdminTokenError),
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
@@ -100,6 +117,8 @@ pub struct Server {
     address: SocketAddr,
     auth: Auth,
     router: Router,
+    admin: Option<Admin>,
+    following: Following,
     health: HealthReporter,
     config: Config,
 }
@@ -131,11 +150,22 @@ impl Server {
             .map_err(ServerError::Setting)?;
         let mailer = Mailer::new(mails, clock.clone())?;
         tracing::info!("mail goes to {mailer}");
+        let index = SessionIndex::new(config.sessions.session_index_size);
+        let (revocations, following) = Revocations::follow(
+            db.log_reader(),
+            index.clone(),
+            clock.clone(),
+            config.sessions.revocation_max_lag,
+        )
+        .map_err(ServerError::NoThreads)?;
+        let connections = config.database.database_connections as usize;
         let settings = AuthSettings {
             password_policy: config.passwords.policy(),
             session_limits: config.sessions.limits(),
             reset_ttl: config.resets.reset_ttl,
             public_url,
+            revocation_retention: config.sessions.revocation_retention,
+            look_ups_at_once: (connections * 3 / 4).max(1),
         };
         let http = HttpSettings {
             public_url: settings.public_url.clone(),
@@ -143,7 +173,14 @@ impl Server {
             reset_token_in_reply: config.resets.reset_delivery == ResetDelivery::Response,
             max_form_size: config.limits.max_message_size,
         };
-        let auth = Auth::new(db, passwords, mailer, clock, settings)?;
+        let resources = Resources {
+            db,
+            passwords,
+            mailer,
+            index,
+            revocations,
+        };
+        let auth = Auth::new(resources, clock, settings)?;
         if let Err(error) = auth.sample_decoys().await {
             tracing::warn!(
                 cause = with_causes(&error),
@@ -155,6 +192,8 @@ impl Server {
             listener,
             address,
             router: router(config, auth.clone(), &http, &health).await?,
+            admin: Admin::open(config, &auth)?,
+            following,
             auth,
             health,
             config: config.clone(),
@@ -166,6 +205,11 @@ impl Server {
         self.address
     }
 
+    /// Where the internal listener listens, if it is on.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
     /// Answers until `shutdown` resolves; then accepts nothing new and lets
     /// what is under way finish, within the deadline that is set.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
@@ -174,6 +218,10 @@ impl Server {
         let trusted_proxies = self.config.network.trusted_proxies;
         let places = descriptors::places(limits, self.config.database.database_connections)
             .trusting(trusted_proxies.clone());
+        let admin = self.admin.map(|admin| {
+            let most = limits.max_connections;
+            admin.start(Places::new(most, limits.max_connections_per_peer))
+        });
         let mut serving = Serving::new(self.router, limits, trusted_proxies);
         let listener = Listener::new(self.listener, places, limits);
         serving.accept(listener, shutdown).await;
@@ -185,12 +233,20 @@ impl Server {
             self.health.clear_service_status(service).await;
         }
         let deadline = Instant::now() + self.config.network.shutdown_timeout;
-        if !serving.drain(deadline).await {
+        let admin = async {
+            match admin {
+                Some(admin) => admin.stop(deadline).await,
+                None => true,
+            }
+        };
+        let (drained, admin_drained) = tokio::join!(serving.drain(deadline), admin);
+        if !drained || !admin_drained {
             tracing::warn!("some requests did not finish in time and were cut off");
         }
         if time::timeout_at(deadline, background.stop()).await.is_err() {
             tracing::warn!("mail that was being sent was cut off; it is sent after the next start");
         }
+        drop(self.following);
         tracing::info!("stopped");
     }
 }

@@ -22,14 +22,15 @@ impl Auth {
         &self,
         session_id: &str,
     ) -> Result<(Vec<LiveSession>, SessionHandle), AuthError> {
-        let (user, current) = self.get_user_from_session_id(session_id).await?;
-        let sessions = self.db.list_sessions(&user, MOST_SESSIONS).await?;
+        let current = self.get_user_from_session_id(session_id).await?;
+        let user_id = current.owner.id;
+        let sessions = self.db.list_sessions(user_id, MOST_SESSIONS).await?;
         let open = sessions
             .into_iter()
             .filter(|session| self.is_live(session.times()))
             .map(|session| self.live(session))
             .collect();
-        Ok((open, current.session.handle))
+        Ok((open, current.live.session.handle))
     }
 
     /// Ends the session that a handle names, of the user whose session this
@@ -52,8 +53,14 @@ impl Auth {
         let by = digest_of(session_id)?;
         match self.db.remove_session_by_handle(by, handle).await? {
             None => Err(AuthError::SessionInvalid),
-            Some(Some(ended)) if self.is_live(ended) => Ok(()),
-            Some(_) => Err(unknown()),
+            Some(None) => Err(unknown()),
+            Some(Some(ended)) => {
+                self.forget([ended.digest]);
+                match self.is_live(ended.times) {
+                    true => Ok(()),
+                    false => Err(unknown()),
+                }
+            }
         }
     }
 
@@ -70,9 +77,10 @@ impl Auth {
             .remove_other_sessions(digest_of(session_id)?)
             .await?
             .ok_or(AuthError::SessionInvalid)?;
+        self.forget(ended.iter().map(|ended| ended.digest));
         Ok(ended
             .into_iter()
-            .filter(|times| self.is_live(*times))
+            .filter(|ended| self.is_live(ended.times))
             .count())
     }
 

@@ -28,6 +28,8 @@ pub enum Field {
     NewPassword,
     /// `handle`
     Handle,
+    /// `session_ids`
+    SessionIds,
 }
 
 impl fmt::Display for Field {
@@ -38,6 +40,7 @@ impl fmt::Display for Field {
             Self::CurrentPassword => "current_password",
             Self::NewPassword => "new_password",
             Self::Handle => "handle",
+            Self::SessionIds => "session_ids",
         })
     }
 }

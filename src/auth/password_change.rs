@@ -4,7 +4,7 @@ use super::{Auth, AuthError, Field, OpenedSession, sessions::digest_of};
 use crate::{
     db::{ChangePasswordError, ChangeProof, PasswordChange},
     deadline::Deadline,
-    domain::{Client, Email, NewPassword, Password, PasswordPolicyError},
+    domain::{Client, Email, NewPassword, Password, PasswordPolicyError, SessionDigest, User},
     passwords::{Purpose, Verdict},
 };
 
@@ -25,7 +25,8 @@ impl Auth {
         client: Client,
         deadline: Deadline,
     ) -> Result<OpenedSession, AuthError> {
-        let (user, _) = self.get_user_from_session_id(session_id).await?;
+        let digest = digest_of(session_id)?;
+        let user = self.stored_user(digest).await?;
         if current_password.is_empty() {
             let missing = PasswordPolicyError::Missing;
             return Err(AuthError::invalid(Field::CurrentPassword, &missing));
@@ -50,24 +51,39 @@ impl Auth {
         let (token, session) = self.new_session(&user, client)?;
         let change = PasswordChange {
             user,
-            proof: ChangeProof::Session(digest_of(session_id)?),
+            proof: ChangeProof::Session(digest),
             hashed_password,
             opened: Some((token.digest(), session)),
             at: self.clock.now(),
         };
-        let (_, opened) = match self.db.change_password(change).await {
+        let reading = self.index.begin_reading();
+        let changed = match self.db.change_password(change).await {
             Err(ChangePasswordError::ProofGone) => return Err(AuthError::SessionInvalid),
             // The current password is that no longer.
             Err(ChangePasswordError::PasswordChanged) => return Err(AuthError::WrongPassword),
             Err(ChangePasswordError::Db(error)) => return Err(error.into()),
             Ok(changed) => changed,
         };
+        self.forget(changed.ended);
         self.mail_delivery.wake();
-        let session = opened.ok_or_else(|| AuthError::Internal("no session was opened".into()))?;
+        let session = changed
+            .opened
+            .ok_or_else(|| AuthError::Internal("no session was opened".into()))?;
+        let kept = (token.digest(), session.clone(), changed.user.into());
+        self.index.keep(reading, [kept]);
         Ok(OpenedSession {
             token,
             live: self.live(session),
         })
+    }
+
+    /// The user whose open session this is, with what memory does not have of them.
+    async fn stored_user(&self, digest: SessionDigest) -> Result<User, AuthError> {
+        let found = self.db.find_session(digest).await?;
+        found
+            .filter(|(session, _)| self.is_live(session.times()))
+            .map(|(_, user)| user)
+            .ok_or(AuthError::SessionInvalid)
     }
 
     pub(super) fn admit_new_password(

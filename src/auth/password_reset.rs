@@ -108,9 +108,10 @@ impl Auth {
             at: self.clock.now(),
         };
         match self.db.change_password(change).await {
-            Ok((user, _)) => {
+            Ok(changed) => {
+                self.forget(changed.ended);
                 self.mail_delivery.wake();
-                Ok(user)
+                Ok(changed.user)
             }
             Err(ChangePasswordError::ProofGone | ChangePasswordError::PasswordChanged) => {
                 Err(AuthError::ResetTokenInvalid)

@@ -1,10 +1,13 @@
 //! Opening, recognising and ending sessions.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::{Auth, AuthError};
 use crate::domain::{
-    Client, Session, SessionDigest, SessionHandle, SessionTimes, SessionToken, User,
+    Client, Revision, Session, SessionDigest, SessionHandle, SessionOwner, SessionTimes,
+    SessionToken, User,
 };
 
 /// The most sessions that a user has, so that all of them can be listed, and
@@ -29,6 +32,19 @@ pub struct OpenedSession {
     pub live: LiveSession,
 }
 
+/// What came of a check.
+#[derive(Debug)]
+pub struct CheckedSession {
+    /// Whose session it is.
+    pub owner: SessionOwner,
+    /// The session.
+    pub live: LiveSession,
+    /// Every revocation up to this one is taken into account.
+    pub revision: Revision,
+    /// How long this may be kept by who is told of revocations.
+    pub cache_for: Duration,
+}
+
 impl Auth {
     /// Opens a session for a user whom [`valid_login`](Self::valid_login) has
     /// let in, and ends the one that the caller presented along with it, if
@@ -47,41 +63,20 @@ impl Auth {
     ) -> Result<OpenedSession, AuthError> {
         let (token, session) = self.new_session(user, client)?;
         let replaced = presented.and_then(|session_id| digest_of(session_id).ok());
-        let added = self
+        let reading = self.index.begin_reading();
+        let ended = self
             .db
             .add_session(token.digest(), session.clone(), replaced, MOST_SESSIONS)
-            .await?;
-        if !added {
-            return Err(AuthError::InvalidCredentials);
-        }
+            .await?
+            .ok_or(AuthError::InvalidCredentials)?;
+        self.forget(ended);
+        let owner = user.clone().into();
+        self.index
+            .keep(reading, [(token.digest(), session.clone(), owner)]);
         Ok(OpenedSession {
             token,
             live: self.live(session),
         })
-    }
-
-    /// Whose session this is; a check counts as use of it.
-    ///
-    /// # Errors
-    ///
-    /// `SessionInvalid`, `Unavailable`, `Internal`.
-    pub async fn get_user_from_session_id(
-        &self,
-        session_id: &str,
-    ) -> Result<(User, LiveSession), AuthError> {
-        let digest = digest_of(session_id)?;
-        let (mut session, user) = self
-            .db
-            .find_session(digest)
-            .await?
-            .filter(|(session, _)| self.is_live(session.times()))
-            .ok_or(AuthError::SessionInvalid)?;
-        let now = self.clock.now();
-        let is_due = session.last_seen_at + self.settings.session_limits.touch_step() <= now;
-        if is_due && self.db.touch_session(digest, now).await {
-            session.last_seen_at = now;
-        }
-        Ok((user, self.live(session)))
     }
 
     /// Ends a session. When this returns `Ok` the end is on disk.
@@ -90,9 +85,33 @@ impl Auth {
     ///
     /// `SessionInvalid` when there was none to end, `Unavailable`, `Internal`.
     pub async fn destroy_session(&self, session_id: &str) -> Result<(), AuthError> {
-        match self.db.remove_session(digest_of(session_id)?).await? {
-            Some(ended) if self.is_live(ended) => Ok(()),
-            _ => Err(AuthError::SessionInvalid),
+        let digest = digest_of(session_id)?;
+        let ended = self.db.remove_session(digest).await;
+        match ended {
+            Ok(ended) => {
+                // Also what somebody else has ended: this answer says so.
+                self.forget([digest]);
+                match ended {
+                    Some(times) if self.is_live(times) => Ok(()),
+                    _ => Err(AuthError::SessionInvalid),
+                }
+            }
+            Err(error) => {
+                self.index.release(digest);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Has memory forget sessions that have ended, before anybody is told so.
+    pub(super) fn forget(&self, ended: impl IntoIterator<Item = SessionDigest>) {
+        let mut any = false;
+        for digest in ended {
+            self.index.end(digest);
+            any = true;
+        }
+        if any {
+            self.revocations.wake();
         }
     }
 

@@ -111,7 +111,7 @@ fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| "write a network or an address, such as 10.0.0.0/8 or ::1".to_owned())
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     // A name would have to be looked up; localhost alone is plain enough.
     let numeric = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use clap::Args;
 
@@ -39,7 +39,44 @@ pub struct SessionSettings {
         value_parser = values::duration
     )]
     pub session_sweep: Duration,
+
+    /// How many sessions are held in memory, so that checks need not ask the
+    /// database; about 200 bytes each, taken as sessions come
+    #[arg(
+        long,
+        env = "BIENVENUE_SESSION_INDEX_SIZE",
+        value_name = "NUMBER",
+        default_value = "1000000",
+        value_parser = values::number(0_usize..=1_000_000_000)
+    )]
+    pub session_index_size: usize,
+
+    /// Longest time that a revocation on another node may go unnoticed: a node that
+    /// was out of touch with the database for so long answers nothing from memory
+    #[arg(
+        long,
+        env = "BIENVENUE_REVOCATION_MAX_LAG",
+        value_name = "DURATION",
+        default_value = "1s",
+        value_parser = values::duration
+    )]
+    pub revocation_max_lag: Duration,
+
+    /// How long the log of revocations is kept, for nodes and watchers that were
+    /// away
+    #[arg(
+        long,
+        env = "BIENVENUE_REVOCATION_RETENTION",
+        value_name = "DURATION",
+        default_value = "1d",
+        value_parser = values::duration
+    )]
+    pub revocation_retention: Duration,
 }
+
+/// The shortest lag with which a node on a busy machine is not out of touch all the
+/// time, and the longest that anybody should have to wait for a logout.
+const LAGS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 
 impl SessionSettings {
     pub(super) fn validate(&self) -> Result<(), String> {
@@ -47,6 +84,18 @@ impl SessionSettings {
             return Err(
                 "--session-idle is longer than --session-absolute: write the same or less, since \
                  a session that has ended cannot be idle"
+                    .to_owned(),
+            );
+        }
+        if !LAGS.contains(&self.revocation_max_lag) {
+            return Err(
+                "--revocation-max-lag is not from 100ms to 1m: write 1s, for example".to_owned(),
+            );
+        }
+        if self.revocation_retention < self.revocation_max_lag {
+            return Err(
+                "--revocation-retention is shorter than --revocation-max-lag: write more, since \
+                 a node has to find in the log what it has not yet read"
                     .to_owned(),
             );
         }

@@ -68,6 +68,11 @@ pub(super) enum OpenProblem {
     /// By another process, for now.
     #[error("it is locked ({0}); stop the other process that uses it, or wait for it")]
     Locked(String),
+    #[error(
+        "another bienvenue uses it; stop that one first, since only one process may use an \
+         SQLite file (several share a PostgreSQL database)"
+    )]
+    InUse,
     #[error("it is read-only ({0}); give this user the right to write it")]
     ReadOnly(String),
     #[error(

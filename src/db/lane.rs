@@ -71,14 +71,9 @@ impl Lane {
         self.work(permit, work).await
     }
 
-    /// A permit, if one is free at once.
-    pub(super) fn idle(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().ok()
-    }
-
     /// Works with a connection whose permit is held. Work that does not come
     /// back keeps its thread and its permit until it does.
-    pub(super) async fn work<T, E>(
+    async fn work<T, E>(
         &self,
         permit: OwnedSemaphorePermit,
         work: impl FnOnce(&mut AnyConnection) -> Result<T, E> + Send + 'static,

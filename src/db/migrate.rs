@@ -24,6 +24,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use super::{
     connection::{AnyConnection, connect_postgres, connect_sqlite},
     error::{Cause, OpenProblem, on_one_line},
+    process_lock::ProcessLock,
     url::DatabaseUrl,
 };
 
@@ -40,10 +41,13 @@ const MAX_LOCKED: Duration = Duration::from_secs(5);
 const TRY_LOCKED_EVERY: Duration = Duration::from_millis(20);
 
 /// Checks that the database can be used and migrates it, before the pool
-/// exists. All pending migrations happen or none.
-pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenProblem> {
+/// exists. All pending migrations happen or none. An SQLite file is this
+/// process's alone from then on.
+pub(super) fn prepare(url: &DatabaseUrl) -> Result<Option<ProcessLock>, OpenProblem> {
     match url {
         DatabaseUrl::Sqlite(path) => {
+            create_private(path).map_err(OpenProblem::Create)?;
+            let lock = ProcessLock::take(path)?;
             // Changing the journal's mode does not wait for a lock by itself.
             let start = Instant::now();
             loop {
@@ -51,11 +55,11 @@ pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenProblem> {
                     Err(OpenProblem::Locked(_)) if start.elapsed() < MAX_LOCKED => {
                         thread::sleep(TRY_LOCKED_EVERY);
                     }
-                    prepared => return prepared,
+                    prepared => return prepared.map(|()| Some(lock)),
                 }
             }
         }
-        DatabaseUrl::Postgres(uri) => prepare_postgres(uri),
+        DatabaseUrl::Postgres(uri) => prepare_postgres(uri).map(|()| None),
     }
 }
 
@@ -87,7 +91,6 @@ pub(super) fn inspect(connection: &mut AnyConnection) -> Result<bool, OpenProble
 }
 
 fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
-    create_private(path).map_err(OpenProblem::Create)?;
     let mut connection = connect_sqlite(path).map_err(|error| OpenProblem::refused(&error))?;
     let has_history = ask(&mut connection, SQLITE_HISTORY)?;
     let has_pending = has_pending(&mut connection, has_history, SQLITE)?;

@@ -37,6 +37,17 @@ pub struct PasswordChange {
     pub at: DateTime<Utc>,
 }
 
+/// What came of it.
+#[derive(Debug)]
+pub struct ChangedPassword {
+    /// The user, as they are then.
+    pub user: User,
+    /// The sessions that ended.
+    pub ended: Vec<SessionDigest>,
+    /// The session that was opened.
+    pub opened: Option<Session>,
+}
+
 /// Why a password was not changed. Nothing else was changed then, either.
 #[derive(Debug, Error)]
 pub enum ChangePasswordError {
@@ -55,7 +66,6 @@ impl Db {
     /// Changes a user's password: every session ends, a reset token is none
     /// any more, nor is one on its way, and a notice to the user is due, all in
     /// one unit of work. Of several that change it at once, one succeeds.
-    /// Returns the user, and the session that was opened.
     ///
     /// # Errors
     ///
@@ -64,7 +74,7 @@ impl Db {
     pub async fn change_password(
         &self,
         change: PasswordChange,
-    ) -> Result<(User, Option<Session>), ChangePasswordError> {
+    ) -> Result<ChangedPassword, ChangePasswordError> {
         self.write(move |connection| {
             let id = change.user.id;
             let held = users::hold(connection, id)?.ok_or(ChangePasswordError::ProofGone)?;
@@ -81,7 +91,7 @@ impl Db {
                 return Err(ChangePasswordError::PasswordChanged);
             }
             users::set_password(connection, id, &change.hashed_password)?;
-            sessions::remove_all(connection, id)?;
+            let ended = sessions::remove_all(connection, id)?;
             let user =
                 users::find(connection, &UserBy::Id(id))?.ok_or(ChangePasswordError::ProofGone)?;
             let opened = match change.opened {
@@ -100,7 +110,11 @@ impl Db {
                 &user.email,
                 change.at,
             )?;
-            Ok((user, opened))
+            Ok(ChangedPassword {
+                user,
+                ended,
+                opened,
+            })
         })
         .await
     }

@@ -37,5 +37,23 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    revocations (revision) {
+        revision -> BigInt,
+        kind -> Text,
+        user_id -> BigInt,
+        handle -> Nullable<Text>,
+        digest -> Nullable<Binary>,
+        at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    swept_revocations (through) {
+        through -> BigInt,
+    }
+}
+
 diesel::joinable!(sessions -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(users, sessions, outgoing_mails);
+diesel::allow_tables_to_appear_in_same_query!(revocations, swept_revocations);

@@ -4,6 +4,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, Insertable, OptionalExtension as _,
     QueryDsl as _, Queryable, RunQueryDsl as _,
+    sql_types::{Array, Binary, Timestamp},
 };
 
 use super::{
@@ -15,14 +16,32 @@ use super::{
 use crate::{
     causes::with_causes,
     domain::{
-        Client, CredentialVersion, Session, SessionDigest, SessionHandle, SessionTimes, User,
-        UserId,
+        Client, CredentialVersion, Session, SessionDigest, SessionHandle, SessionOwner,
+        SessionTimes, User, UserId,
     },
 };
+
+/// A session that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// What it was found by.
+    pub digest: SessionDigest,
+    /// What its limits went by.
+    pub times: SessionTimes,
+}
 
 /// How many sessions too many are ended with one that is opened: there is one,
 /// unless there was no limit before.
 const REMOVED_AT_ONCE: i64 = 500;
+
+/// One that somebody else is ending, or noting the use of, is waited for by nobody.
+const TOUCH: &str = "
+    UPDATE sessions SET last_seen_at = used.at
+    FROM unnest($1, $2) AS used (digest, at)
+    WHERE sessions.digest = used.digest
+      AND sessions.last_seen_at < used.at
+      AND sessions.digest IN (
+        SELECT digest FROM sessions WHERE digest = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED)";
 
 /// A row, in the order of the table's columns.
 #[derive(Queryable, Insertable)]
@@ -46,7 +65,7 @@ impl SessionRow {
             user_id: session.user_id.0,
             created_at: session.created_at.naive_utc(),
             last_seen_at: session.last_seen_at.naive_utc(),
-            user_agent: session.client.user_agent().to_owned(),
+            user_agent: session.client.user_agent().to_string(),
             ip: session.client.ip().to_string(),
             credential_version: session.credential_version.0,
         }
@@ -120,31 +139,64 @@ fn find_and_hold(
 /// for it to end.
 #[derive(Queryable)]
 struct EndedRow {
+    digest: Vec<u8>,
     created_at: NaiveDateTime,
     last_seen_at: NaiveDateTime,
 }
 
-impl From<EndedRow> for SessionTimes {
-    fn from(row: EndedRow) -> Self {
-        Self {
-            created_at: row.created_at.and_utc(),
-            last_seen_at: row.last_seen_at.and_utc(),
-        }
+const ENDED: (
+    sessions::digest,
+    sessions::created_at,
+    sessions::last_seen_at,
+) = (
+    sessions::digest,
+    sessions::created_at,
+    sessions::last_seen_at,
+);
+
+impl TryFrom<EndedRow> for Ended {
+    type Error = DbError;
+
+    fn try_from(row: EndedRow) -> Result<Self, DbError> {
+        Ok(Self {
+            digest: to_digest(&row.digest)?,
+            times: SessionTimes {
+                created_at: row.created_at.and_utc(),
+                last_seen_at: row.last_seen_at.and_utc(),
+            },
+        })
     }
 }
 
-/// Ends every session of a user.
-pub(super) fn remove_all(connection: &mut AnyConnection, user_id: UserId) -> Result<(), DbError> {
-    diesel::delete(sessions::table.filter(sessions::user_id.eq(user_id.0))).execute(connection)?;
-    Ok(())
+/// The table takes no other.
+pub(super) fn to_digest(bytes: &[u8]) -> Result<SessionDigest, DbError> {
+    SessionDigest::from_bytes(bytes)
+        .ok_or_else(|| DbError::Fault("a session's digest is not of 32 bytes".into()))
 }
 
-/// Ends the sessions of a user beyond the `most` that were seen last.
+fn to_digests(rows: Vec<Vec<u8>>) -> Result<Vec<SessionDigest>, DbError> {
+    rows.iter().map(|bytes| to_digest(bytes)).collect()
+}
+
+/// Ends every session of a user and returns them.
+pub(super) fn remove_all(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<Vec<SessionDigest>, DbError> {
+    let ended: Vec<Vec<u8>> =
+        diesel::delete(sessions::table.filter(sessions::user_id.eq(user_id.0)))
+            .returning(sessions::digest)
+            .get_results(connection)?;
+    to_digests(ended)
+}
+
+/// Ends the sessions of a user beyond the `most` that were seen last, and returns
+/// them.
 fn remove_beyond(
     connection: &mut AnyConnection,
     user_id: UserId,
     most: u32,
-) -> Result<(), DbError> {
+) -> Result<Vec<SessionDigest>, DbError> {
     let beyond: Vec<Vec<u8>> = sessions::table
         .filter(sessions::user_id.eq(user_id.0))
         .order((sessions::last_seen_at.desc(), sessions::digest))
@@ -153,10 +205,10 @@ fn remove_beyond(
         .offset(most.into())
         .load(connection)?;
     if !beyond.is_empty() {
-        diesel::delete(sessions::table.filter(sessions::digest.eq_any(beyond)))
+        diesel::delete(sessions::table.filter(sessions::digest.eq_any(&beyond)))
             .execute(connection)?;
     }
-    Ok(())
+    to_digests(beyond)
 }
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -168,6 +220,15 @@ fn is_expired(last_seen_before: DateTime<Utc>, created_before: DateTime<Utc>) ->
         .or(sessions::created_at.le(created_before))
 }
 
+/// A part of many.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// What is in it.
+    pub items: Vec<T>,
+    /// After which to go on, where there may be more.
+    pub next: Option<SessionDigest>,
+}
+
 /// A damaged row is in the way of no other.
 fn readable(row: SessionRow) -> Option<Session> {
     Session::try_from(row)
@@ -177,9 +238,9 @@ fn readable(row: SessionRow) -> Option<Session> {
 
 impl Db {
     /// Adds a session to its user and ends the one that it replaces, if any,
-    /// and where the user would have more than `most`, those seen longest ago.
-    /// `false`, and nothing has changed, when the user has another credential
-    /// version than the session by now, or is gone.
+    /// and where the user would have more than `most`, those seen longest ago;
+    /// returns those that ended. `None`, and nothing has changed, when the user
+    /// has another credential version than the session by now, or is gone.
     ///
     /// # Errors
     ///
@@ -190,20 +251,21 @@ impl Db {
         session: Session,
         replaced: Option<SessionDigest>,
         most: u32,
-    ) -> Result<bool, DbError> {
+    ) -> Result<Option<Vec<SessionDigest>>, DbError> {
         self.write(move |connection| {
             // A change of the password that comes later ends this session too.
             let user = hold(connection, session.user_id)?;
             if user.map(|user| user.credential_version) != Some(session.credential_version) {
-                return Ok(false);
+                return Ok(None);
             }
             if let Some(replaced) = replaced {
                 let replaced = sessions::digest.eq(replaced.as_bytes().to_vec());
                 diesel::delete(sessions::table.filter(replaced)).execute(connection)?;
             }
-            remove_beyond(connection, session.user_id, most.saturating_sub(1))?;
+            let mut ended = remove_beyond(connection, session.user_id, most.saturating_sub(1))?;
+            ended.extend(replaced);
             add(connection, digest, &session)?;
-            Ok(true)
+            Ok(Some(ended))
         })
         .await
     }
@@ -226,12 +288,13 @@ impl Db {
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn list_sessions(&self, user: &User, most: u32) -> Result<Vec<Session>, DbError> {
-        let (id, version) = (user.id, user.credential_version);
+    pub async fn list_sessions(&self, user_id: UserId, most: u32) -> Result<Vec<Session>, DbError> {
         self.read(move |connection| {
             let rows: Vec<SessionRow> = sessions::table
-                .filter(sessions::user_id.eq(id.0))
-                .filter(sessions::credential_version.eq(version.0))
+                .inner_join(users::table)
+                .filter(sessions::user_id.eq(user_id.0))
+                .filter(sessions::credential_version.eq(users::credential_version))
+                .select(sessions::all_columns)
                 .order((sessions::last_seen_at.desc(), sessions::handle))
                 .limit(most.into())
                 .load(connection)?;
@@ -240,18 +303,108 @@ impl Db {
         .await
     }
 
-    /// Notes that a session was checked at `now`, unless that was noted
-    /// already; a session that has ended meanwhile stays ended. `false` when
-    /// the database is too busy or away: the next check will note it.
-    pub async fn touch_session(&self, digest: SessionDigest, now: DateTime<Utc>) -> bool {
-        self.write_if_idle(move |connection| {
-            let session = sessions::table
-                .filter(sessions::digest.eq(digest.as_bytes()))
-                .filter(sessions::last_seen_at.lt(now.naive_utc()));
-            diesel::update(session)
-                .set(sessions::last_seen_at.eq(now.naive_utc()))
-                .execute(connection)?;
-            Ok(())
+    /// Some sessions, at most `most`, expired ones too, with their users: those
+    /// whose digests come after `after`, in the order of their digests. One that
+    /// cannot be read is noted in the log and left out; whether there may be
+    /// more, and after which digest, is returned with them.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn sessions_after(
+        &self,
+        after: Option<SessionDigest>,
+        most: u32,
+    ) -> Result<Page<(SessionDigest, Session, SessionOwner)>, DbError> {
+        let after = after.map_or_else(Vec::new, |after| after.as_bytes().to_vec());
+        self.read(move |connection| {
+            let rows: Vec<(SessionRow, UserRow)> = sessions::table
+                .inner_join(users::table)
+                .filter(sessions::digest.gt(after))
+                .filter(sessions::credential_version.eq(users::credential_version))
+                .order(sessions::digest)
+                .limit(most.into())
+                .load(connection)?;
+            let next = match rows.last() {
+                Some((session, _)) if rows.len() >= most as usize => {
+                    Some(to_digest(&session.digest)?)
+                }
+                _ => None,
+            };
+            let items = rows.into_iter().filter_map(|(session, user)| {
+                let digest = SessionDigest::from_bytes(&session.digest)?;
+                let owner = User::try_from(user).ok()?.into();
+                Some((digest, readable(session)?, owner))
+            });
+            Ok(Page {
+                items: items.collect(),
+                next,
+            })
+        })
+        .await
+    }
+
+    /// The digests of some sessions, likewise.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn session_digests_after(
+        &self,
+        after: Option<SessionDigest>,
+        most: u32,
+    ) -> Result<Page<SessionDigest>, DbError> {
+        let after = after.map_or_else(Vec::new, |after| after.as_bytes().to_vec());
+        self.read(move |connection| {
+            let digests: Vec<Vec<u8>> = sessions::table
+                .filter(sessions::digest.gt(after))
+                .order(sessions::digest)
+                .select(sessions::digest)
+                .limit(most.into())
+                .load(connection)?;
+            let items = to_digests(digests)?;
+            let next = items.last().copied();
+            Ok(Page {
+                next: next.filter(|_| items.len() >= most as usize),
+                items,
+            })
+        })
+        .await
+    }
+
+    /// Notes when sessions were used last, unless something later was noted
+    /// already; those that have ended meanwhile stay ended.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn touch_sessions(
+        &self,
+        used: Vec<(SessionDigest, DateTime<Utc>)>,
+    ) -> Result<(), DbError> {
+        self.write(move |connection| match connection {
+            AnyConnection::Sqlite(sqlite) => {
+                for (digest, at) in used {
+                    let session = sessions::table
+                        .filter(sessions::digest.eq(digest.as_bytes()))
+                        .filter(sessions::last_seen_at.lt(at.naive_utc()));
+                    diesel::update(session)
+                        .set(sessions::last_seen_at.eq(at.naive_utc()))
+                        .execute(sqlite)?;
+                }
+                Ok(())
+            }
+            AnyConnection::Postgres(postgres) => {
+                let (digests, times): (Vec<&[u8]>, Vec<NaiveDateTime>) = used
+                    .iter()
+                    .map(|(digest, at)| (digest.as_bytes(), at.naive_utc()))
+                    .unzip();
+                diesel::sql_query(TOUCH)
+                    .bind::<Array<Binary>, _>(digests)
+                    .bind::<Array<Timestamp>, _>(times)
+                    .execute(postgres)?;
+                Ok(())
+            }
         })
         .await
     }
@@ -270,17 +423,18 @@ impl Db {
             let found = find_and_hold(connection, digest)?;
             let session = sessions::table.filter(sessions::digest.eq(digest.as_bytes()));
             let ended: Option<EndedRow> = diesel::delete(session)
-                .returning((sessions::created_at, sessions::last_seen_at))
+                .returning(ENDED)
                 .get_result(connection)
                 .optional()?;
-            Ok(found.and(ended).map(SessionTimes::from))
+            let ended = ended.map(Ended::try_from).transpose()?;
+            Ok(found.and(ended).map(|ended| ended.times))
         })
         .await
     }
 
     /// Ends, for the owner of the session `by`, the session of theirs that a
-    /// handle names, and returns its times. The outer `None`: `by` is no
-    /// session any more, and nothing was ended.
+    /// handle names, and returns it. The outer `None`: `by` is no session any
+    /// more, and nothing was ended.
     ///
     /// # Errors
     ///
@@ -289,7 +443,7 @@ impl Db {
         &self,
         by: SessionDigest,
         handle: SessionHandle,
-    ) -> Result<Option<Option<SessionTimes>>, DbError> {
+    ) -> Result<Option<Option<Ended>>, DbError> {
         self.write(move |connection| {
             let Some((_, user)) = find_and_hold(connection, by)? else {
                 return Ok(None);
@@ -298,17 +452,16 @@ impl Db {
                 .filter(sessions::handle.eq(handle.to_string()))
                 .filter(sessions::user_id.eq(user.id.0));
             let ended: Option<EndedRow> = diesel::delete(session)
-                .returning((sessions::created_at, sessions::last_seen_at))
+                .returning(ENDED)
                 .get_result(connection)
                 .optional()?;
-            Ok(Some(ended.map(SessionTimes::from)))
+            Ok(Some(ended.map(Ended::try_from).transpose()?))
         })
         .await
     }
 
     /// Ends, for the owner of the session `by`, all their other sessions, and
-    /// returns their times. `None`: `by` is no session any more, and
-    /// nothing was ended.
+    /// returns them. `None`: `by` is no session any more, and nothing was ended.
     ///
     /// # Errors
     ///
@@ -316,7 +469,7 @@ impl Db {
     pub async fn remove_other_sessions(
         &self,
         by: SessionDigest,
-    ) -> Result<Option<Vec<SessionTimes>>, DbError> {
+    ) -> Result<Option<Vec<Ended>>, DbError> {
         self.write(move |connection| {
             let Some((_, user)) = find_and_hold(connection, by)? else {
                 return Ok(None);
@@ -325,9 +478,10 @@ impl Db {
                 .filter(sessions::user_id.eq(user.id.0))
                 .filter(sessions::digest.ne(by.as_bytes()));
             let ended: Vec<EndedRow> = diesel::delete(others)
-                .returning((sessions::created_at, sessions::last_seen_at))
+                .returning(ENDED)
                 .get_results(connection)?;
-            Ok(Some(ended.into_iter().map(SessionTimes::from).collect()))
+            let ended: Result<_, _> = ended.into_iter().map(Ended::try_from).collect();
+            Ok(Some(ended?))
         })
         .await
     }

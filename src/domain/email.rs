@@ -18,7 +18,7 @@ const MAX_LOCAL_BYTES: usize = 64;
 /// Never folded by Unicode rules or by the database: `\u{212A}im@…` (Kelvin
 /// sign) must not become `kim@…`, and the databases would disagree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Email(String);
+pub struct Email(Box<str>);
 
 /// Why a text is no address that an account can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -72,12 +72,18 @@ impl Email {
         if canonical.len() > MAX_BYTES {
             return Err(EmailError::TooLong);
         }
-        Ok(Self(canonical))
+        Ok(Self(canonical.into()))
     }
 
     /// The canonical form.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<Email> for String {
+    fn from(email: Email) -> Self {
+        email.0.into()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A login on one device.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{CredentialVersion, UserId};
 
 /// The longest step in which `last_seen_at` moves.
-const MAX_TOUCH_STEP: Duration = Duration::from_secs(60);
+const MAX_TOUCH_STEP: Duration = Duration::from_secs(300);
 
 /// The longest user agent that is kept, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 256;
@@ -39,7 +39,7 @@ impl fmt::Display for SessionHandle {
 /// Who opened a session, as far as can be told from outside.
 #[derive(Clone, Debug)]
 pub struct Client {
-    user_agent: String,
+    user_agent: Arc<str>,
     ip: IpAddr,
 }
 
@@ -49,14 +49,16 @@ impl Client {
     pub fn new(user_agent: &str, ip: IpAddr) -> Self {
         let mut user_agent: String = user_agent.chars().filter(is_shown).collect();
         user_agent.truncate(user_agent.floor_char_boundary(MAX_USER_AGENT_BYTES));
-        Self {
-            user_agent,
-            ip: ip.to_canonical(),
-        }
+        Self::kept(user_agent.into(), ip.to_canonical())
+    }
+
+    /// Takes back what [`user_agent`](Self::user_agent) and [`ip`](Self::ip) gave.
+    pub fn kept(user_agent: Arc<str>, ip: IpAddr) -> Self {
+        Self { user_agent, ip }
     }
 
     /// The user agent, empty when it sent none.
-    pub fn user_agent(&self) -> &str {
+    pub fn user_agent(&self) -> &Arc<str> {
         &self.user_agent
     }
 
@@ -134,7 +136,7 @@ impl SessionLimits {
         (times.last_seen_at + self.idle).min(times.created_at + self.absolute)
     }
 
-    /// How far `last_seen_at` may lag behind: a minute, or a tenth of the idle
+    /// How far `last_seen_at` may lag behind: five minutes, or a tenth of the idle
     /// limit where that is less. A check within the step writes nothing.
     pub fn touch_step(&self) -> Duration {
         MAX_TOUCH_STEP.min(self.idle / 10)
@@ -173,7 +175,7 @@ mod tests {
                 "{seen}"
             );
         }
-        assert_eq!(limits.touch_step(), Duration::from_secs(60));
+        assert_eq!(limits.touch_step(), Duration::from_secs(300));
     }
 
     #[test]

@@ -38,3 +38,24 @@ pub struct PendingReset {
     /// From then on it is refused.
     pub expires_at: DateTime<Utc>,
 }
+
+/// What a session says of its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionOwner {
+    /// The user's id.
+    pub id: UserId,
+    /// The user's canonical e-mail.
+    pub email: Email,
+    /// When the account was registered.
+    pub created_at: DateTime<Utc>,
+}
+
+impl From<User> for SessionOwner {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            email: user.email,
+            created_at: user.created_at,
+        }
+    }
+}

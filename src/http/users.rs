@@ -33,9 +33,9 @@ pub(super) async fn profile(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let session_id = site.cookie.read(&headers).unwrap_or_default();
-    let (user, _) = site.auth.get_user_from_session_id(session_id).await?;
+    let checked = site.auth.get_user_from_session_id(session_id).await?;
     Ok(replies::reply(
         StatusCode::OK,
-        &json!({ "email": user.email.as_str() }),
+        &json!({ "email": checked.owner.email.as_str() }),
     ))
 }

@@ -9,12 +9,13 @@ use crate::{
     domain::Client,
     peer::Peer,
     proto::v1::{
-        ChangePasswordRequest, ChangePasswordResponse, GetUserBySessionRequest,
-        GetUserBySessionResponse, ListSessionsRequest, ListSessionsResponse, LoginRequest,
-        LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest, RegisterResponse,
-        RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest,
-        ResetPasswordResponse, RevokeOtherSessionsRequest, RevokeOtherSessionsResponse,
-        RevokeSessionRequest, RevokeSessionResponse, auth_service_server::AuthService,
+        BatchGetUserBySessionRequest, BatchGetUserBySessionResponse, ChangePasswordRequest,
+        ChangePasswordResponse, GetUserBySessionRequest, GetUserBySessionResponse,
+        ListSessionsRequest, ListSessionsResponse, LoginRequest, LoginResponse, LogoutRequest,
+        LogoutResponse, RegisterRequest, RegisterResponse, RequestPasswordResetRequest,
+        RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
+        RevokeOtherSessionsRequest, RevokeOtherSessionsResponse, RevokeSessionRequest,
+        RevokeSessionResponse, auth_service_server::AuthService,
     },
 };
 
@@ -40,7 +41,7 @@ impl AuthService for AuthRpc {
         let RegisterRequest { email, password } = request.into_inner();
         let user = self.auth.register_user(&email, password, deadline).await?;
         Ok(Response::new(RegisterResponse {
-            user: Some(messages::user(&user)),
+            user: Some(messages::user(user)),
         }))
     }
 
@@ -56,7 +57,7 @@ impl AuthService for AuthRpc {
         Ok(Response::new(LoginResponse {
             session_id: opened.token.expose().to_owned(),
             session: Some(messages::session(&opened.live, true)),
-            user: Some(messages::user(&user)),
+            user: Some(messages::user(user)),
         }))
     }
 
@@ -64,14 +65,23 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<GetUserBySessionRequest>,
     ) -> Result<Response<GetUserBySessionResponse>, Status> {
-        let (user, live) = self
+        let checked = self
             .auth
             .get_user_from_session_id(&request.get_ref().session_id)
             .await?;
-        Ok(Response::new(GetUserBySessionResponse {
-            user: Some(messages::user(&user)),
-            session: Some(messages::session(&live, true)),
-        }))
+        Ok(Response::new(messages::checked(checked)))
+    }
+
+    async fn batch_get_user_by_session(
+        &self,
+        request: Request<BatchGetUserBySessionRequest>,
+    ) -> Result<Response<BatchGetUserBySessionResponse>, Status> {
+        let outcomes = self
+            .auth
+            .get_users_from_session_ids(&request.get_ref().session_ids)
+            .await?;
+        let results = outcomes.into_iter().map(messages::outcome).collect();
+        Ok(Response::new(BatchGetUserBySessionResponse { results }))
     }
 
     async fn logout(
@@ -172,7 +182,7 @@ impl AuthService for AuthRpc {
             .update_password(&reset_token, new_password, None, deadline)
             .await?;
         Ok(Response::new(ResetPasswordResponse {
-            user: Some(messages::user(&user)),
+            user: Some(messages::user(user)),
         }))
     }
 }

@@ -11,6 +11,9 @@ use crate::{auth::AuthError, peer::OverLimit};
 /// The `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "bienvenue";
 
+/// When to try again to watch.
+const RETRY_WATCH: Duration = Duration::from_secs(1);
+
 /// What a caller is told; the cause goes along for the log, not for the wire.
 impl From<AuthError> for Status {
     fn from(error: AuthError) -> Self {
@@ -46,6 +49,65 @@ pub fn connection_full() -> Status {
 /// A request took longer than it may.
 pub fn too_slow() -> Status {
     over_limit(Code::DeadlineExceeded, OverLimit::TooSlow)
+}
+
+/// There is no token on a call of the internal listener, or it is another one.
+pub(super) fn admin_token_invalid() -> Status {
+    plain(
+        Code::Unauthenticated,
+        "ADMIN_TOKEN_INVALID",
+        "send the metadata authorization: Bearer TOKEN, with the token of admin-token-file",
+    )
+}
+
+/// The log does not go on from the revision that was asked from.
+pub(super) fn revision_swept() -> Status {
+    plain(
+        Code::OutOfRange,
+        "REVISION_SWEPT",
+        "the revocations after this revision are not all there any more: drop all that you keep \
+         and ask without since_revision",
+    )
+}
+
+/// There is no such revision.
+pub(super) fn negative_revision() -> Status {
+    let mut details = details("INVALID_FIELD", None);
+    let problem = "is negative; write a revision that this service gave, or 0";
+    details.add_bad_request_violation("since_revision", problem);
+    let message = format!("since_revision {problem}");
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// More watch than may at once.
+pub(super) fn too_many_watchers() -> Status {
+    let details = details("OVERLOADED", Some(RETRY_WATCH));
+    let message = "too many watch revocations already; end other streams, or ask another node";
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// Who watches does not read.
+pub(super) fn slow_reader() -> Status {
+    plain(
+        Code::ResourceExhausted,
+        "SLOW_READER",
+        "the stream was not read fast enough: ask again from the last revision that you have had",
+    )
+}
+
+/// The node cannot go on telling.
+pub(super) fn interrupted() -> Status {
+    retry_watch("the log of revocations was interrupted: ask again from the last revision")
+}
+
+/// The node is about to stop.
+pub(super) fn stopping() -> Status {
+    retry_watch("this node stops: ask another, from the last revision that you have had")
+}
+
+fn retry_watch(message: &str) -> Status {
+    let details = details("UNAVAILABLE", Some(RETRY_WATCH));
+    Status::with_error_details(Code::Unavailable, message, details)
 }
 
 /// There is no such method, or the message is compressed.

@@ -1,5 +1,5 @@
-//! What goes on beside the requests: sending mail, removing sessions that have
-//! expired, and keeping the decoys like what is stored.
+//! What goes on beside the requests: sending mail, removing what has expired,
+//! keeping memory and the database together, and the decoys like what is stored.
 
 use std::time::Duration;
 
@@ -24,6 +24,13 @@ const LOOK_FOR_MAIL: Duration = Duration::from_millis(250);
 /// How often to look what kinds of hashes are stored.
 const SAMPLE_EVERY: Duration = Duration::from_secs(600);
 
+/// How often to write which sessions were used.
+const WRITE_USES_EVERY: Duration = Duration::from_secs(1);
+
+/// How often to make room in memory for users who have changed. It looks at all
+/// that is there.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
 /// How long to leave a database alone that is away.
 const AWAY: Duration = Duration::from_secs(10);
 
@@ -34,7 +41,7 @@ const BREATHER: Duration = Duration::from_millis(20);
 /// The work beside the requests, until it is stopped.
 pub(super) struct Background {
     stop: watch::Sender<()>,
-    tasks: [JoinHandle<()>; 3],
+    tasks: [JoinHandle<()>; 6],
 }
 
 impl Background {
@@ -45,6 +52,9 @@ impl Background {
                 tokio::spawn(send_mail(auth.clone(), stop.subscribe())),
                 tokio::spawn(sweep(auth.clone(), sweep_every, stop.subscribe())),
                 tokio::spawn(sample_decoys(auth.clone(), stop.subscribe())),
+                tokio::spawn(load_sessions(auth.clone(), stop.subscribe())),
+                tokio::spawn(write_uses(auth.clone(), stop.subscribe())),
+                tokio::spawn(tidy_memory(auth.clone(), stop.subscribe())),
             ],
             stop,
         }
@@ -114,19 +124,74 @@ async fn sample_decoys(auth: Auth, mut stop: watch::Receiver<()>) {
 
 async fn sweep(auth: Auth, every: Duration, mut stop: watch::Receiver<()>) {
     loop {
-        let wait = match auth.sweep_sessions().await {
+        let wait = match sweep_some(&auth).await {
             Ok(true) => BREATHER,
             Ok(false) => every,
             Err(error) => {
                 tracing::warn!(
                     cause = with_causes(&error),
-                    "expired sessions wait to be removed"
+                    "expired sessions and old revocations wait to be removed"
                 );
                 every.max(AWAY)
             }
         };
         tokio::select! {
             () = time::sleep(wait) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+/// `true` while there may be more.
+async fn sweep_some(auth: &Auth) -> Result<bool, AuthError> {
+    let more_sessions = auth.sweep_sessions().await?;
+    let more_revocations = auth.sweep_revocations().await?;
+    Ok(more_sessions || more_revocations)
+}
+
+async fn load_sessions(auth: Auth, mut stop: watch::Receiver<()>) {
+    let mut loads = auth.loads();
+    loop {
+        let asked = *loads.borrow_and_update();
+        let loading = async {
+            if let Some(load) = asked {
+                while let Err(error) = auth.load_sessions(load).await {
+                    tracing::warn!(cause = with_causes(&error), "sessions wait to be loaded");
+                    time::sleep(AWAY).await;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = loading => {}
+            Ok(()) = loads.changed() => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+async fn write_uses(auth: Auth, mut stop: watch::Receiver<()>) {
+    loop {
+        let stopped = tokio::select! {
+            () = time::sleep(WRITE_USES_EVERY) => false,
+            _ = stop.changed() => true,
+        };
+        if let Err(error) = auth.write_uses().await {
+            tracing::warn!(
+                cause = with_causes(&error),
+                "when some sessions were used last is not noted"
+            );
+        }
+        if stopped {
+            return;
+        }
+    }
+}
+
+async fn tidy_memory(auth: Auth, mut stop: watch::Receiver<()>) {
+    loop {
+        tokio::select! {
+            () = time::sleep(TIDY_EVERY) => auth.tidy_memory(),
             _ = stop.changed() => return,
         }
     }

@@ -19,7 +19,8 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// Methods whose success changes nothing and is asked for all day: no line on
 /// it unless the log is set to debug. The same goes for GET, HEAD and OPTIONS.
-const QUIET: [&str; 6] = [
+const QUIET: [&str; 7] = [
+    "/bienvenue.v1.AuthService/BatchGetUserBySession",
     "/bienvenue.v1.AuthService/GetUserBySession",
     "/bienvenue.v1.AuthService/ListSessions",
     "/grpc.health.v1.Health/Check",

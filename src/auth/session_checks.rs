@@ -1,0 +1,201 @@
+//! Whose session it is: from memory where that can be relied on, from the database
+//! where it cannot.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::{task::JoinSet, time};
+
+use super::{Auth, AuthError, CheckedSession, Field, sessions::digest_of};
+use crate::{
+    db::DbError,
+    domain::{Revision, Session, SessionDigest, SessionOwner},
+    session_index::Found,
+};
+
+/// The most sessions that one call checks.
+const MOST_AT_ONCE: usize = 256;
+
+/// The longest wait for one of the connections that checks may have.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What memory says of a session.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is what most checks come to, and is moved once"
+)]
+enum Recalled {
+    Live(CheckedSession),
+    Ended,
+    /// It knows of none.
+    Nothing,
+    /// It cannot say.
+    Unsure,
+}
+
+impl Auth {
+    /// Whose session this is; a check counts as use of it.
+    ///
+    /// # Errors
+    ///
+    /// `SessionInvalid`, `Unavailable`, `Internal`.
+    pub async fn get_user_from_session_id(
+        &self,
+        session_id: &str,
+    ) -> Result<CheckedSession, AuthError> {
+        let digest = digest_of(session_id)?;
+        let mut recalled = self.recall(digest);
+        if matches!(recalled, Recalled::Nothing) {
+            recalled = match self.knows_all_that_is_open().await {
+                true => self.recall(digest),
+                false => Recalled::Unsure,
+            };
+        }
+        match recalled {
+            Recalled::Live(checked) => Ok(checked),
+            Recalled::Ended | Recalled::Nothing => Err(AuthError::SessionInvalid),
+            Recalled::Unsure => self.look_up_session(digest).await,
+        }
+    }
+
+    /// The same of several sessions, at most 256, each with an outcome of its own,
+    /// in the order of the `session_ids`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidField` when there are more.
+    pub async fn get_users_from_session_ids(
+        &self,
+        session_ids: &[String],
+    ) -> Result<Vec<Result<CheckedSession, AuthError>>, AuthError> {
+        if session_ids.len() > MOST_AT_ONCE {
+            let problem = format!("has more than {MOST_AT_ONCE}; ask in several calls");
+            return Err(AuthError::invalid(Field::SessionIds, &problem));
+        }
+        let mut outcomes: Vec<Result<CheckedSession, AuthError>> = Vec::new();
+        // What memory does not know, and where it stands.
+        let (mut unknown, mut unsure) = (Vec::new(), Vec::new());
+        for (place, session_id) in session_ids.iter().enumerate() {
+            let outcome = digest_of(session_id).and_then(|digest| match self.recall(digest) {
+                Recalled::Live(checked) => Ok(checked),
+                Recalled::Ended => Err(AuthError::SessionInvalid),
+                Recalled::Nothing => {
+                    unknown.push((place, digest));
+                    Err(AuthError::SessionInvalid)
+                }
+                Recalled::Unsure => {
+                    unsure.push((place, digest));
+                    Err(AuthError::SessionInvalid)
+                }
+            });
+            outcomes.push(outcome);
+        }
+        if !unknown.is_empty() {
+            if self.knows_all_that_is_open().await {
+                unknown.retain(|(place, digest)| match self.recall(*digest) {
+                    Recalled::Live(checked) => {
+                        outcomes[*place] = Ok(checked);
+                        false
+                    }
+                    Recalled::Ended | Recalled::Nothing => false,
+                    Recalled::Unsure => true,
+                });
+            }
+            unsure.append(&mut unknown);
+        }
+        let mut looking = JoinSet::new();
+        for (place, digest) in unsure {
+            let auth = self.clone();
+            looking.spawn(async move { (place, auth.look_up_session(digest).await) });
+        }
+        while let Some(joined) = looking.join_next().await {
+            let (place, outcome) = joined.map_err(|panic| AuthError::Internal(panic.into()))?;
+            outcomes[place] = outcome;
+        }
+        Ok(outcomes)
+    }
+
+    /// Reads a session and whose it is from the database.
+    ///
+    /// # Errors
+    ///
+    /// `SessionInvalid`, `Unavailable`, `Internal`.
+    pub(super) async fn look_up_session(
+        &self,
+        digest: SessionDigest,
+    ) -> Result<CheckedSession, AuthError> {
+        // Checks leave some connections to everything else, whoever asks whatever.
+        let permit = time::timeout(PATIENCE, self.look_ups.acquire()).await;
+        let Ok(Ok(_permit)) = permit else {
+            let busy = "every connection that checks may have is busy";
+            return Err(DbError::Unavailable(busy.into()).into());
+        };
+        let (reading, revision) = (self.index.begin_reading(), self.revocations.revision());
+        let found = self.db.find_session(digest).await?;
+        let Some((session, user)) = found else {
+            return Err(AuthError::SessionInvalid);
+        };
+        let now = self.clock.now();
+        let owner = SessionOwner::from(user);
+        self.index
+            .keep(reading, [(digest, session.clone(), owner.clone())]);
+        match self.judge(digest, session, owner, revision, now) {
+            Some(checked) => Ok(checked),
+            None => Err(AuthError::SessionInvalid),
+        }
+    }
+
+    /// What memory says, if it may be relied on.
+    fn recall(&self, digest: SessionDigest) -> Recalled {
+        let now = self.clock.now();
+        let Some(revision) = self.revocations.current(now) else {
+            return Recalled::Unsure;
+        };
+        let (session, owner) = match self.index.look_up(digest) {
+            Found::Held(session, owner) => (session, owner),
+            Found::Known => return Recalled::Unsure,
+            Found::Nothing => return Recalled::Nothing,
+        };
+        if session.created_at + self.settings.session_limits.absolute <= now {
+            return Recalled::Ended;
+        }
+        match self.judge(digest, session, owner, revision, now) {
+            Some(checked) => Recalled::Live(checked),
+            // Another node may have seen it since.
+            None => Recalled::Unsure,
+        }
+    }
+
+    /// Whether what was found is open; a use of it is noted.
+    fn judge(
+        &self,
+        digest: SessionDigest,
+        mut session: Session,
+        owner: SessionOwner,
+        revision: Revision,
+        now: DateTime<Utc>,
+    ) -> Option<CheckedSession> {
+        let limits = &self.settings.session_limits;
+        if limits.expires_at(session.times()) <= now {
+            return None;
+        }
+        if session.last_seen_at + limits.touch_step() <= now {
+            self.index.touch(digest, now);
+            session.last_seen_at = now;
+        }
+        let live = self.live(session);
+        let left = (live.expires_at - now).to_std().unwrap_or_default();
+        Some(CheckedSession {
+            owner,
+            live,
+            revision,
+            cache_for: left.min(limits.touch_step()),
+        })
+    }
+
+    /// Whether what memory knows nothing of is nothing: on a node that has others
+    /// beside it, once it has asked what those have opened.
+    async fn knows_all_that_is_open(&self) -> bool {
+        !self.revocations.has_others() || self.revocations.know_what_is_opened().await
+    }
+}

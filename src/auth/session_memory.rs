@@ -1,0 +1,109 @@
+//! Keeping memory and the database together, beside the requests.
+
+use tokio::sync::watch;
+
+use super::{Auth, AuthError};
+use crate::{
+    domain::Revision,
+    revocations::{Watch, WatchError},
+};
+
+/// How many sessions are read at once while memory is loaded.
+const LOADED_AT_ONCE: u32 = 2_000;
+
+/// The same where it is their digests alone.
+const NOTED_AT_ONCE: u32 = 10_000;
+
+/// How many uses are written in one unit of work, so that nobody who wants to
+/// write waits long.
+const WRITTEN_AT_ONCE: usize = 500;
+
+/// How many old revocations are removed in one unit of work.
+const SWEPT_AT_ONCE: u32 = 5_000;
+
+impl Auth {
+    /// When memory has to be loaded, and by which number.
+    pub fn loads(&self) -> watch::Receiver<Option<u64>> {
+        self.revocations.loads()
+    }
+
+    /// Loads memory: all sessions as far as there is room, of the rest that there
+    /// are any. Until that is done, the database is asked for what is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Internal`.
+    pub async fn load_sessions(&self, load: u64) -> Result<(), AuthError> {
+        let mut next = None;
+        while self.index.has_room() {
+            let reading = self.index.begin_reading();
+            let page = self.db.sessions_after(next, LOADED_AT_ONCE).await?;
+            self.index.keep(reading, page.items);
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        // From the beginning: also those that could not be read.
+        let mut next = None;
+        loop {
+            let reading = self.index.begin_reading();
+            let page = self.db.session_digests_after(next, NOTED_AT_ONCE).await?;
+            self.index.note(reading, page.items);
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        if self.index.complete(load) {
+            tracing::info!("the session index knows every session");
+        } else {
+            tracing::warn!(
+                "there are more sessions than the session index has room for: what it does not \
+                 know, the database is asked; raise session-index-size"
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes which sessions were used since the last call.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Internal`: some uses are noted at the next check only.
+    pub async fn write_uses(&self) -> Result<(), AuthError> {
+        let mut used = self.index.take_touched();
+        while !used.is_empty() {
+            let rest = used.split_off(used.len().min(WRITTEN_AT_ONCE));
+            self.db.touch_sessions(used).await?;
+            used = rest;
+        }
+        Ok(())
+    }
+
+    /// Makes room in memory for what may be said anew of users who have changed.
+    pub fn tidy_memory(&self) {
+        self.index.drop_released();
+    }
+
+    /// Removes some revocations that are older than they are kept for; `true` while
+    /// there may be more.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Internal`.
+    pub async fn sweep_revocations(&self) -> Result<bool, AuthError> {
+        let before = self.clock.now() - self.settings.revocation_retention;
+        let removed = self.db.sweep_revocations(before, SWEPT_AT_ONCE).await?;
+        Ok(removed > 0)
+    }
+
+    /// Tells of revocations after `since`, or from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the log does not go back so far, or the database cannot.
+    pub async fn watch_revocations(&self, since: Option<Revision>) -> Result<Watch, WatchError> {
+        Watch::begin(self.db.clone(), &self.revocations, since).await
+    }
+}

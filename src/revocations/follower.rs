@@ -1,0 +1,206 @@
+//! The thread that follows the log.
+
+use std::{
+    io,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    News, Shared,
+    currency::Moment,
+    requests::{Stopped, Wish},
+};
+use crate::{
+    causes::with_causes,
+    clock::Clock,
+    db::{Connected, DbError, LogReader},
+    domain::{Revision, Revocation, RevocationEvent},
+    session_index::SessionIndex,
+};
+
+/// How often to look whether the database has told of anything: libpq's own wait
+/// for that cannot be had through diesel. It is one look at a socket.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// The shortest time between two questions what was opened, however many ask.
+const LEAST_BETWEEN: Duration = Duration::from_millis(1);
+
+/// The waits before a connection is tried again.
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+const LAST_RETRY: Duration = Duration::from_secs(1);
+
+pub(super) struct Follower {
+    reader: LogReader,
+    index: SessionIndex,
+    clock: Clock,
+    interval: Duration,
+    shared: Arc<Shared>,
+    /// Up to where the log was read; `None` before it is.
+    revision: Option<Revision>,
+    next_reading: Instant,
+    last_opened: Instant,
+    retry: Duration,
+}
+
+impl Follower {
+    pub(super) fn new(
+        reader: LogReader,
+        index: SessionIndex,
+        clock: Clock,
+        interval: Duration,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            reader,
+            index,
+            clock,
+            interval,
+            shared,
+            revision: None,
+            next_reading: now,
+            last_opened: now,
+            retry: FIRST_RETRY,
+        }
+    }
+
+    pub(super) fn spawn(self) -> io::Result<()> {
+        let thread = thread::Builder::new().name("revocations".to_owned());
+        thread.spawn(|| self.run()).map(drop)
+    }
+
+    fn run(mut self) {
+        while let Ok(wish) = self.next_wish() {
+            match self.grant(wish) {
+                Ok(()) => {
+                    if self.retry > FIRST_RETRY {
+                        tracing::info!("the log of revocations is followed again");
+                    }
+                    self.retry = FIRST_RETRY;
+                }
+                Err(error) => self.give_up(&error),
+            }
+        }
+    }
+
+    fn next_wish(&self) -> Result<Wish, Stopped> {
+        let until = if self.reader.has_others() && self.reader.is_connected() {
+            self.next_reading.min(Instant::now() + LOOK)
+        } else {
+            self.next_reading
+        };
+        self.shared.requests.wait(until)
+    }
+
+    fn grant(&mut self, wish: Wish) -> Result<(), DbError> {
+        if !self.reader.is_connected() {
+            self.connect()?;
+        }
+        let is_due = self.next_reading <= Instant::now();
+        if is_due || wish.opened.is_some() {
+            self.find_out_what_is_opened()?;
+        }
+        if let Some(up_to) = wish.opened {
+            self.shared.requests.answer(up_to, true);
+        }
+        if is_due || wish.log || self.reader.is_notified()? {
+            self.read()?;
+        }
+        if is_due {
+            self.next_reading = Instant::now() + self.interval;
+            if let Some(revision) = self.shared.currency.at(self.clock.now()) {
+                let _ = self.shared.news.send(News::Current(revision));
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self) -> Result<(), DbError> {
+        match self.reader.connect(self.revision.is_some())? {
+            Connected::Again => {}
+            Connected::Anew(head) => self.begin_at(head),
+        }
+        self.next_reading = Instant::now();
+        Ok(())
+    }
+
+    /// Forgets all that is in memory, and has it loaded again: everything up to
+    /// `head` was before that.
+    fn begin_at(&mut self, head: Revision) {
+        self.shared.currency.doubt();
+        let generation = self.index.clear();
+        if self.revision.replace(head).is_some() {
+            tracing::warn!(
+                "the log of revocations does not go on from where it was read up to: the session \
+                 index is loaded anew"
+            );
+            let _ = self.shared.news.send(News::Interrupted);
+        }
+        self.shared.loads.send_replace(Some(generation));
+    }
+
+    fn find_out_what_is_opened(&mut self) -> Result<(), DbError> {
+        // Who asks without end is not to keep the database busy without end.
+        let pause = LEAST_BETWEEN.saturating_sub(self.last_opened.elapsed());
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
+        self.last_opened = Instant::now();
+        let reading = self.index.begin_reading();
+        let opened = self.reader.opened()?;
+        self.index.note(reading, opened);
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), DbError> {
+        let began = Moment {
+            instant: Instant::now(),
+            calendar: self.clock.now(),
+        };
+        let mut revision = self.revision.unwrap_or_default();
+        loop {
+            let page = self.reader.read(revision)?;
+            if page.swept_through > revision || page.head < revision {
+                self.begin_at(page.head);
+                return Ok(());
+            }
+            for revocation in &page.revocations {
+                self.take_into_account(revocation);
+                revision = revocation.revision;
+            }
+            self.revision = Some(revision);
+            if !page.has_more {
+                break;
+            }
+        }
+        self.shared.currency.prove(began, revision);
+        Ok(())
+    }
+
+    fn take_into_account(&self, revocation: &Revocation) {
+        match revocation.event {
+            RevocationEvent::SessionEnded { digest, .. } => self.index.end(digest),
+            RevocationEvent::UserSessionsEnded | RevocationEvent::UserChanged => {
+                self.index.release_user(revocation.user_id);
+            }
+        }
+        let _ = self.shared.news.send(News::Revoked(*revocation));
+    }
+
+    fn give_up(&mut self, error: &DbError) {
+        self.reader.disconnect();
+        if self.retry == FIRST_RETRY {
+            tracing::warn!(
+                cause = with_causes(error),
+                "the log of revocations cannot be followed for now: session checks ask the \
+                 database"
+            );
+        }
+        self.shared.requests.fail();
+        self.shared.requests.rest(self.retry);
+        self.shared.requests.fail();
+        self.retry = (self.retry * 2).min(LAST_RETRY);
+    }
+}

@@ -1,0 +1,125 @@
+//! Being told of revocations, from some revision on, without a gap.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::{News, Revocations};
+use crate::{
+    db::{Db, DbError},
+    domain::{Revision, Revocation},
+};
+
+/// How many revocations are read from the log at once.
+const READ_AT_ONCE: u32 = 1_000;
+
+/// What whoever watches is told next.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    /// A revocation, later than any before.
+    Revoked(Revocation),
+    /// All there is up to this revision has been told.
+    Current(Revision),
+}
+
+/// Why a watch is over.
+#[derive(Debug, Error)]
+pub enum WatchError {
+    /// The log does not go back that far, or never went that far.
+    #[error("the log does not go on from there")]
+    Swept,
+    /// The node cannot follow the log on from where it was.
+    #[error("the log was interrupted")]
+    Interrupted,
+    /// The database could not.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// One who watches.
+pub struct Watch {
+    db: Db,
+    news: broadcast::Receiver<News>,
+    /// Up to where it has been told.
+    told: Revision,
+    /// Read from the log, not told yet.
+    read: VecDeque<Revocation>,
+    /// Whether the log has more than what was read, and news comes after that.
+    is_behind: bool,
+    /// What is to be told at once.
+    first: Option<Told>,
+}
+
+impl Watch {
+    /// Begins after `since`, or with what comes from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the log does not go back so far, or the database cannot.
+    pub async fn begin(
+        db: Db,
+        revocations: &Revocations,
+        since: Option<Revision>,
+    ) -> Result<Self, WatchError> {
+        // Before anything is read: what is news from now on is not missed.
+        let news = revocations.news();
+        let now = revocations.revision();
+        let mut watch = Self {
+            db,
+            news,
+            told: since.unwrap_or(now),
+            read: VecDeque::new(),
+            is_behind: since.is_some(),
+            first: since.is_none().then_some(Told::Current(now)),
+        };
+        if watch.is_behind {
+            watch.read_on().await?;
+        }
+        Ok(watch)
+    }
+
+    /// What comes next. Nothing is lost when this is dropped before it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When there is no next, for whatever reason.
+    pub async fn next(&mut self) -> Result<Told, WatchError> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
+        loop {
+            if let Some(revocation) = self.read.pop_front() {
+                self.told = revocation.revision;
+                return Ok(Told::Revoked(revocation));
+            }
+            if self.is_behind {
+                self.read_on().await?;
+                continue;
+            }
+            match self.news.recv().await {
+                Ok(News::Revoked(revocation)) if revocation.revision > self.told => {
+                    self.told = revocation.revision;
+                    return Ok(Told::Revoked(revocation));
+                }
+                // It was read from the log before.
+                Ok(News::Revoked(_)) => {}
+                Ok(News::Current(revision)) => return Ok(Told::Current(revision.max(self.told))),
+                Ok(News::Interrupted) | Err(RecvError::Closed) => {
+                    return Err(WatchError::Interrupted);
+                }
+                Err(RecvError::Lagged(_)) => self.is_behind = true,
+            }
+        }
+    }
+
+    async fn read_on(&mut self) -> Result<(), WatchError> {
+        let page = self.db.revocations_after(self.told, READ_AT_ONCE).await?;
+        if page.swept_through > self.told || page.head < self.told {
+            return Err(WatchError::Swept);
+        }
+        self.read.extend(page.revocations);
+        self.is_behind = page.has_more;
+        Ok(())
+    }
+}

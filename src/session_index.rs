@@ -1,0 +1,288 @@
+//! The session index: the sessions there are, in memory, so that whose session it
+//! is can be said without asking the database. It knows of every session that it
+//! exists, and of as many as it has room for, whose they are.
+//!
+//! It is told of what ends sessions, and whether what it says may be relied on
+//! at all is [`revocations`](crate::revocations)' affair.
+
+mod chunks;
+mod recent;
+mod record;
+mod shard;
+mod user_agents;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use chrono::{DateTime, Utc};
+
+pub use self::recent::Reading;
+use self::{
+    recent::{Forgotten, Recent},
+    shard::{Fit, Shard},
+};
+use crate::domain::{Session, SessionDigest, SessionOwner, UserId};
+
+/// The most parts it is divided into, each with a lock of its own, so that those
+/// who look up at once do not wait for each other.
+const MOST_SHARDS: usize = 64;
+
+/// A part is not worth having for fewer sessions.
+const LEAST_PER_SHARD: usize = 1_024;
+
+/// How many sessions it knows of, for each whose details it may hold.
+const KNOWN_PER_HELD: usize = 16;
+
+/// The least of those.
+const LEAST_KNOWN: usize = 1_000_000;
+
+/// How many uses of sessions wait to be noted in the database; more are not
+/// noted, and the next check of such a session tries again.
+const MOST_TOUCHED: usize = 100_000;
+
+/// What is known of a session.
+#[derive(Debug)]
+pub enum Found {
+    /// All of it.
+    Held(Session, SessionOwner),
+    /// That it is there, or may be: the database knows.
+    Known,
+    /// There is none.
+    Nothing,
+}
+
+/// Shared by everyone. Cheap to clone.
+#[derive(Clone)]
+pub struct SessionIndex(Arc<Inner>);
+
+struct Inner {
+    shards: Box<[Mutex<Shard>]>,
+    most_known: usize,
+    known: AtomicUsize,
+    /// Whether what is not known is nothing.
+    complete: AtomicBool,
+    /// Which load it is complete by.
+    generation: AtomicU64,
+    recent: Mutex<Recent>,
+    /// Users of whom nothing that is held may be said until it has been dropped.
+    suspects: RwLock<HashSet<UserId>>,
+    has_suspects: AtomicBool,
+    touched: Mutex<Vec<(SessionDigest, DateTime<Utc>)>>,
+}
+
+impl SessionIndex {
+    /// An empty one, which holds the details of at most so many sessions.
+    pub fn new(most: usize) -> Self {
+        let shards = (most / LEAST_PER_SHARD)
+            .clamp(1, MOST_SHARDS)
+            .next_power_of_two();
+        let most_per_shard = most.div_ceil(shards);
+        Self(Arc::new(Inner {
+            shards: (0..shards)
+                .map(|_| Mutex::new(Shard::new(most_per_shard)))
+                .collect(),
+            most_known: most.saturating_mul(KNOWN_PER_HELD).max(LEAST_KNOWN),
+            known: AtomicUsize::new(0),
+            complete: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            recent: Mutex::default(),
+            suspects: RwLock::default(),
+            has_suspects: AtomicBool::new(false),
+            touched: Mutex::default(),
+        }))
+    }
+
+    /// What is known of a session.
+    pub fn look_up(&self, digest: SessionDigest) -> Found {
+        // Before it is looked for: what is complete now has been so all the while.
+        let complete = self.0.complete.load(Ordering::SeqCst);
+        let found = self.shard(digest).look_up(digest);
+        match found {
+            Fit::Held(session, owner) if !self.suspects(owner.id) => Found::Held(session, owner),
+            Fit::Held(..) | Fit::Known => Found::Known,
+            Fit::Nothing if complete => Found::Nothing,
+            Fit::Nothing => Found::Known,
+        }
+    }
+
+    /// To be called before sessions are read from the database that are to be
+    /// [`keep`](Self::keep)ed: what is forgotten meanwhile is not kept.
+    pub fn begin_reading(&self) -> Reading {
+        lock(&self.0.recent).begin_reading()
+    }
+
+    /// Keeps what was read of some sessions, as far as there is room; of those that
+    /// may have changed meanwhile, that they are there.
+    pub fn keep(
+        &self,
+        reading: Reading,
+        sessions: impl IntoIterator<Item = (SessionDigest, Session, SessionOwner)>,
+    ) {
+        // Held until all are kept: what is forgotten from now on finds them.
+        let recent = lock(&self.0.recent);
+        let since = recent.since(reading);
+        for (digest, session, owner) in sessions {
+            let is_sure = match &since {
+                Some(since) if since.has_ended(digest) => continue,
+                Some(since) => !since.is_in_doubt(digest, owner.id) && !self.suspects(owner.id),
+                None => false,
+            };
+            let mut shard = self.shard(digest);
+            if self.note_in(&mut shard, digest) && is_sure {
+                shard.hold(digest, &session, &owner);
+            }
+        }
+    }
+
+    /// Notes that there are some sessions, whose details nobody has asked for.
+    pub fn note(&self, reading: Reading, sessions: impl IntoIterator<Item = SessionDigest>) {
+        let recent = lock(&self.0.recent);
+        let since = recent.since(reading);
+        let has_ended = |digest| since.as_ref().is_some_and(|since| since.has_ended(digest));
+        for digest in sessions {
+            if !has_ended(digest) {
+                self.note_in(&mut self.shard(digest), digest);
+            }
+        }
+    }
+
+    /// Forgets a session that has ended.
+    pub fn end(&self, digest: SessionDigest) {
+        lock(&self.0.recent).forget(Forgotten::Ended(digest));
+        if self.shard(digest).end(digest) {
+            self.0.known.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets the details of a session that may have ended.
+    pub fn release(&self, digest: SessionDigest) {
+        lock(&self.0.recent).forget(Forgotten::Released(digest));
+        self.shard(digest).release(digest);
+    }
+
+    /// Says nothing any more of what is held of a user.
+    pub fn release_user(&self, user_id: UserId) {
+        lock(&self.0.recent).forget(Forgotten::User(user_id));
+        self.0
+            .suspects
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(user_id);
+        self.0.has_suspects.store(true, Ordering::SeqCst);
+    }
+
+    /// Drops what is held of users who were [released](Self::release_user), so that
+    /// it can be held anew. It looks at everything that is held.
+    pub fn drop_released(&self) {
+        if !self.0.has_suspects.load(Ordering::SeqCst) {
+            return;
+        }
+        let suspects = self
+            .0
+            .suspects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for shard in &self.0.shards {
+            lock(shard).release_of(&suspects);
+        }
+        // Nothing was held of them meanwhile, even of whom was released once more.
+        let mut left = self
+            .0
+            .suspects
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        left.retain(|user_id| !suspects.contains(user_id));
+        self.0
+            .has_suspects
+            .store(!left.is_empty(), Ordering::SeqCst);
+    }
+
+    /// Forgets everything: it is to be loaded anew. What is complete after that is
+    /// said with the number that this returns.
+    pub fn clear(&self) -> u64 {
+        let generation = self.0.generation.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.complete.store(false, Ordering::SeqCst);
+        lock(&self.0.recent).forget(Forgotten::Everything);
+        for shard in &self.0.shards {
+            let ended = lock(shard).clear();
+            self.0.known.fetch_sub(ended, Ordering::Relaxed);
+        }
+        generation
+    }
+
+    /// Says that every session there is has been noted since it was cleared;
+    /// whether there was room for all.
+    pub fn complete(&self, generation: u64) -> bool {
+        let fits = self.0.known.load(Ordering::Relaxed) < self.0.most_known;
+        let is_last = self.0.generation.load(Ordering::SeqCst) == generation;
+        if fits && is_last {
+            self.0.complete.store(true, Ordering::SeqCst);
+        }
+        fits && is_last
+    }
+
+    /// Whether more details have room.
+    pub fn has_room(&self) -> bool {
+        self.0.shards.iter().any(|shard| lock(shard).has_room())
+    }
+
+    /// Notes that a session was used: to be written to the database, with others.
+    pub fn touch(&self, digest: SessionDigest, now: DateTime<Utc>) {
+        self.shard(digest).touch(digest, now);
+        let mut touched = lock(&self.0.touched);
+        if touched.len() < MOST_TOUCHED {
+            touched.push((digest, now));
+        }
+    }
+
+    /// The uses that were noted since the last call.
+    pub fn take_touched(&self) -> Vec<(SessionDigest, DateTime<Utc>)> {
+        std::mem::take(&mut *lock(&self.0.touched))
+    }
+
+    fn shard(&self, digest: SessionDigest) -> MutexGuard<'_, Shard> {
+        // Not by the bytes that it goes by inside.
+        let byte = usize::from(digest.as_bytes()[31]);
+        lock(&self.0.shards[byte & (self.0.shards.len() - 1)])
+    }
+
+    fn suspects(&self, user_id: UserId) -> bool {
+        self.0.has_suspects.load(Ordering::SeqCst)
+            && self
+                .0
+                .suspects
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&user_id)
+    }
+
+    /// Whether there is a place for it. What has none is not complete any more.
+    fn note_in(&self, shard: &mut Shard, digest: SessionDigest) -> bool {
+        if self.0.known.load(Ordering::Relaxed) < self.0.most_known {
+            if shard.note(digest) {
+                self.0.known.fetch_add(1, Ordering::Relaxed);
+            }
+            return true;
+        }
+        let knows = shard.knows(digest);
+        if !knows {
+            self.0.complete.store(false, Ordering::SeqCst);
+        }
+        knows
+    }
+}
+
+/// A panic elsewhere is no reason to stop: what is under a lock is whole between
+/// any two statements that can panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

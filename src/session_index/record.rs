@@ -1,0 +1,102 @@
+//! What is held of one session, as small as it goes.
+
+use std::{net::IpAddr, sync::Arc};
+
+use chrono::{DateTime, Utc};
+
+use crate::domain::{
+    Client, CredentialVersion, Email, Session, SessionDigest, SessionHandle, SessionOwner, UserId,
+};
+
+pub(super) struct Record {
+    pub(super) digest: SessionDigest,
+    handle: SessionHandle,
+    ip: IpAddr,
+    /// Whether it was looked up since the hand came by.
+    pub(super) is_used: bool,
+    /// Its place among the texts of the shard.
+    pub(super) user_agent: u32,
+    user_id: UserId,
+    credential_version: CredentialVersion,
+    created_at: Microseconds,
+    last_seen_at: Microseconds,
+    owner_created_at: Microseconds,
+    email: Email,
+}
+
+impl Record {
+    pub(super) fn new(
+        digest: SessionDigest,
+        session: &Session,
+        owner: &SessionOwner,
+        user_agent: u32,
+    ) -> Self {
+        Self {
+            digest,
+            handle: session.handle,
+            ip: session.client.ip(),
+            is_used: false,
+            user_agent,
+            user_id: owner.id,
+            credential_version: session.credential_version,
+            created_at: session.created_at.into(),
+            last_seen_at: session.last_seen_at.into(),
+            owner_created_at: owner.created_at.into(),
+            email: owner.email.clone(),
+        }
+    }
+
+    pub(super) fn user_id(&self) -> UserId {
+        self.user_id
+    }
+
+    /// Later uses alone count.
+    pub(super) fn touch(&mut self, now: DateTime<Utc>) {
+        self.last_seen_at = self.last_seen_at.max(now.into());
+    }
+
+    pub(super) fn read(&self, user_agent: &Arc<str>) -> (Session, SessionOwner) {
+        let session = Session {
+            handle: self.handle,
+            user_id: self.user_id,
+            credential_version: self.credential_version,
+            created_at: self.created_at.into(),
+            last_seen_at: self.last_seen_at.into(),
+            client: Client::kept(Arc::clone(user_agent), self.ip),
+        };
+        let owner = SessionOwner {
+            id: self.user_id,
+            email: self.email.clone(),
+            created_at: self.owner_created_at.into(),
+        };
+        (session, owner)
+    }
+}
+
+/// A time as both databases keep it, in two thirds of the room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Microseconds(i64);
+
+impl From<DateTime<Utc>> for Microseconds {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self(time.timestamp_micros())
+    }
+}
+
+impl From<Microseconds> for DateTime<Utc> {
+    fn from(time: Microseconds) -> Self {
+        // It was a time before.
+        Self::from_timestamp_micros(time.0).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With its place in the table and an e-mail, a session is to take 200 bytes.
+    #[test]
+    fn a_record_is_small() {
+        assert!(size_of::<Record>() <= 128, "{}", size_of::<Record>());
+    }
+}

@@ -1,0 +1,254 @@
+//! A part of the index: a table of all sessions, and records of some.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use hashbrown::{
+    HashTable,
+    hash_table::{Entry, OccupiedEntry},
+};
+
+use super::{chunks::Chunks, record::Record, user_agents::UserAgents};
+use crate::domain::{Session, SessionDigest, SessionOwner, UserId};
+
+/// The part of a digest that stands in the table.
+type Fingerprint = [u8; 8];
+
+fn fingerprint(digest: SessionDigest) -> Fingerprint {
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(&digest.as_bytes()[..8]);
+    fingerprint
+}
+
+/// What a part knows of a session.
+pub(super) enum Fit {
+    Held(Session, SessionOwner),
+    Known,
+    Nothing,
+}
+
+pub(super) struct Shard {
+    slots: HashTable<Slot>,
+    records: Chunks<Record>,
+    user_agents: UserAgents,
+    most: usize,
+    /// Where the search for a record to give up goes on.
+    hand: usize,
+}
+
+/// A session that there is.
+struct Slot {
+    fingerprint: Fingerprint,
+    record: RecordPlace,
+}
+
+/// The place of a record, if there is one; four bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct RecordPlace(u32);
+
+impl RecordPlace {
+    const NONE: Self = Self(u32::MAX);
+
+    fn get(self) -> Option<usize> {
+        (self != Self::NONE).then_some(self.0 as usize)
+    }
+}
+
+/// A digest is as good as random, so that a part of it will do.
+fn hash(fingerprint: Fingerprint) -> u64 {
+    u64::from_le_bytes(fingerprint)
+}
+
+impl Shard {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            slots: HashTable::new(),
+            records: Chunks::new(),
+            user_agents: UserAgents::default(),
+            most: most.min(RecordPlace::NONE.0 as usize),
+            hand: 0,
+        }
+    }
+
+    pub(super) fn look_up(&mut self, digest: SessionDigest) -> Fit {
+        let Some(slot) = self.find(digest) else {
+            return Fit::Nothing;
+        };
+        let Some(place) = slot.record.get() else {
+            return Fit::Known;
+        };
+        let record = &mut self.records[place];
+        record.is_used = true;
+        let (session, owner) = record.read(self.user_agents.text(record.user_agent));
+        Fit::Held(session, owner)
+    }
+
+    pub(super) fn knows(&self, digest: SessionDigest) -> bool {
+        self.find(digest).is_some()
+    }
+
+    /// Notes a session; whether that is news.
+    pub(super) fn note(&mut self, digest: SessionDigest) -> bool {
+        let (fingerprint, records) = (fingerprint(digest), &self.records);
+        let entry = self.slots.entry(
+            hash(fingerprint),
+            |slot| slot.is_of(fingerprint, digest, records),
+            |slot| hash(slot.fingerprint),
+        );
+        match entry {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(Slot {
+                    fingerprint,
+                    record: RecordPlace::NONE,
+                });
+                true
+            }
+        }
+    }
+
+    /// Holds the details of a session that was noted, in the place of another's
+    /// where there is no room.
+    pub(super) fn hold(&mut self, digest: SessionDigest, session: &Session, owner: &SessionOwner) {
+        if self.most == 0 {
+            return;
+        }
+        self.release(digest);
+        if self.records.len() >= self.most {
+            self.release_one();
+        }
+        let place = RecordPlace(self.records.len() as u32);
+        if let Some(slot) = self.find_mut(digest) {
+            slot.record = place;
+            let user_agent = self.user_agents.take(session.client.user_agent());
+            self.records
+                .push(Record::new(digest, session, owner, user_agent));
+        }
+    }
+
+    /// Forgets a session; whether it was known.
+    pub(super) fn end(&mut self, digest: SessionDigest) -> bool {
+        let Some(slot) = self.find_entry(digest) else {
+            return false;
+        };
+        let (slot, _) = slot.remove();
+        if let Some(place) = slot.record.get() {
+            self.remove_record(place);
+        }
+        true
+    }
+
+    /// Forgets the details of a session.
+    pub(super) fn release(&mut self, digest: SessionDigest) {
+        let Some(slot) = self.find_mut(digest) else {
+            return;
+        };
+        if let Some(place) = std::mem::replace(&mut slot.record, RecordPlace::NONE).get() {
+            self.remove_record(place);
+        }
+    }
+
+    /// Forgets the details of some users' sessions.
+    pub(super) fn release_of(&mut self, users: &HashSet<UserId>) {
+        // From the end, since the last one takes the place of one that goes.
+        for place in (0..self.records.len()).rev() {
+            if users.contains(&self.records[place].user_id()) {
+                self.release_at(place);
+            }
+        }
+    }
+
+    /// Forgets everything; returns how many sessions that were.
+    pub(super) fn clear(&mut self) -> usize {
+        let known = self.slots.len();
+        *self = Self::new(self.most);
+        known
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.records.len() < self.most
+    }
+
+    pub(super) fn touch(&mut self, digest: SessionDigest, now: DateTime<Utc>) {
+        if let Some(place) = self.find(digest).and_then(|slot| slot.record.get()) {
+            self.records[place].touch(now);
+        }
+    }
+
+    /// Gives up a record that was not used since the hand came by last (CLOCK, the
+    /// second chance).
+    fn release_one(&mut self) {
+        loop {
+            self.hand = (self.hand + 1) % self.records.len();
+            let record = &mut self.records[self.hand];
+            if !std::mem::take(&mut record.is_used) {
+                return self.release_at(self.hand);
+            }
+        }
+    }
+
+    fn release_at(&mut self, place: usize) {
+        if let Some(slot) = self.slot_of_record(place) {
+            slot.record = RecordPlace::NONE;
+        }
+        self.remove_record(place);
+    }
+
+    /// The last record takes the place of the one that goes.
+    fn remove_record(&mut self, place: usize) {
+        let last = self.records.len() - 1;
+        if place != last
+            && let Some(slot) = self.slot_of_record(last)
+        {
+            slot.record = RecordPlace(place as u32);
+        }
+        if let Some(record) = self.records.swap_remove(place) {
+            self.user_agents.give_back(record.user_agent);
+        }
+    }
+
+    fn slot_of_record(&mut self, place: usize) -> Option<&mut Slot> {
+        let found = RecordPlace(place as u32);
+        let hash = hash(fingerprint(self.records[place].digest));
+        self.slots.find_mut(hash, |slot| slot.record == found)
+    }
+
+    fn find(&self, digest: SessionDigest) -> Option<&Slot> {
+        let fingerprint = fingerprint(digest);
+        self.slots.find(hash(fingerprint), |slot| {
+            slot.is_of(fingerprint, digest, &self.records)
+        })
+    }
+
+    fn find_mut(&mut self, digest: SessionDigest) -> Option<&mut Slot> {
+        let fingerprint = fingerprint(digest);
+        self.slots.find_mut(hash(fingerprint), |slot| {
+            slot.is_of(fingerprint, digest, &self.records)
+        })
+    }
+
+    fn find_entry(&mut self, digest: SessionDigest) -> Option<OccupiedEntry<'_, Slot>> {
+        let fingerprint = fingerprint(digest);
+        let found = self.slots.find_entry(hash(fingerprint), |slot| {
+            slot.is_of(fingerprint, digest, &self.records)
+        });
+        found.ok()
+    }
+}
+
+impl Slot {
+    /// Of a session that is known by its fingerprint alone, another whose digest
+    /// begins with the same eight bytes cannot be told.
+    fn is_of(
+        &self,
+        fingerprint: Fingerprint,
+        digest: SessionDigest,
+        records: &Chunks<Record>,
+    ) -> bool {
+        self.fingerprint == fingerprint
+            && self
+                .record
+                .get()
+                .is_none_or(|place| records[place].digest == digest)
+    }
+}
