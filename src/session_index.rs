@@ -162,6 +162,13 @@ impl SessionIndex {
         }
     }
 
+    /// The same where it is known at all: for those whom anybody can ask for.
+    pub fn end_if_known(&self, digest: SessionDigest) {
+        if self.shard(digest).knows(digest) {
+            self.end(digest);
+        }
+    }
+
     /// Forgets the details of a session that may have ended.
     pub fn release(&self, digest: SessionDigest) {
         lock(&self.0.recent).forget(Forgotten::Released(digest));
@@ -242,6 +249,12 @@ impl SessionIndex {
         if touched.len() < MOST_TOUCHED {
             touched.push((digest, now));
         }
+    }
+
+    /// When a session was used last, as far as that is held; also when nothing else
+    /// that is held may be relied on.
+    pub fn last_seen_at(&self, digest: SessionDigest) -> Option<DateTime<Utc>> {
+        self.shard(digest).last_seen_at(digest)
     }
 
     /// The uses that were noted since the last call.

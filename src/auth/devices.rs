@@ -52,7 +52,10 @@ impl Auth {
         let handle = SessionHandle::parse(handle).ok_or_else(unknown)?;
         let by = digest_of(session_id)?;
         match self.db.remove_session_by_handle(by, handle).await? {
-            None => Err(AuthError::SessionInvalid),
+            None => {
+                self.forget([by]);
+                Err(AuthError::SessionInvalid)
+            }
             Some(None) => Err(unknown()),
             Some(Some(ended)) => {
                 self.forget([ended.digest]);
@@ -72,11 +75,11 @@ impl Auth {
     /// `SessionInvalid`, `Unavailable`, `Internal`.
     pub async fn revoke_other_sessions(&self, session_id: &str) -> Result<usize, AuthError> {
         self.get_user_from_session_id(session_id).await?;
-        let ended = self
-            .db
-            .remove_other_sessions(digest_of(session_id)?)
-            .await?
-            .ok_or(AuthError::SessionInvalid)?;
+        let by = digest_of(session_id)?;
+        let Some(ended) = self.db.remove_other_sessions(by).await? else {
+            self.forget([by]);
+            return Err(AuthError::SessionInvalid);
+        };
         self.forget(ended.iter().map(|ended| ended.digest));
         Ok(ended
             .into_iter()

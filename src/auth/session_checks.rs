@@ -132,9 +132,14 @@ impl Auth {
         };
         let (reading, revision) = (self.index.begin_reading(), self.revocations.revision());
         let found = self.db.find_session(digest).await?;
-        let Some((session, user)) = found else {
+        let Some((mut session, user)) = found else {
+            self.index.end_if_known(digest);
             return Err(AuthError::SessionInvalid);
         };
+        // A use may not have been written yet.
+        if let Some(used) = self.index.last_seen_at(digest) {
+            session.last_seen_at = session.last_seen_at.max(used);
+        }
         let now = self.clock.now();
         let owner = SessionOwner::from(user);
         self.index

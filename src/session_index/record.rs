@@ -50,6 +50,10 @@ impl Record {
         self.user_id
     }
 
+    pub(super) fn last_seen_at(&self) -> DateTime<Utc> {
+        self.last_seen_at.into()
+    }
+
     /// Later uses alone count.
     pub(super) fn touch(&mut self, now: DateTime<Utc>) {
         self.last_seen_at = self.last_seen_at.max(now.into());

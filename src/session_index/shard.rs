@@ -169,6 +169,11 @@ impl Shard {
         self.records.len() < self.most
     }
 
+    pub(super) fn last_seen_at(&self, digest: SessionDigest) -> Option<DateTime<Utc>> {
+        let place = self.find(digest)?.record.get()?;
+        Some(self.records[place].last_seen_at())
+    }
+
     pub(super) fn touch(&mut self, digest: SessionDigest, now: DateTime<Utc>) {
         if let Some(place) = self.find(digest).and_then(|slot| slot.record.get()) {
             self.records[place].touch(now);

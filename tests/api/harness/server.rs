@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bienvenue::{
@@ -24,7 +24,7 @@ use bienvenue::{
     server::Server,
 };
 use chrono::{DateTime, Utc};
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -41,6 +41,24 @@ pub struct TestServer {
     pub outbox: Outbox,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
+}
+
+/// One that was dropped may not have given its SQLite file back yet.
+async fn open(config: &Config, clock: &TestClock) -> Server {
+    let start = Instant::now();
+    loop {
+        match Server::open(config, clock.clock()).await {
+            Ok(server) => return server,
+            Err(error) => {
+                let is_in_use = error.to_string().contains("another bienvenue uses it");
+                assert!(
+                    is_in_use && start.elapsed() < Duration::from_secs(5),
+                    "the server does not start: {error}"
+                );
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
 }
 
 impl TestServer {
@@ -68,9 +86,7 @@ impl TestServer {
         {
             all.push(&folder);
         }
-        let server = Server::open(&config(database_url, &all), clock.clock())
-            .await
-            .unwrap_or_else(|error| panic!("the server does not start: {error}"));
+        let server = open(&config(database_url, &all), &clock).await;
         let address = server.address();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
