@@ -61,7 +61,11 @@ impl Db {
     }
 
     fn try_open(url: &DatabaseUrl, connections: u32) -> Result<Self, OpenProblem> {
-        let lock = migrate::prepare(url)?;
+        let lock = match url {
+            DatabaseUrl::Sqlite(path) => Some(ProcessLock::take(path)?),
+            DatabaseUrl::Postgres(_) => None,
+        };
+        migrate::prepare(url)?;
         let readers = Lane::open(url, connections);
         let writers = match url {
             // SQLite has one writer at a time: queue for it here, in order,

@@ -307,6 +307,9 @@ async fn router(
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
+        // What is not served here is not shown here.
+        .with_service_name(<AuthServiceServer<AuthRpc> as NamedService>::NAME)
+        .with_service_name("grpc.health.v1.Health")
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         // So that tools can show the details of an error.

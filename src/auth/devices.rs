@@ -1,11 +1,13 @@
 //! A user's sessions on all their devices, and the removal of those that have
 //! expired.
 
+use std::cmp::Reverse;
+
 use super::{
     Auth, AuthError, Field, LiveSession,
     sessions::{MOST_SESSIONS, digest_of},
 };
-use crate::domain::SessionHandle;
+use crate::domain::{Session, SessionHandle};
 
 /// How many expired sessions are removed in one unit of work, so that nobody
 /// who wants to write waits long.
@@ -25,6 +27,11 @@ impl Auth {
         let current = self.get_user_from_session_id(session_id).await?;
         let user_id = current.owner.id;
         let sessions = self.db.list_sessions(user_id, MOST_SESSIONS).await?;
+        let mut sessions: Vec<Session> = sessions
+            .into_iter()
+            .map(|(digest, session)| self.with_last_use(digest, session))
+            .collect();
+        sessions.sort_by_key(|session| Reverse(session.last_seen_at));
         let open = sessions
             .into_iter()
             .filter(|session| self.is_live(session.times()))

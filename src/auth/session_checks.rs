@@ -132,14 +132,11 @@ impl Auth {
         };
         let (reading, revision) = (self.index.begin_reading(), self.revocations.revision());
         let found = self.db.find_session(digest).await?;
-        let Some((mut session, user)) = found else {
+        let Some((session, user)) = found else {
             self.index.end_if_known(digest);
             return Err(AuthError::SessionInvalid);
         };
-        // A use may not have been written yet.
-        if let Some(used) = self.index.last_seen_at(digest) {
-            session.last_seen_at = session.last_seen_at.max(used);
-        }
+        let session = self.with_last_use(digest, session);
         let now = self.clock.now();
         let owner = SessionOwner::from(user);
         self.index
@@ -148,6 +145,14 @@ impl Auth {
             Some(checked) => Ok(checked),
             None => Err(AuthError::SessionInvalid),
         }
+    }
+
+    /// A session as the database has it, with a use that was not written yet.
+    pub(super) fn with_last_use(&self, digest: SessionDigest, mut session: Session) -> Session {
+        if let Some(used) = self.index.last_seen_at(digest) {
+            session.last_seen_at = session.last_seen_at.max(used);
+        }
+        session
     }
 
     /// What memory says, if it may be relied on.

@@ -24,7 +24,6 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use super::{
     connection::{AnyConnection, connect_postgres, connect_sqlite},
     error::{Cause, OpenProblem, on_one_line},
-    process_lock::ProcessLock,
     url::DatabaseUrl,
 };
 
@@ -41,13 +40,10 @@ const MAX_LOCKED: Duration = Duration::from_secs(5);
 const TRY_LOCKED_EVERY: Duration = Duration::from_millis(20);
 
 /// Checks that the database can be used and migrates it, before the pool
-/// exists. All pending migrations happen or none. An SQLite file is this
-/// process's alone from then on.
-pub(super) fn prepare(url: &DatabaseUrl) -> Result<Option<ProcessLock>, OpenProblem> {
+/// exists. All pending migrations happen or none.
+pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenProblem> {
     match url {
         DatabaseUrl::Sqlite(path) => {
-            create_private(path).map_err(OpenProblem::Create)?;
-            let lock = ProcessLock::take(path)?;
             // Changing the journal's mode does not wait for a lock by itself.
             let start = Instant::now();
             loop {
@@ -55,11 +51,11 @@ pub(super) fn prepare(url: &DatabaseUrl) -> Result<Option<ProcessLock>, OpenProb
                     Err(OpenProblem::Locked(_)) if start.elapsed() < MAX_LOCKED => {
                         thread::sleep(TRY_LOCKED_EVERY);
                     }
-                    prepared => return prepared.map(|()| Some(lock)),
+                    prepared => return prepared,
                 }
             }
         }
-        DatabaseUrl::Postgres(uri) => prepare_postgres(uri).map(|()| None),
+        DatabaseUrl::Postgres(uri) => prepare_postgres(uri),
     }
 }
 
@@ -91,6 +87,7 @@ pub(super) fn inspect(connection: &mut AnyConnection) -> Result<bool, OpenProble
 }
 
 fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
+    create_private(path).map_err(OpenProblem::Create)?;
     let mut connection = connect_sqlite(path).map_err(|error| OpenProblem::refused(&error))?;
     let has_history = ask(&mut connection, SQLITE_HISTORY)?;
     let has_pending = has_pending(&mut connection, has_history, SQLITE)?;
@@ -139,7 +136,7 @@ fn takes_writes(connection: &mut PgConnection) -> Result<(), OpenProblem> {
 
 /// Creates the file for its owner alone; one that is there stays as it is.
 /// SQLite gives the files beside it the same mode.
-fn create_private(path: &str) -> std::io::Result<()> {
+pub(super) fn create_private(path: &str) -> std::io::Result<()> {
     let created = OpenOptions::new()
         .write(true)
         .create(true)

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::error::OpenProblem;
+use super::{error::OpenProblem, migrate};
 
 /// Held as long as this process works with the file. The operating system gives
 /// it up when the process ends, however it ends.
@@ -17,9 +17,10 @@ pub(super) struct ProcessLock {
 }
 
 impl ProcessLock {
-    /// Takes the lock (flock(2), which SQLite's own locks know nothing of) on a file
-    /// that is there.
+    /// Takes the lock (flock(2), which SQLite's own locks know nothing of) on a file,
+    /// which is created where it is missing.
     pub(super) fn take(path: &str) -> Result<Self, OpenProblem> {
+        migrate::create_private(path).map_err(OpenProblem::Create)?;
         let refused = |error: io::Error| OpenProblem::Unreachable(error.to_string());
         let file = File::open(path).map_err(refused)?;
         match file.try_lock() {

@@ -288,7 +288,11 @@ impl Db {
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn list_sessions(&self, user_id: UserId, most: u32) -> Result<Vec<Session>, DbError> {
+    pub async fn list_sessions(
+        &self,
+        user_id: UserId,
+        most: u32,
+    ) -> Result<Vec<(SessionDigest, Session)>, DbError> {
         self.read(move |connection| {
             let rows: Vec<SessionRow> = sessions::table
                 .inner_join(users::table)
@@ -298,7 +302,11 @@ impl Db {
                 .order((sessions::last_seen_at.desc(), sessions::handle))
                 .limit(most.into())
                 .load(connection)?;
-            Ok(rows.into_iter().filter_map(readable).collect())
+            let sessions = rows.into_iter().filter_map(|row| {
+                let digest = SessionDigest::from_bytes(&row.digest)?;
+                Some((digest, readable(row)?))
+            });
+            Ok(sessions.collect())
         })
         .await
     }

@@ -144,6 +144,8 @@ async fn sweep(auth: Auth, every: Duration, mut stop: watch::Receiver<()>) {
 
 /// `true` while there may be more.
 async fn sweep_some(auth: &Auth) -> Result<bool, AuthError> {
+    // What was used has not expired.
+    auth.write_uses().await?;
     let more_sessions = auth.sweep_sessions().await?;
     let more_revocations = auth.sweep_revocations().await?;
     Ok(more_sessions || more_revocations)

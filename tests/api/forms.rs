@@ -436,7 +436,11 @@ on_each_database! {
         let mut client = Session::new(server.address);
         let fields = [("email", EMAIL), ("password", PASSWORD)];
         assert_eq!(client.post("/sessions").data(fields).await.status_code, 200);
+        // After a restart nothing of it is in memory.
+        server.stop().await;
         assert_eq!(database.execute("UPDATE sessions SET handle = 'damaged'"), 1);
+        let server = TestServer::start(&database).await;
+        client.go_to(server.address);
         let response = client.get("/profile").await;
         assert_eq!(response.status_code, 500);
         let message = "something went wrong inside the service; its log has the cause";

@@ -222,6 +222,7 @@ async fn a_failed_request_is_named_to_its_caller() {
     let client = Client::connect(process.address).await;
     let refused = client.check("sess_nobody").await.unwrap_err();
     assert!(refused.metadata().contains_key("x-request-id"));
+    drop(process);
     let process = Process::start(folder.path(), &["--log-format=json"]);
     let client = Client::connect(process.address).await;
     let refused = client.check("sess_nobody").await.unwrap_err();
@@ -248,7 +249,7 @@ async fn a_fault_has_its_cause_in_the_log() {
     let session_id = format!("sess_{}", "A".repeat(43));
     let mut client = Session::new(process.address);
     let failed = client
-        .get("/profile")
+        .delete("/sessions")
         .cookies("session_id", &session_id)
         .await;
     assert_eq!(failed.status_code, 503);

@@ -106,7 +106,7 @@ on_each_database! {
         let old = server.login().await.session_id;
         database.execute("UPDATE users SET credential_version = credential_version + 1");
         let new = server.login().await.session_id;
-        server.client.has_no_session(&old).await;
+        server.client.loses_session(&old).await;
         assert_eq!(server.client.list_sessions(&new).await.unwrap().len(), 1);
         for refusal in [
             server.client.list_sessions(&old).await.map(drop),

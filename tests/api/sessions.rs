@@ -88,9 +88,7 @@ on_each_database! {
             database.execute("DELETE FROM sessions");
         }
         database.execute(&format!("DELETE FROM users WHERE id = {}", user.id));
-        server
-            .client
-            .has_no_session(&session_id).await;
+        server.client.loses_session(&session_id).await;
         // An id is never given out twice.
         assert!(server.register().await.id > user.id);
     }

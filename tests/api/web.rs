@@ -67,6 +67,7 @@ on_each_database! {
             assert_eq!(response.header("access-control-allow-origin"), None, "{origin}");
         }
         // Without the setting there is no CORS at all.
+        server.stop().await;
         let server = TestServer::start(&database).await;
         let preflight = [("origin", APP), ("access-control-request-method", "POST")];
         let response = raw::http1(server.address, "OPTIONS", LOGIN, &preflight, b"").await;

@@ -14,7 +14,6 @@ use super::{
         connection::{AnyConnection, Manager},
         error::{OpenError, OpenProblem, on_one_line},
         migrate,
-        process_lock::ProcessLock,
         schema::users,
         url::DatabaseUrl,
     },
@@ -31,8 +30,6 @@ pub struct Target {
     connection: Option<AnyConnection>,
     /// Nobody is in the way then.
     was_empty: bool,
-    /// On SQLite: a service that uses the file is in the way.
-    _lock: Option<ProcessLock>,
 }
 
 /// Those who were there before and have one of the ids or e-mails that were
@@ -63,9 +60,8 @@ impl Target {
     ///
     /// When the database cannot be opened, migrated or written, or is locked.
     pub fn open(url: &DatabaseUrl) -> Result<Self, TargetError> {
-        let mut lock = None;
-        let target = Self::new(url, || {
-            lock = migrate::prepare(url)?;
+        Self::new(url, || {
+            migrate::prepare(url)?;
             let mut connection = Manager::new(url.clone())
                 .connect()
                 .map_err(|error| OpenProblem::refused(&error))?;
@@ -80,10 +76,6 @@ impl Target {
                 }
             })?;
             Ok(Some(connection))
-        })?;
-        Ok(Self {
-            _lock: lock,
-            ..target
         })
     }
 
@@ -124,7 +116,6 @@ impl Target {
             url: url.clone(),
             connection,
             was_empty,
-            _lock: None,
         })
     }
 

@@ -92,7 +92,12 @@ impl Process {
         Self::spawn(command)
     }
 
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        Self::try_spawn(command).unwrap_or_else(|errors| panic!("no address; errors: {errors}"))
+    }
+
+    /// Starts it; or what it said where it did not start.
+    pub fn try_spawn(mut command: Command) -> Result<Self, String> {
         let mut child = command.spawn().expect("the binary starts");
         let mut stderr = child.stderr.take().expect("its errors");
         let errors = thread::spawn(move || {
@@ -108,21 +113,19 @@ impl Process {
             .find_map(|word| word.parse().ok());
         let Some(address) = address else {
             let _ = child.kill();
-            panic!(
-                "no address in {greeting:?}; errors: {}",
-                errors.join().expect("its errors")
-            );
+            let _ = child.wait();
+            return Err(errors.join().expect("its errors"));
         };
         // It says more than that; nobody reads it.
         thread::spawn(move || {
             let _ = stdout.read_to_end(&mut Vec::new());
         });
-        Self {
+        Ok(Self {
             address,
             greeting,
             child,
             errors: Some(errors),
-        }
+        })
     }
 
     pub fn id(&self) -> u32 {

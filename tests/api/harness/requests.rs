@@ -78,6 +78,12 @@ impl Session {
     }
 
     /// The value of a cookie that it keeps.
+    /// Goes on with another server, of the same name.
+    pub fn go_to(&mut self, address: SocketAddr) {
+        self.address = address;
+        self.connection = None;
+    }
+
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let mut found = self.cookies.iter().filter(|cookie| cookie.name() == name);
         found.next().map(Cookie::value)

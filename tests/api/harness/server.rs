@@ -274,6 +274,19 @@ impl Client {
         refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
     }
 
+    /// Waits until a `session_id` is refused whose session has been ended by somebody
+    /// else than the server: that takes the server a moment to notice.
+    pub async fn loses_session(&self, session_id: &str) {
+        let start = Instant::now();
+        while self.check(session_id).await.is_ok() {
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "it is still good"
+            );
+        }
+        self.has_no_session(session_id).await;
+    }
+
     pub async fn logout(&self, session_id: &str) -> Result<(), Status> {
         let request = LogoutRequest {
             session_id: session_id.to_owned(),
