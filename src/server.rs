@@ -268,9 +268,15 @@ async fn router(
     .add_service(health.max_decoding_message_size(limit));
     if config.network.reflects() {
         services = services
-            .add_service(reflection().build_v1()?.max_decoding_message_size(limit))
             .add_service(
                 reflection()
+                    .with_service_name("grpc.reflection.v1.ServerReflection")
+                    .build_v1()?
+                    .max_decoding_message_size(limit),
+            )
+            .add_service(
+                reflection()
+                    .with_service_name("grpc.reflection.v1alpha.ServerReflection")
                     .build_v1alpha()?
                     .max_decoding_message_size(limit),
             );
