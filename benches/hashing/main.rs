@@ -1,6 +1,6 @@
 //! How the hashing engine fares against its targets: `cargo bench` prints one
-//! table of them, `cargo bench -- engine` and `cargo bench -- server` one part
-//! each. All of it takes about two minutes, on Linux.
+//! table of them with `--bench hashing`, and with `-- engine` or `-- server` behind
+//! that one part each. All of it takes about two minutes, on Linux.
 //!
 //! Machines are shared and noisy, so each figure is a ratio within one run, or
 //! a time that hardly depends on the machine. Whatever it measures, it exits
@@ -36,10 +36,18 @@
 #![expect(unreachable_pub, reason = "nobody reaches into a benchmark")]
 
 mod engine;
+mod generator;
+#[path = "../shared/machine.rs"]
 mod machine;
+#[path = "../shared/pace.rs"]
+mod pace;
+#[path = "../shared/process.rs"]
+mod process;
 mod reference;
 mod server;
+#[path = "../shared/statistics.rs"]
 mod statistics;
+#[path = "../shared/table.rs"]
 mod table;
 
 use std::{env, process::ExitCode};
@@ -53,11 +61,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (command, engine, server) = match arguments[..] {
-        [] => ("cargo bench", true, true),
-        ["engine"] => ("cargo bench -- engine", true, false),
-        ["server"] => ("cargo bench -- server", false, true),
+        [] => ("cargo bench --bench hashing", true, true),
+        ["engine"] => ("cargo bench --bench hashing -- engine", true, false),
+        ["server"] => ("cargo bench --bench hashing -- server", false, true),
         _ => {
-            eprintln!("write cargo bench, cargo bench -- engine or cargo bench -- server");
+            eprintln!("write cargo bench --bench hashing, and -- engine or -- server for a part");
             return ExitCode::FAILURE;
         }
     };

@@ -5,9 +5,8 @@ mod checks;
 mod client;
 mod flood;
 mod overload;
-mod pace;
-mod process;
 mod saturation;
+mod subject;
 
 use crate::table::Row;
 

@@ -8,8 +8,9 @@ use tokio::{
     time,
 };
 
-use super::{client::Client, process::Process};
+use super::{client::Client, subject::Subject};
 use crate::{
+    process::Process,
     statistics::{Spread, milliseconds},
     table::{Measured, Row, Target},
 };
@@ -36,7 +37,7 @@ const IDLE: Duration = Duration::from_millis(5);
 /// The CPU time that is spent for nobody.
 pub fn row() -> Row {
     eprintln!("callers that leave");
-    let process = Process::start(SETTINGS);
+    let process = Subject::start(SETTINGS);
     // One thread for caller and connection: what is dropped is told at once.
     let runtime = Builder::new_current_thread()
         .enable_all()

@@ -9,7 +9,8 @@ use std::{
 
 use tokio::runtime::Builder;
 
-use super::{client::Client, pace};
+use super::client::Client;
+use crate::pace;
 
 /// How many ask, each on a connection and a thread of its own.
 pub const CALLERS: u32 = 4;

@@ -10,12 +10,12 @@ use tokio::{runtime::Builder, task::JoinSet};
 
 use super::{
     client::{Client, is_overloaded},
-    pace,
-    process::Process,
+    subject::Subject,
 };
 use crate::{
+    generator,
     machine::{self, OwnCpu},
-    reference,
+    pace, reference,
     statistics::{milliseconds, p99_ms},
     table::{Measured, Row, Target},
 };
@@ -48,7 +48,7 @@ struct Replies {
 pub fn row() -> Row {
     eprintln!("overload");
     let rate = 2.0 * BEST * machine::cores() as f64 * reference::rate(COST, 4);
-    let process = Process::start(&[]);
+    let process = Subject::start(&[]);
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -102,7 +102,7 @@ pub fn row() -> Row {
             refusals.iter().filter(|took| **took > AT_ONCE).count(),
             AT_ONCE.as_millis(),
         ),
-        machine::note_on_generator("asking too much", own_cores),
+        generator::note("asking too much", own_cores),
     ];
     if let Some(other) = others.first() {
         notes.push(format!(

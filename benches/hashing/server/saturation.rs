@@ -8,9 +8,11 @@ use std::{
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{checks, client::Client, flood::Flood, process::Process};
+use super::{checks, client::Client, flood::Flood, subject::Subject};
 use crate::{
+    generator,
     machine::{self, OwnCpu},
+    process::Process,
     reference,
     statistics::{Spread, milliseconds, p99_ms},
     table::{Measured, Row, Target},
@@ -44,7 +46,7 @@ const CHECKS: Duration = Duration::from_secs(3);
 /// How many logins are served, and the latency of session checks.
 pub fn rows() -> Vec<Row> {
     let cores = machine::cores();
-    let process = Process::start(SETTINGS);
+    let process = Subject::start(SETTINGS);
     let address = process.address;
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -132,7 +134,7 @@ impl Logins {
                 Spread::of(crate_rates),
                 Spread::of(self.busy_cores),
             ),
-            machine::note_on_generator("logging in", self.own_cores),
+            generator::note("logging in", self.own_cores),
         ];
         if self.failed > 0 {
             notes.push(format!(
@@ -172,7 +174,7 @@ fn row_of_checks(idle: &mut [Duration], saturated: &mut [Duration], own_cores: f
                 saturated.len(),
                 median(saturated),
             ),
-            machine::note_on_generator("logging in and checking sessions", own_cores),
+            generator::note("logging in and checking sessions", own_cores),
         ],
     }
 }

@@ -5,8 +5,9 @@
 //! gaps of one another.
 //!
 //! What looks odd here is there for what the compiler makes of it, and was
-//! measured (`cargo bench -- engine`); the result does not depend on it. The loops
-//! count by hand, since a build for tests calls the functions of an iterator.
+//! measured (`cargo bench --bench hashing -- engine`); the result does not depend
+//! on it. The loops count by hand, since a build for tests calls the functions of an
+//! iterator.
 
 use std::sync::atomic::{Ordering, compiler_fence};
 

@@ -8,10 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Above this part of a core, the generator of the load may have weighed on
-/// what it measured.
-const NEGLIGIBLE: f64 = 0.05;
-
 /// How many cores this process, and a server that it starts, may use.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
@@ -47,19 +43,6 @@ impl OwnCpu {
     pub fn cores(&self) -> f64 {
         (own(TIMES) - self.spent).div_duration_f64(self.start.elapsed())
     }
-}
-
-/// A note on how many cores the generator of a load took.
-pub fn note_on_generator(while_doing: &str, cores: f64) -> String {
-    let verdict = if cores > NEGLIGIBLE {
-        "**WARNING: more than 5 %, it weighs on the figure**"
-    } else {
-        "negligible"
-    };
-    format!(
-        "The load generator, {while_doing}: {:.1} % of a core, {verdict}.",
-        cores * 100.0
-    )
 }
 
 /// Counts the CPU time that is neither ours nor our servers', from now on.

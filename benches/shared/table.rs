@@ -23,8 +23,8 @@ impl Target {
 impl Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AtLeast(least) => write!(f, "at least {least:.1}"),
-            Self::AtMost(most) => write!(f, "at most {most:.1}"),
+            Self::AtLeast(least) => write!(f, "at least {least:?}"),
+            Self::AtMost(most) => write!(f, "at most {most:?}"),
         }
     }
 }

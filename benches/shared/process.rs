@@ -1,39 +1,29 @@
-//! The real binary, in a folder of its own, and the CPU time that it takes.
+//! A server in a process of its own, and the CPU time that it takes.
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     process::{Child, ChildStdout, Command, Stdio},
     time::Duration,
 };
 
-use tempfile::TempDir;
-
 /// A server that is killed when dropped.
 pub struct Process {
     pub address: SocketAddr,
-    child: Child,
+    pub child: Child,
     /// Held open for what it still prints.
     _output: BufReader<ChildStdout>,
-    /// With its database and its log.
-    _folder: TempDir,
 }
 
 impl Process {
-    /// Starts it on a port of its own and waits until it says where.
-    pub fn start(settings: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let log = folder.path().join("log");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bienvenue"))
-            .current_dir(folder.path())
-            .env_clear()
-            .args(["--listen=127.0.0.1:0", "--database-url=sqlite:bienvenue.db"])
-            .args(settings)
+    /// Starts it and waits until it says where it listens. Otherwise returns
+    /// what it says instead.
+    pub fn start(command: &mut Command) -> Result<Self, String> {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("a log"))
             .spawn()
             .expect("the binary starts");
         let mut output = BufReader::new(child.stdout.take().expect("its output"));
@@ -42,15 +32,14 @@ impl Process {
         let mut words = greeting.split_whitespace();
         let Some(address) = words.find_map(|word| word.parse().ok()) else {
             let _ = child.kill();
-            let log = fs::read_to_string(log).unwrap_or_default();
-            panic!("the server does not start: {greeting}{log}");
+            let _ = child.wait();
+            return Err(greeting);
         };
-        Self {
+        Ok(Self {
             address,
             child,
             _output: output,
-            _folder: folder,
-        }
+        })
     }
 
     /// The CPU time of each of its threads.
