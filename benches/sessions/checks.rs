@@ -1,0 +1,118 @@
+//! Session checks against the bare server, in turn on the same core.
+
+use crate::{
+    Given,
+    database::Database,
+    databases::MANY,
+    flood::Width,
+    measure,
+    question::Question,
+    server::Server,
+    statistics::Spread,
+    table::{Measured, Row, Target},
+};
+
+const ROUNDS: usize = 7;
+
+pub const WIDTH: Width = Width {
+    connections: 6,
+    calls: 40,
+};
+
+/// The figures on both databases.
+pub fn rows(given: &Given) -> Vec<Row> {
+    let sqlite = compare(given, given.databases.sqlite(), "SQLite");
+    let postgres = given.databases.postgres();
+    let postgres = postgres.and_then(|database| compare(given, database, "PostgreSQL"));
+    let [rate, cost] = figures(
+        sqlite,
+        "`GetUserBySession` requests per second against a bare unary call, 1,000,000 sessions, \
+         SQLite",
+        "the server's CPU time per request against the same, SQLite",
+    );
+    let [postgres_rate, postgres_cost] = figures(
+        postgres,
+        "`GetUserBySession` requests per second against a bare unary call, 1,000,000 sessions, \
+         PostgreSQL",
+        "the server's CPU time per request against the same, PostgreSQL",
+    );
+    vec![rate, postgres_rate, cost, postgres_cost]
+}
+
+/// Of each round, ours against the bare server.
+#[derive(Default)]
+struct Compared {
+    rates: Vec<f64>,
+    costs: Vec<f64>,
+    notes: Vec<String>,
+}
+
+fn compare(given: &Given, database: &Database, name: &str) -> Result<Compared, String> {
+    let core = given.cores.of_server();
+    given.cores.leave_to(1);
+    let (ours, bare) = (Server::start(core, database), Server::start_bare(core));
+    let question = Question::Check(0..MANY);
+    // Whatever is made at the first use.
+    measure::one(&bare, &question, WIDTH)?;
+    measure::one(&ours, &question, WIDTH)?;
+
+    let mut compared = Compared::default();
+    let (mut rates, mut costs) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
+    let (mut least_busy, mut own_cores): (f64, f64) = (1.0, 0.0);
+    for round in 1..=ROUNDS {
+        eprintln!("checks on {name}, round {round} of {ROUNDS}");
+        for (server, which) in [(&bare, 0), (&ours, 1)] {
+            let alone = measure::one(server, &question, WIDTH)?;
+            rates[which].push(alone.speed.rate);
+            costs[which].push(alone.speed.cost);
+            least_busy = least_busy.min(alone.speed.busy);
+            own_cores = own_cores.max(alone.own_cores);
+        }
+        compared
+            .rates
+            .push(rates[1][round - 1] / rates[0][round - 1]);
+        compared
+            .costs
+            .push(costs[1][round - 1] / costs[0][round - 1]);
+    }
+    let ([bare_rates, our_rates], [bare_costs, our_costs]) = (rates, costs);
+    compared.notes = vec![
+        format!(
+            "{name}, one core (median, least to most of {ROUNDS} rounds): requests per second {} \
+             against {} of the bare server; µs of CPU for each {} against {}.",
+            Spread::of(our_rates),
+            Spread::of(bare_rates),
+            Spread::of(our_costs),
+            Spread::of(bare_costs),
+        ),
+        measure::note_on_limits(&format!("Checks on {name}"), least_busy, own_cores),
+    ];
+    Ok(compared)
+}
+
+fn figures(
+    compared: Result<Compared, String>,
+    of_rate: &'static str,
+    of_cost: &'static str,
+) -> [Row; 2] {
+    let row = |figure, target, measured, notes| Row {
+        figure,
+        target,
+        unit: "",
+        measured,
+        notes,
+    };
+    let of_rounds = |ratios| Measured::of_rounds(&Spread::of(ratios));
+    let (rate, cost, notes) = match compared {
+        Ok(Compared {
+            rates,
+            costs,
+            notes,
+        }) => (Ok(of_rounds(rates)), Ok(of_rounds(costs)), notes),
+        Err(why) => (Err(why.clone()), Err(why), vec![]),
+    };
+    [
+        row(of_rate, Target::AtLeast(0.95), rate, notes),
+        row(of_cost, Target::AtMost(1.08), cost, vec![]),
+    ]
+}

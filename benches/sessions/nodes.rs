@@ -1,0 +1,98 @@
+//! Three nodes on one PostgreSQL, against each of them by itself.
+
+use crate::{
+    Compared, Given,
+    databases::MANY,
+    flood::Width,
+    measure::{self, Measurement},
+    question::Question,
+    row,
+    server::Server,
+    statistics::Spread,
+    table::{Measured, Row, Target},
+};
+
+pub const NODES: usize = 3;
+
+const ROUNDS: usize = 5;
+
+/// For each node.
+pub const WIDTH: Width = Width {
+    connections: 3,
+    calls: 40,
+};
+
+/// The figure.
+pub fn rows(given: &Given) -> Vec<Row> {
+    vec![row(
+        "session checks per second of the servers' CPU time, three nodes on one PostgreSQL against \
+         three times one node",
+        Target::AtLeast(0.95),
+        compare(given),
+    )]
+}
+
+/// All of them, each on a core of its own as far as there are enough.
+pub fn start(given: &Given) -> Result<Vec<Server>, String> {
+    let database = given.databases.postgres()?;
+    given.cores.leave_to(NODES);
+    let cores = (0..NODES).map(|node| given.cores.of_node(node));
+    Ok(cores.map(|core| Server::start(core, database)).collect())
+}
+
+fn compare(given: &Given) -> Compared {
+    let nodes = start(given)?;
+    let bare = (0..NODES).map(|node| Server::start_bare(given.cores.of_node(node)));
+    let bare: Vec<Server> = bare.collect();
+    let all = |servers: &[&Server]| measure::all(servers, &Question::Check(0..MANY), WIDTH);
+    let together: Vec<&Server> = nodes.iter().collect();
+    all(&together)?;
+
+    let (mut ratios, mut of_lone) = (Vec::new(), Vec::new());
+    let (mut busy, mut own_cores): (_, f64) = (Vec::new(), 0.0);
+    for round in 1..=ROUNDS {
+        eprintln!("three nodes, round {round} of {ROUNDS}");
+        let three = all(&together)?;
+        busy.extend(three.servers.iter().map(|speed| speed.busy));
+        own_cores = own_cores.max(three.own_cores);
+        let three = per_cpu(&three);
+        let mut each = 0.0;
+        for (number, node) in nodes.iter().enumerate() {
+            // In the place of the others, servers that share nothing with it but the
+            // machine.
+            let mut beside: Vec<&Server> = bare.iter().collect();
+            beside[number] = node;
+            each += all(&beside)?.servers[number].cost.recip();
+        }
+        ratios.push(three / each);
+        of_lone.push(three / (NODES as f64 * per_cpu(&all(&together[..1])?)));
+    }
+    let notes = vec![
+        format!(
+            "Three nodes against three times one on a machine that has nothing else to do, whose \
+             caches and clock are all its own: {}.",
+            spread(of_lone),
+        ),
+        format!(
+            "How busy each of the three kept its core: {}; the generator took at most \
+             {own_cores:.2} cores.",
+            spread(busy),
+        ),
+    ];
+    Ok((Measured::of_rounds(&Spread::of(ratios)), notes))
+}
+
+/// Checks per microsecond of CPU time, of each server, added up.
+fn per_cpu(measured: &Measurement) -> f64 {
+    let costs = measured.servers.iter().map(|speed| speed.cost);
+    costs.map(f64::recip).sum()
+}
+
+fn spread(values: Vec<f64>) -> String {
+    let Spread {
+        least,
+        median,
+        most,
+    } = Spread::of(values);
+    format!("{median:.2} ({least:.2} to {most:.2})")
+}

@@ -1,0 +1,167 @@
+//! How soon a session that ends on one node is refused by the others.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Given,
+    connection::Connection,
+    databases::TO_END,
+    ids::{Dice, session_id},
+    nodes,
+    question::{CHECK, LOGOUT, OK, UNAUTHENTICATED, about},
+    statistics::{milliseconds, p99_ms},
+    table::{Measured, Row, Target},
+};
+
+const SESSIONS: usize = 500;
+
+/// How long the others have known a session before it ends, at most.
+const LONGEST_BEFORE: u64 = 20_000;
+
+/// Both figures.
+pub fn rows(given: &Given) -> Vec<Row> {
+    let (median, p99) = match lags(given) {
+        Ok(mut lags) => {
+            let p99 = p99_ms(&mut lags);
+            let median = milliseconds(lags[lags.len() / 2]);
+            let most = milliseconds(lags[lags.len() - 1]);
+            let context = format!("{} refusals, most {most:.2} ms", lags.len());
+            let measured = |value| {
+                let context = context.clone();
+                Ok(Measured { value, context })
+            };
+            (measured(median), measured(p99))
+        }
+        Err(why) => (Err(why.clone()), Err(why)),
+    };
+    let row = |figure, most, measured| Row {
+        figure,
+        target: Target::AtMost(most),
+        unit: " ms",
+        measured,
+        notes: vec![],
+    };
+    vec![
+        row(
+            "from the reply to a logout on one node to the refusal on another, p50",
+            2.0,
+            median,
+        ),
+        row("the same, p99", 20.0, p99),
+    ]
+}
+
+/// Of each session, how much later than the reply to its logout each of the other
+/// nodes began to refuse it.
+fn lags(given: &Given) -> Result<Vec<Duration>, String> {
+    let nodes = nodes::start(given)?;
+    eprintln!("revocations");
+    let (ended, others) = nodes.split_first().ok_or("no node")?;
+    let watchers: Vec<Watcher> = others
+        .iter()
+        .map(|node| Watcher::start(node.address()))
+        .collect();
+    let failed = |error: io::Error| error.to_string();
+    let (mut lags, mut dice) = (Vec::new(), Dice::new(7));
+    for number in TO_END.take(SESSIONS) {
+        let message = about(&session_id(number));
+        // Opened anew, since the server may close what is silent.
+        let mut connection = Connection::open(ended.address(), LOGOUT).map_err(failed)?;
+        for watcher in &watchers {
+            watcher.watch(&message)?;
+        }
+        thread::sleep(Duration::from_micros(dice.below(LONGEST_BEFORE)));
+        let status = connection.call(&message).map_err(failed)?;
+        let replied = Instant::now();
+        if status != OK {
+            return Err(format!("a logout ended with grpc-status {status}"));
+        }
+        for watcher in &watchers {
+            lags.push(watcher.refused()?.saturating_duration_since(replied));
+        }
+    }
+    Ok(lags)
+}
+
+/// Asks one node again and again.
+struct Watcher {
+    messages: Sender<Vec<u8>>,
+    events: Receiver<io::Result<Event>>,
+}
+
+enum Event {
+    /// The session is known.
+    Known,
+    Refused(Instant),
+}
+
+impl Watcher {
+    fn start(address: SocketAddr) -> Self {
+        let (messages, to_watch) = mpsc::channel::<Vec<u8>>();
+        let (tell, events) = mpsc::channel();
+        thread::spawn(move || {
+            for message in to_watch {
+                if let Err(error) = follow(address, &message, &tell) {
+                    let _ = tell.send(Err(error));
+                    return;
+                }
+            }
+        });
+        Self { messages, events }
+    }
+
+    /// Begins with a session, and waits until the node knows it.
+    fn watch(&self, message: &[u8]) -> Result<(), String> {
+        let sent = self.messages.send(message.to_vec());
+        sent.map_err(|error| error.to_string())?;
+        match self.next()? {
+            Event::Known => Ok(()),
+            Event::Refused(_) => Err("a session was refused before it ended".to_owned()),
+        }
+    }
+
+    /// Waits until the session is refused: when that was.
+    fn refused(&self) -> Result<Instant, String> {
+        match self.next()? {
+            Event::Refused(at) => Ok(at),
+            Event::Known => Err("a session was known twice".to_owned()),
+        }
+    }
+
+    fn next(&self) -> Result<Event, String> {
+        let event = self.events.recv().map_err(|error| error.to_string())?;
+        event.map_err(|error| error.to_string())
+    }
+}
+
+/// Longer than a revocation may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn follow(address: SocketAddr, message: &[u8], tell: &Sender<io::Result<Event>>) -> io::Result<()> {
+    let mut connection = Connection::open(address, CHECK)?;
+    let (start, mut is_known) = (Instant::now(), false);
+    while start.elapsed() < PATIENCE {
+        match connection.call(message)? {
+            OK if is_known => {}
+            OK => {
+                is_known = true;
+                let _ = tell.send(Ok(Event::Known));
+            }
+            UNAUTHENTICATED => {
+                let _ = tell.send(Ok(Event::Refused(Instant::now())));
+                return Ok(());
+            }
+            status => {
+                let what = format!("a check ended with grpc-status {status}");
+                return Err(io::Error::other(what));
+            }
+        }
+    }
+    Err(io::Error::other("a session that had ended was not refused"))
+}
