@@ -122,5 +122,10 @@ fn answer() -> GetUserBySessionResponse {
             ip: "10.123.45.67".to_owned(),
             current: true,
         }),
+        revision: 123_456,
+        cache_for: Some(prost_types::Duration {
+            seconds: 300,
+            nanos: 0,
+        }),
     }
 }

@@ -56,7 +56,7 @@ impl Auth {
             }
         }
         if self.index.complete(load) {
-            tracing::info!("the session index knows every session");
+            tracing::info!("the session index holds every session");
         } else {
             tracing::warn!(
                 "there are more sessions than the session index has room for: what it does not \
