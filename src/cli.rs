@@ -254,7 +254,7 @@ pub fn greeting(config: &Config, address: SocketAddr, admin: Option<SocketAddr>)
             "The internal listener is on {admin} (gRPC, with the token)\n"
         ));
     }
-    if config.network.reflects() {
+    if config.network.reflects(config.network.listen) {
         text.push_str(&format!(
             "\nTry it:\n  \
              curl http://{address}/\n  \

@@ -1,39 +1,39 @@
 //! The only place that wires: from the settings to a service that answers.
 
 mod admin;
+mod answering;
 mod background;
+mod call;
 mod connection;
+mod cors;
 mod descriptors;
 mod edge;
+mod grpc;
+mod limit;
 mod listener;
 mod places;
+mod port;
+mod reflection;
 mod request_log;
 mod serve;
+mod services;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use axum::{
-    Router,
-    http::{HeaderName, HeaderValue, Method, header},
-    middleware,
-};
+use axum::middleware;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
     task,
     time::{self, Instant},
 };
-use tonic::{server::NamedService, service::Routes};
+use tonic::server::NamedService;
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tonic_web::GrpcWebLayer;
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    cors::{AllowOrigin, CorsLayer},
-};
+use tower_http::catch_panic::CatchPanicLayer;
 
 use self::{
-    admin::Admin, background::Background, edge::Limit, listener::Listener, places::Places,
-    serve::Serving,
+    admin::Admin, background::Background, grpc::Grpc, limit::Limit, listener::Listener,
+    places::Places, port::Port, serve::Serving, services::Services,
 };
 use crate::{
     auth::{Auth, AuthSettings, Resources},
@@ -44,14 +44,15 @@ use crate::{
     http::{self, HttpSettings},
     mail::{MailError, Mailer},
     passwords::{Passwords, StartError},
-    proto::{self, v1::auth_service_server::AuthServiceServer},
+    proto::v1::auth_service_server::AuthServiceServer,
     revocations::{Following, Revocations},
-    rpc::{AdminTokenError, AuthRpc, status},
+    rpc::{AdminTokenError, AuthRpc},
     session_index::SessionIndex,
 };
 
-/// How long a browser may remember what a preflight told it.
-const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);
+const AUTH_SERVICE: &str = <AuthServiceServer<AuthRpc> as NamedService>::NAME;
+
+const HEALTH_SERVICE: &str = "grpc.health.v1.Health";
 
 /// Why the service cannot start. Each is one line for a person.
 #[derive(Debug, Error)]
@@ -116,7 +117,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     auth: Auth,
-    router: Router,
+    port: Port,
     admin: Option<Admin>,
     following: Following,
     health: HealthReporter,
@@ -191,7 +192,7 @@ impl Server {
         Ok(Self {
             listener,
             address,
-            router: router(config, auth.clone(), &http, &health).await?,
+            port: port(config, auth.clone(), &http, &health).await?,
             admin: Admin::open(config, &auth)?,
             following,
             auth,
@@ -222,10 +223,10 @@ impl Server {
             let most = limits.max_connections;
             admin.start(Places::new(most, limits.max_connections_per_peer))
         });
-        let mut serving = Serving::new(self.router, limits, trusted_proxies);
+        let mut serving = Serving::new(self.port, limits, trusted_proxies);
         let listener = Listener::new(self.listener, places, limits);
         serving.accept(listener, shutdown).await;
-        for service in ["", <AuthServiceServer<AuthRpc> as NamedService>::NAME] {
+        for service in ["", AUTH_SERVICE] {
             self.health
                 .set_service_status(service, ServingStatus::NotServing)
                 .await;
@@ -251,97 +252,45 @@ impl Server {
     }
 }
 
-/// Everything on the one port: the gRPC services behind the gate, and HTTP.
-async fn router(
+/// Everything on the one port.
+async fn port(
     config: &Config,
     auth: Auth,
     http: &HttpSettings,
     health: &HealthReporter,
-) -> Result<Router, ServerError> {
+) -> Result<Port, ServerError> {
+    let services = services(config, auth.clone(), health).await?;
+    let timeout = config.limits.request_timeout;
+    let origins = &config.network.cors_origin;
+    let cors = (!origins.is_empty()).then(|| cors::layer(origins));
+    let http = http::routes(auth, http)
+        .route_layer(CatchPanicLayer::custom(http::panicked))
+        .route_layer(middleware::from_fn_with_state(
+            Arc::new(Limit::http(timeout)),
+            limit::limit,
+        ));
+    Ok(Port::new(
+        Grpc::new(services, timeout).with_cors(cors),
+        http,
+    ))
+}
+
+async fn services(
+    config: &Config,
+    auth: Auth,
+    health: &HealthReporter,
+) -> Result<Services, ServerError> {
     let limit = config.limits.max_message_size;
     health.set_serving::<AuthServiceServer<AuthRpc>>().await;
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let health = tonic_health::pb::health_server::HealthServer::new(health);
-    let mut services = Routes::new(
-        AuthServiceServer::new(AuthRpc::new(auth.clone())).max_decoding_message_size(limit),
-    )
-    .add_service(health.max_decoding_message_size(limit));
-    if config.network.reflects() {
-        services = services
-            .add_service(
-                reflection()
-                    .with_service_name("grpc.reflection.v1.ServerReflection")
-                    .build_v1()?
-                    .max_decoding_message_size(limit),
-            )
-            .add_service(
-                reflection()
-                    .with_service_name("grpc.reflection.v1alpha.ServerReflection")
-                    .build_v1alpha()?
-                    .max_decoding_message_size(limit),
-            );
+    let services = Services::default()
+        .with(AuthServiceServer::new(AuthRpc::new(auth)).max_decoding_message_size(limit))
+        .with(health.max_decoding_message_size(limit));
+    if config.network.reflects(config.network.listen) {
+        let shown = [AUTH_SERVICE, HEALTH_SERVICE];
+        Ok(reflection::add(services, &shown, limit)?)
+    } else {
+        Ok(services)
     }
-    // From the handler outwards. Route layers, so that they see no request
-    // that is not for a gRPC service: GrpcWebLayer refuses plain HTTP.
-    let mut grpc = services
-        .into_axum_router()
-        .reset_fallback()
-        .route_layer(CatchPanicLayer::custom(status::panicked))
-        .route_layer(middleware::map_response(async |response| {
-            status::complete(response)
-        }))
-        .route_layer(middleware::from_fn_with_state(
-            Limit::grpc(config.limits.request_timeout),
-            edge::limit,
-        ))
-        .route_layer(GrpcWebLayer::new())
-        .route_layer(middleware::from_fn(edge::admit));
-    if !config.network.cors_origin.is_empty() {
-        grpc = grpc.route_layer(cors(&config.network.cors_origin));
-    }
-    let http = http::routes(auth, http)
-        .route_layer(CatchPanicLayer::custom(http::panicked))
-        .route_layer(middleware::from_fn_with_state(
-            Limit::http(config.limits.request_timeout),
-            edge::limit,
-        ));
-    Ok(grpc
-        .merge(http)
-        .fallback(edge::unclaimed)
-        .layer(middleware::from_fn(request_log::observe)))
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        // What is not served here is not shown here.
-        .with_service_name(<AuthServiceServer<AuthRpc> as NamedService>::NAME)
-        .with_service_name("grpc.health.v1.Health")
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        // So that tools can show the details of an error.
-        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-}
-
-/// The exact origins, no credentials: a gRPC-Web client sends its `session_id`
-/// itself.
-fn cors(origins: &[String]) -> CorsLayer {
-    let origins = origins
-        .iter()
-        .filter_map(|origin| HeaderValue::from_str(origin).ok());
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::POST])
-        .allow_headers([
-            header::CONTENT_TYPE,
-            HeaderName::from_static("grpc-timeout"),
-            HeaderName::from_static("x-grpc-web"),
-            HeaderName::from_static("x-user-agent"),
-        ])
-        .expose_headers([
-            HeaderName::from_static("grpc-status"),
-            HeaderName::from_static("grpc-message"),
-            HeaderName::from_static("grpc-status-details-bin"),
-            request_log::REQUEST_ID,
-        ])
-        .max_age(PREFLIGHT_MAX_AGE)
 }

@@ -94,10 +94,10 @@ impl NetworkSettings {
         }
     }
 
-    /// Whether to serve reflection.
-    pub fn reflects(&self) -> bool {
+    /// Whether to serve reflection on a listener.
+    pub fn reflects(&self, listen: SocketAddr) -> bool {
         match self.reflection {
-            Reflection::Auto => self.listen.ip().is_loopback(),
+            Reflection::Auto => listen.ip().is_loopback(),
             Reflection::On => true,
             Reflection::Off => false,
         }

@@ -4,10 +4,7 @@
 
 use std::time::Duration;
 
-use axum::{
-    extract::Request,
-    http::{HeaderMap, Method, StatusCode, Version, header},
-};
+use axum::http::{HeaderMap, Method, Request, StatusCode, Version, header};
 
 /// Native gRPC, which needs HTTP/2.
 const GRPC: [&str; 2] = ["application/grpc", "application/grpc+proto"];
@@ -19,6 +16,15 @@ const GRPC_WEB: [&str; 4] = [
     "application/grpc-web-text",
     "application/grpc-web-text+proto",
 ];
+
+/// What a request for a gRPC method speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// gRPC itself.
+    Native,
+    /// What browsers can speak, to be translated.
+    Web,
+}
 
 /// Why a request for a gRPC method is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +60,20 @@ impl Refusal {
     }
 }
 
-/// Lets a request for a gRPC method through, or says why not.
-pub fn check(request: &Request) -> Result<(), Refusal> {
+/// Says what a request for a gRPC method speaks, or why it may not pass.
+///
+/// # Errors
+///
+/// When tonic would run a handler for what is no call.
+pub fn check<B>(request: &Request<B>) -> Result<Dialect, Refusal> {
     if request.method() != Method::POST {
         return Err(Refusal::Method);
     }
     match content_type(request.headers()) {
-        Some(found) if GRPC_WEB.contains(&found) => Ok(()),
+        Some(found) if GRPC_WEB.contains(&found) => Ok(Dialect::Web),
         Some(found) if GRPC.contains(&found) => {
             if request.version() == Version::HTTP_2 {
-                Ok(())
+                Ok(Dialect::Native)
             } else {
                 Err(Refusal::Version)
             }
@@ -103,16 +113,14 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
-
     use super::*;
 
-    fn request(method: Method, version: Version, types: &[&str]) -> Request {
+    fn request(method: Method, version: Version, types: &[&str]) -> Request<()> {
         let mut request = Request::builder().method(method).version(version);
         for content_type in types {
             request = request.header(header::CONTENT_TYPE, *content_type);
         }
-        request.body(Body::empty()).unwrap()
+        request.body(()).unwrap()
     }
 
     #[test]
@@ -150,11 +158,12 @@ mod tests {
     #[test]
     fn only_grpc_gets_in() {
         let (h1, h2) = (Version::HTTP_11, Version::HTTP_2);
+        let (native, web) = (Dialect::Native, Dialect::Web);
         for (method, version, types, verdict) in [
-            (Method::POST, h2, &["application/grpc"][..], Ok(())),
-            (Method::POST, h2, &["application/grpc+proto"], Ok(())),
-            (Method::POST, h2, &["application/grpc-web+proto"], Ok(())),
-            (Method::POST, h1, &["application/grpc-web-text"], Ok(())),
+            (Method::POST, h2, &["application/grpc"][..], Ok(native)),
+            (Method::POST, h2, &["application/grpc+proto"], Ok(native)),
+            (Method::POST, h2, &["application/grpc-web+proto"], Ok(web)),
+            (Method::POST, h1, &["application/grpc-web-text"], Ok(web)),
             (
                 Method::POST,
                 h1,

@@ -2,8 +2,8 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use axum::response::Response;
-use tonic::{Code, Status};
+use axum::http::Response;
+use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{auth::AuthError, peer::OverLimit};
@@ -121,13 +121,13 @@ pub fn unimplemented() -> Status {
 
 /// A handler panicked: that call fails, everything else goes on. What it said
 /// stays out of the log, for it may quote what it choked on.
-pub fn panicked(_said: Box<dyn Any + Send>) -> Response {
+pub fn panicked(_said: Box<dyn Any + Send>) -> Response<Body> {
     Status::from(AuthError::Internal("a handler panicked".into())).into_http()
 }
 
 /// Puts what tonic says on its own account, which has no details, into the
 /// table's words. A status that the table made passes unchanged.
-pub fn complete(response: Response) -> Response {
+pub fn complete(response: Response<Body>) -> Response<Body> {
     // Success has its status in the trailers.
     if !response.headers().contains_key(Status::GRPC_STATUS)
         || response.headers().contains_key(Status::GRPC_STATUS_DETAILS)

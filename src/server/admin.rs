@@ -2,30 +2,30 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use axum::{Router, middleware};
+use axum::Router;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
     task::JoinHandle,
     time::Instant,
 };
-use tonic::service::Routes;
-use tonic_web::GrpcWebLayer;
-use tower_http::catch_panic::CatchPanicLayer;
+use tonic::server::NamedService;
 
 use super::{
     ServerError,
-    edge::{self, Limit},
+    grpc::Grpc,
     listener::{self, Listener},
     places::Places,
-    request_log,
+    port::Port,
+    reflection,
     serve::Serving,
+    services::Services,
 };
 use crate::{
     auth::Auth,
     config::{Config, LimitSettings},
     proto::v1::admin_service_server::AdminServiceServer,
-    rpc::{AdminRpc, AdminToken, status},
+    rpc::{AdminRpc, AdminToken},
 };
 
 /// Who is told of revocations stays: a connection is found dead by its pings, not
@@ -36,7 +36,7 @@ const MAX_CONNECTION_AGE: Duration = Duration::from_secs(365 * 24 * 3_600);
 pub(super) struct Admin {
     listener: TcpListener,
     address: SocketAddr,
-    router: Router,
+    port: Port,
     limits: LimitSettings,
     stop_streams: watch::Sender<()>,
 }
@@ -70,7 +70,7 @@ impl Admin {
         Ok(Some(Self {
             listener,
             address,
-            router: router(rpc, &limits),
+            port: port(rpc, config)?,
             limits,
             stop_streams,
         }))
@@ -85,7 +85,7 @@ impl Admin {
     pub(super) fn start(self, places: Places) -> Running {
         let (stop, stopped) = oneshot::channel();
         let listener = Listener::new(self.listener, places, &self.limits);
-        let mut serving = Serving::new(self.router, &self.limits, Vec::new());
+        let mut serving = Serving::new(self.port, &self.limits, Vec::new());
         Running {
             stop,
             stop_streams: self.stop_streams,
@@ -113,21 +113,16 @@ impl Running {
     }
 }
 
-fn router(rpc: AdminRpc, limits: &LimitSettings) -> Router {
+fn port(rpc: AdminRpc, config: &Config) -> Result<Port, ServerError> {
+    let limits = &config.limits;
     let service = AdminServiceServer::new(rpc).max_decoding_message_size(limits.max_message_size);
-    Routes::new(service)
-        .into_axum_router()
-        .reset_fallback()
-        .route_layer(CatchPanicLayer::custom(status::panicked))
-        .route_layer(middleware::map_response(async |response| {
-            status::complete(response)
-        }))
-        .route_layer(middleware::from_fn_with_state(
-            Limit::grpc(limits.request_timeout),
-            edge::limit,
-        ))
-        .route_layer(GrpcWebLayer::new())
-        .route_layer(middleware::from_fn(edge::admit))
-        .fallback(edge::unclaimed)
-        .layer(middleware::from_fn(request_log::observe))
+    let mut services = Services::default().with(service);
+    if let Some((listen, _)) = config.admin.listener()
+        && config.network.reflects(listen)
+    {
+        let name = <AdminServiceServer<AdminRpc> as NamedService>::NAME;
+        services = reflection::add(services, &[name], limits.max_message_size)?;
+    }
+    let grpc = Grpc::new(services, limits.request_timeout);
+    Ok(Port::new(grpc, Router::new()))
 }

@@ -1,13 +1,16 @@
 //! The one line on a request that changes something or fails.
 
-use std::{borrow::Cow, error::Error, time::Instant};
-
-use axum::{
-    extract::Request,
-    http::{HeaderName, HeaderValue, Method, Uri, header},
-    middleware::Next,
-    response::Response,
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    error::Error,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
 };
+
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use tonic::{Code, Status};
 use tracing::Level;
 use uuid::Uuid;
@@ -32,36 +35,39 @@ const QUIET: [&str; 7] = [
 /// The longest path that the log repeats, in bytes.
 const MAX_LOGGED_PATH: usize = 128;
 
-/// Writes the line, and names the request to its caller where there is one.
-pub(super) async fn observe(request: Request, next: Next) -> Response {
-    let mut record = Record::new(&request);
-    let mut response = next.run(request).await;
-    record.finish(&mut response);
-    response
-}
-
 /// What the log line will say. A request whose caller leaves is dropped half
 /// way, and has its line all the same.
-struct Record {
+pub(super) struct Record {
     method: Method,
-    uri: Uri,
-    peer: Option<Peer>,
+    path: Path,
+    /// The peer, and the client it speaks for.
+    addresses: Option<(SocketAddr, IpAddr)>,
     start: Instant,
     finished: bool,
 }
 
 impl Record {
-    fn new(request: &Request) -> Self {
+    pub(super) fn new<B>(request: &Request<B>) -> Self {
+        let peer = request.extensions().get::<Peer>();
         Self {
             method: request.method().clone(),
-            uri: request.uri().clone(),
-            peer: request.extensions().get::<Peer>().cloned(),
+            path: Path::of(request.uri()),
+            addresses: peer.map(|peer| (peer.address(), peer.client_ip())),
             start: Instant::now(),
             finished: false,
         }
     }
 
-    fn finish(&mut self, response: &mut Response) {
+    /// Has the line written when the answer is there.
+    pub(super) fn observe<F>(self, answer: F) -> Observed<F> {
+        Observed {
+            answer,
+            record: self,
+        }
+    }
+
+    /// Writes the line, and names the request to its caller where there is one.
+    fn finish<B>(&mut self, response: &mut Response<B>) {
         self.finished = true;
         let outcome = Outcome::of(response);
         if !outcome.failed && self.is_quiet() && !tracing::enabled!(Level::DEBUG) {
@@ -75,7 +81,7 @@ impl Record {
     }
 
     fn is_quiet(&self) -> bool {
-        self.method.is_safe() || QUIET.contains(&self.uri.path())
+        self.method.is_safe() || matches!(self.path, Path::Quiet(_))
     }
 
     fn log(&self, outcome: &Outcome, request_id: Uuid) {
@@ -88,7 +94,7 @@ impl Record {
                     code = %outcome.code,
                     reason = outcome.reason,
                     duration_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX),
-                    peer = self.peer.as_ref().map(|peer| peer.address().to_string()),
+                    peer = self.addresses.map(|(peer, _)| peer.to_string()),
                     client = self.client(),
                     %request_id,
                     cause = outcome.cause,
@@ -107,23 +113,68 @@ impl Record {
 
     /// Whom the peer speaks for, where it is a trusted proxy.
     fn client(&self) -> Option<String> {
-        let peer = self.peer.as_ref()?;
-        let is_other = peer.client_ip() != peer.address().ip().to_canonical();
-        is_other.then(|| peer.client_ip().to_string())
+        let (peer, client) = self.addresses?;
+        let is_other = client != peer.ip().to_canonical();
+        is_other.then(|| client.to_string())
     }
 
     /// `bienvenue.v1.AuthService/Login`, or `GET /path`; never the query, which
     /// may hold what its sender should not have put there.
     fn name(&self) -> String {
-        let path = self.uri.path();
-        let path = &path[..path.floor_char_boundary(MAX_LOGGED_PATH)];
+        let whole = self.path.as_str();
+        let path = &whole[..whole.floor_char_boundary(MAX_LOGGED_PATH)];
         // hyper lets in what a terminal obeys, such as U+009B.
         let path = path.escape_default();
-        match self.uri.path().strip_prefix('/') {
+        match whole.strip_prefix('/') {
             Some(name) if self.method == Method::POST && name.contains('.') => {
                 path.skip(1).collect()
             }
             _ => format!("{} {path}", self.method),
+        }
+    }
+}
+
+/// An answer that the log will tell of.
+pub(super) struct Observed<F> {
+    // Before the record: whoever leaves has let go of what a call held by the
+    // time of its line.
+    answer: F,
+    record: Record,
+}
+
+impl<B, F: Future<Output = Response<B>> + Unpin> Future for Observed<F> {
+    type Output = Result<Response<B>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer)
+            .poll(context)
+            .map(|mut response| {
+                self.record.finish(&mut response);
+                Ok(response)
+            })
+    }
+}
+
+/// What a request asks for. To keep a path costs, so one of the quiet methods is
+/// not copied.
+enum Path {
+    Quiet(&'static str),
+    Other(Box<Uri>),
+}
+
+impl Path {
+    fn of(uri: &Uri) -> Self {
+        let quiet = QUIET.iter().find(|quiet| **quiet == uri.path());
+        quiet.map_or_else(
+            || Self::Other(Box::new(uri.clone())),
+            |path| Self::Quiet(path),
+        )
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Quiet(path) => path,
+            Self::Other(uri) => uri.path(),
         }
     }
 }
@@ -153,7 +204,7 @@ impl Outcome {
         failed: true,
     };
 
-    fn of(response: &Response) -> Self {
+    fn of<B>(response: &Response<B>) -> Self {
         // Status::into_http leaves the whole status, with its cause, in the
         // extensions. A success that has a body has none.
         if let Some(status) = response.extensions().get::<Status>() {

@@ -6,12 +6,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    body::Body,
-    extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue},
-};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -23,9 +18,8 @@ use tokio::{
     task::JoinSet,
     time::{self, Instant},
 };
-use tower_service::Service as _;
 
-use super::{connection::Connection, listener::Listener};
+use super::{connection::Connection, listener::Listener, port::Port};
 use crate::config::LimitSettings;
 
 /// How much of a stream's request may be on its way unread: more than the
@@ -50,7 +44,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Connections being served.
 pub(super) struct Serving {
     http: Builder<TokioExecutor>,
-    router: Router,
+    port: Arc<Port>,
     max_age: Duration,
     trusted_proxies: Arc<[IpNet]>,
     connections: JoinSet<()>,
@@ -58,10 +52,10 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    pub(super) fn new(router: Router, limits: &LimitSettings, trusted_proxies: Vec<IpNet>) -> Self {
+    pub(super) fn new(port: Port, limits: &LimitSettings, trusted_proxies: Vec<IpNet>) -> Self {
         Self {
             http: http(limits),
-            router,
+            port: Arc::new(port),
             max_age: limits.max_connection_age,
             trusted_proxies: trusted_proxies.into(),
             connections: JoinSet::new(),
@@ -94,15 +88,14 @@ impl Serving {
     }
 
     fn serve(&mut self, connection: Connection) {
-        let (router, peer) = (self.router.clone(), connection.peer());
+        let (port, peer) = (Arc::clone(&self.port), connection.peer());
         let (heard, hears) = (connection.heard(), connection.heard());
         let trusted_proxies = Arc::clone(&self.trusted_proxies);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             hears.set();
-            let mut request = request.map(Body::new);
             let peer = peer.of_request(&trusted_proxies, forwarded_for(request.headers()));
             request.extensions_mut().insert(peer);
-            router.clone().call(request)
+            port.answer(request)
         });
         let served = self
             .http

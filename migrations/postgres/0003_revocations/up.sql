@@ -22,15 +22,18 @@ INSERT INTO swept_revocations (through) VALUES (0);
 -- A number is taken from the sequence only by who holds the lock, and the lock is
 -- held until the transaction is over: so numbers become visible in their order.
 -- Who reads up to one has missed none before it.
-CREATE FUNCTION log_revocation() RETURNS trigger
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION log_revocation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('bienvenue revocations'));
+    -- By whatever search path somebody changes the table.
     IF TG_TABLE_NAME = 'sessions' THEN
-        INSERT INTO revocations (kind, user_id, handle, digest)
-        VALUES ('session_ended', OLD.user_id, OLD.handle, OLD.digest);
+        EXECUTE format('INSERT INTO %I.revocations (kind, user_id, handle, digest)
+                        VALUES (''session_ended'', $1, $2, $3)', TG_TABLE_SCHEMA)
+        USING OLD.user_id, OLD.handle, OLD.digest;
     ELSE
-        INSERT INTO revocations (kind, user_id) VALUES (TG_ARGV[0], OLD.id);
+        EXECUTE format('INSERT INTO %I.revocations (kind, user_id) VALUES ($1, $2)',
+                       TG_TABLE_SCHEMA)
+        USING TG_ARGV[0], OLD.id;
     END IF;
     PERFORM pg_notify('bienvenue_revocations', '');
     RETURN NULL;

@@ -1,0 +1,93 @@
+//! What every request for a gRPC service passes, from the outside in.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use tonic::body::Body;
+use tonic_web::GrpcWebLayer;
+use tower::{Layer as _, Service as _, service_fn};
+use tower_http::cors::CorsLayer;
+
+use super::{
+    answering::Answering,
+    call::Call,
+    edge,
+    limit::Limit,
+    services::{Answer, GrpcService, Services},
+};
+use crate::rpc::gate::{Dialect, Refusal};
+
+/// The gRPC services of one port, and what stands before them.
+pub(super) struct Grpc {
+    services: Services,
+    limit: Limit<Response<Body>>,
+    cors: Option<CorsLayer>,
+}
+
+impl Grpc {
+    /// Services whose calls may take so long, and which pages of no other
+    /// origin may call.
+    pub(super) fn new(services: Services, timeout: Duration) -> Self {
+        Self {
+            services,
+            limit: Limit::grpc(timeout),
+            cors: None,
+        }
+    }
+
+    /// Tells browsers whose pages may call.
+    pub(super) fn with_cors(self, cors: Option<CorsLayer>) -> Self {
+        Self { cors, ..self }
+    }
+
+    /// The service that a path belongs to.
+    pub(super) fn of_path(&self, path: &str) -> Option<&dyn GrpcService> {
+        self.services.of_path(path)
+    }
+
+    /// The answer to a request for this service, by what the gate says of it.
+    pub(super) fn answer(
+        &self,
+        service: &dyn GrpcService,
+        gate: Result<Dialect, Refusal>,
+        request: Request<Incoming>,
+    ) -> Answering {
+        let Some(cors) = &self.cors else {
+            return self.admit(service, gate, request);
+        };
+        let mut admit = cors.layer(service_fn(|request| {
+            let answer = self.admit(service, gate, request);
+            async { Ok::<_, Infallible>(answer.await) }
+        }));
+        Answering::other(admit.call(request))
+    }
+
+    /// Lets a call in, or answers with plain HTTP what is none.
+    fn admit(
+        &self,
+        service: &dyn GrpcService,
+        gate: Result<Dialect, Refusal>,
+        request: Request<Incoming>,
+    ) -> Answering {
+        match gate {
+            Ok(Dialect::Native) => self.call(request, |request| service.call(request)),
+            Ok(Dialect::Web) => {
+                let mut translated = GrpcWebLayer::new().layer(service_fn(|request| {
+                    let call = self.call(request, |request| service.call_translated(request));
+                    async { Ok::<_, Infallible>(call.await) }
+                }));
+                Answering::other(translated.call(request))
+            }
+            Err(refusal) => Answering::ready(edge::refused(refusal).map(Body::new)),
+        }
+    }
+
+    /// Begins a call, unless its connection has its share in progress.
+    fn call<B>(&self, request: Request<B>, call: impl FnOnce(Request<B>) -> Answer) -> Answering {
+        match self.limit.hold(request, |request| Call::new(call(request))) {
+            Ok(call) => Answering::Call(call),
+            Err(full) => Answering::ready(full),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! How long a request may take, and how many a connection may have in progress.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    extract::{self, State},
+    http::{HeaderMap, Request, Response},
+    middleware::Next,
+    response,
+};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{self, Sleep},
+};
+use tonic::body::Body;
+
+use crate::{
+    deadline::Deadline,
+    http,
+    peer::Peer,
+    rpc::{gate, status},
+};
+
+/// How requests of one protocol are held to their time and their connection to
+/// its share of work, and how they are told.
+pub(super) struct Limit<R> {
+    timeout: Duration,
+    /// How long the caller itself waits, if it says.
+    patience: fn(&HeaderMap) -> Option<Duration>,
+    connection_full: fn() -> R,
+    too_slow: fn() -> R,
+}
+
+impl Limit<Response<Body>> {
+    pub(super) fn grpc(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            patience: gate::timeout,
+            connection_full: || status::connection_full().into_http(),
+            too_slow: || status::too_slow().into_http(),
+        }
+    }
+}
+
+impl Limit<response::Response> {
+    pub(super) fn http(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            patience: |_| None,
+            connection_full: http::connection_full,
+            too_slow: http::too_slow,
+        }
+    }
+}
+
+impl<R> Limit<R> {
+    /// Counts a request in, notes its [`Deadline`] in its extensions and has it
+    /// answered; or replies to one that its connection has no share left for.
+    pub(super) fn hold<B, F>(
+        &self,
+        mut request: Request<B>,
+        answer: impl FnOnce(Request<B>) -> F,
+    ) -> Result<Limited<R, F>, R> {
+        let counted = match request.extensions().get::<Peer>().map(Peer::begin_request) {
+            Some(None) => return Err((self.connection_full)()),
+            counted => counted.flatten(),
+        };
+        let deadline = self.deadline(request.headers());
+        request.extensions_mut().insert(deadline);
+        Ok(Limited {
+            answer: answer(request),
+            deadline,
+            timer: None,
+            too_slow: self.too_slow,
+            _counted: counted,
+        })
+    }
+
+    /// When a request that begins now has to be answered.
+    fn deadline(&self, headers: &HeaderMap) -> Deadline {
+        // Whoever gives up sooner is not worked for any longer.
+        let patience = (self.patience)(headers);
+        Deadline::after(patience.map_or(self.timeout, |own| own.min(self.timeout)))
+    }
+}
+
+/// The answer to a request in progress, or that it took too long.
+pub(super) struct Limited<R, F> {
+    answer: F,
+    deadline: Deadline,
+    timer: Option<Pin<Box<Sleep>>>,
+    too_slow: fn() -> R,
+    _counted: Option<OwnedSemaphorePermit>,
+}
+
+impl<R, F: Future<Output = R> + Unpin> Future for Limited<R, F> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        if let Poll::Ready(response) = Pin::new(&mut self.answer).poll(context) {
+            return Poll::Ready(response);
+        }
+        // Only now: what is answered from memory needs no timer.
+        let deadline = self.deadline.instant().into();
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(time::sleep_until(deadline)));
+        timer.as_mut().poll(context).map(|()| (self.too_slow)())
+    }
+}
+
+/// The limits as a layer.
+pub(super) async fn limit(
+    State(limit): State<Arc<Limit<response::Response>>>,
+    request: extract::Request,
+    next: Next,
+) -> response::Response {
+    match limit.hold(request, |request| Box::pin(next.run(request))) {
+        Ok(answer) => answer.await,
+        Err(full) => full,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_the_smaller_of_the_callers_and_ours() {
+        let ours = Duration::from_secs(5);
+        let of_grpc = |headers: &HeaderMap| Limit::grpc(ours).deadline(headers);
+        let of_http = |headers: &HeaderMap| Limit::http(ours).deadline(headers);
+        let protocols: [&dyn Fn(&HeaderMap) -> Deadline; 2] = [&of_grpc, &of_http];
+        let [grpc, http] = protocols;
+        for (deadline_of, sent, expected) in [
+            (grpc, None, ours),
+            (grpc, Some("2S"), Duration::from_secs(2)),
+            (grpc, Some("1H"), ours),
+            (grpc, Some("soon"), ours),
+            // Whoever sends a form has no way to say.
+            (http, Some("2S"), ours),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(sent) = sent {
+                headers.insert("grpc-timeout", HeaderValue::from_static(sent));
+            }
+            let before = Instant::now();
+            let deadline = deadline_of(&headers);
+            assert!(deadline.remaining(before) >= expected, "{sent:?}");
+            assert!(deadline.remaining(Instant::now()) <= expected, "{sent:?}");
+        }
+    }
+}
