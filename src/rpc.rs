@@ -3,10 +3,12 @@
 mod admin_service;
 mod admin_token;
 mod auth_service;
+mod fields;
 pub mod gate;
 mod messages;
+mod session_answers;
 pub mod status;
 
 pub use admin_service::AdminRpc;
 pub use admin_token::{AdminToken, AdminTokenError};
-pub use auth_service::AuthRpc;
+pub use session_answers::AuthServer;

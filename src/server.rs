@@ -44,13 +44,12 @@ use crate::{
     http::{self, HttpSettings},
     mail::{MailError, Mailer},
     passwords::{Passwords, StartError},
-    proto::v1::auth_service_server::AuthServiceServer,
     revocations::{Following, Revocations},
-    rpc::{AdminTokenError, AuthRpc},
+    rpc::{AdminTokenError, AuthServer},
     session_index::SessionIndex,
 };
 
-const AUTH_SERVICE: &str = <AuthServiceServer<AuthRpc> as NamedService>::NAME;
+const AUTH_SERVICE: &str = AuthServer::NAME;
 
 const HEALTH_SERVICE: &str = "grpc.health.v1.Health";
 
@@ -281,11 +280,11 @@ async fn services(
     health: &HealthReporter,
 ) -> Result<Services, ServerError> {
     let limit = config.limits.max_message_size;
-    health.set_serving::<AuthServiceServer<AuthRpc>>().await;
+    health.set_serving::<AuthServer>().await;
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let health = tonic_health::pb::health_server::HealthServer::new(health);
     let services = Services::default()
-        .with(AuthServiceServer::new(AuthRpc::new(auth)).max_decoding_message_size(limit))
+        .with(AuthServer::new(auth, limit))
         .with(health.max_decoding_message_size(limit));
     if config.network.reflects(config.network.listen) {
         let shown = [AUTH_SERVICE, HEALTH_SERVICE];

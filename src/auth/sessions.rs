@@ -147,8 +147,5 @@ impl Auth {
 
 /// What a presented `session_id` is looked up by.
 pub(super) fn digest_of(session_id: &str) -> Result<SessionDigest, AuthError> {
-    match SessionToken::parse(session_id) {
-        Some(token) => Ok(token.digest()),
-        None => Err(AuthError::SessionInvalid),
-    }
+    SessionToken::digest_of(session_id).ok_or(AuthError::SessionInvalid)
 }

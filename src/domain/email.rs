@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
 use thiserror::Error;
 
 /// The longest address, before and after it is made canonical, in bytes
@@ -18,7 +19,7 @@ const MAX_LOCAL_BYTES: usize = 64;
 /// Never folded by Unicode rules or by the database: `\u{212A}im@…` (Kelvin
 /// sign) must not become `kim@…`, and the databases would disagree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Email(Box<str>);
+pub struct Email(SmolStr);
 
 /// Why a text is no address that an account can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

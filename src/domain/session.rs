@@ -23,6 +23,11 @@ impl SessionHandle {
         Self(Uuid::new_v4())
     }
 
+    /// The hyphenated form, written into a buffer.
+    pub fn encode(self, buffer: &mut [u8; 36]) -> &str {
+        self.0.hyphenated().encode_lower(buffer)
+    }
+
     /// Reads the hyphenated form; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let uuid = Uuid::try_parse(text).ok()?;

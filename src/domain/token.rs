@@ -72,16 +72,21 @@ impl<K: TokenKind> Token<K> {
     ///
     /// [`generate`]: Self::generate
     pub fn parse(presented: &str) -> Option<Self> {
+        Self::digest_of(presented).map(|_| Self(Zeroizing::new(presented.to_owned()), PhantomData))
+    }
+
+    /// The digest of what a caller presented, where it is a token at all.
+    pub fn digest_of(presented: &str) -> Option<TokenDigest<K>> {
         let encoded = presented.strip_prefix(K::PREFIX)?;
         let mut bytes = Zeroizing::new([0; BYTES]);
         let length = URL_SAFE_NO_PAD.decode_slice(encoded, bytes.as_mut()).ok()?;
-        (length == BYTES).then(|| Self(Zeroizing::new(presented.to_owned()), PhantomData))
+        (length == BYTES).then(|| TokenDigest::of(presented))
     }
 
     /// What to store and look up. A plain hash is enough for 256 random bits
     /// (ASVS 6.5.2), and a look-up by it tells a guesser nothing by its time.
     pub fn digest(&self) -> TokenDigest<K> {
-        TokenDigest(Sha256::digest(self.0.as_bytes()).into(), PhantomData)
+        TokenDigest::of(&self.0)
     }
 
     /// The text to hand to its owner, once.
@@ -101,6 +106,10 @@ impl<K: TokenKind> fmt::Debug for Token<K> {
 pub struct TokenDigest<K>([u8; 32], PhantomData<K>);
 
 impl<K: TokenKind> TokenDigest<K> {
+    fn of(token: &str) -> Self {
+        Self(Sha256::digest(token).into(), PhantomData)
+    }
+
     /// Takes what [`as_bytes`](Self::as_bytes) gave; `None` for another length.
     pub fn from_bytes(stored: &[u8]) -> Option<Self> {
         Some(Self(stored.try_into().ok()?, PhantomData))

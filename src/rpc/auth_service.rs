@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// Parse, call `Auth`, answer.
-pub struct AuthRpc {
+pub(super) struct AuthRpc {
     auth: Auth,
 }
 
 impl AuthRpc {
     /// Serves these rules.
-    pub fn new(auth: Auth) -> Self {
+    pub(super) fn new(auth: Auth) -> Self {
         Self { auth }
     }
 }

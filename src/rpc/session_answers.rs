@@ -1,0 +1,255 @@
+//! `BatchGetUserBySession` for native callers: 256 answers are written straight into
+//! the reply. The generated messages would be most of what such a call costs.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use axum::http;
+use bytes::BufMut as _;
+use chrono::{DateTime, Utc};
+use hyper::body::Incoming;
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    codec::{Codec, EncodeBuf, Encoder},
+    codegen::BoxFuture,
+    server::{Grpc, NamedService, UnaryService},
+};
+use tonic_prost::ProstCodec;
+use tower::Service;
+
+use super::{auth_service::AuthRpc, fields::Fields};
+use crate::{
+    auth::{Auth, AuthError, CheckedSession},
+    proto::v1::{BatchGetUserBySessionRequest, auth_service_server::AuthServiceServer},
+};
+
+const BATCH: &str = "/bienvenue.v1.AuthService/BatchGetUserBySession";
+
+type Outcome = Result<CheckedSession, AuthError>;
+
+/// `bienvenue.v1.AuthService`, generated but for one method.
+#[derive(Clone)]
+pub struct AuthServer {
+    auth: Auth,
+    generated: AuthServiceServer<AuthRpc>,
+    max_message_size: usize,
+}
+
+impl AuthServer {
+    /// Serves these rules, and reads messages of at most so many bytes.
+    pub fn new(auth: Auth, max_message_size: usize) -> Self {
+        let generated = AuthServiceServer::new(AuthRpc::new(auth.clone()));
+        Self {
+            auth,
+            generated: generated.max_decoding_message_size(max_message_size),
+            max_message_size,
+        }
+    }
+}
+
+impl NamedService for AuthServer {
+    const NAME: &'static str = <AuthServiceServer<AuthRpc> as NamedService>::NAME;
+}
+
+impl Service<http::Request<Incoming>> for AuthServer {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
+        if request.uri().path() != BATCH {
+            return self.generated.call(request);
+        }
+        let checks = Checks(self.auth.clone());
+        let mut grpc =
+            Grpc::new(Answers).apply_max_message_size_config(Some(self.max_message_size), None);
+        Box::pin(async move { Ok(grpc.unary(checks, request).await) })
+    }
+}
+
+/// A call from a browser is one of few.
+impl Service<http::Request<Body>> for AuthServer {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        self.generated.call(request)
+    }
+}
+
+struct Checks(Auth);
+
+impl UnaryService<BatchGetUserBySessionRequest> for Checks {
+    type Response = Vec<Outcome>;
+    type Future = BoxFuture<Response<Vec<Outcome>>, Status>;
+
+    fn call(&mut self, request: Request<BatchGetUserBySessionRequest>) -> Self::Future {
+        let auth = self.0.clone();
+        Box::pin(async move {
+            let session_ids = &request.get_ref().session_ids;
+            let outcomes = auth.get_users_from_session_ids(session_ids).await?;
+            Ok(Response::new(outcomes))
+        })
+    }
+}
+
+/// Reads what is generated, and writes a `BatchGetUserBySessionResponse`.
+struct Answers;
+
+impl Codec for Answers {
+    type Encode = Vec<Outcome>;
+    type Decode = BatchGetUserBySessionRequest;
+    type Encoder = Self;
+    type Decoder = <ProstCodec<(), BatchGetUserBySessionRequest> as Codec>::Decoder;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstCodec::<(), BatchGetUserBySessionRequest>::default().decoder()
+    }
+}
+
+impl Encoder for Answers {
+    type Item = Vec<Outcome>;
+    type Error = Status;
+
+    fn encode(&mut self, outcomes: Vec<Outcome>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put_slice(encode(&outcomes).as_bytes());
+        Ok(())
+    }
+}
+
+/// The numbers are those of the fields in `proto/`.
+fn encode(outcomes: &[Outcome]) -> Fields {
+    let mut response = Fields::default();
+    for outcome in outcomes {
+        response.message(1, |result| match outcome {
+            Ok(checked) => result.message(1, |found| answer(found, checked)),
+            Err(error) => result.message(2, |refused| {
+                refused.text(1, error.reason());
+                refused.text(2, &error.to_string());
+            }),
+        });
+    }
+    response
+}
+
+fn answer(found: &mut Fields, checked: &CheckedSession) {
+    let (owner, session) = (&checked.owner, &checked.live.session);
+    found.message(1, |user| {
+        user.integer(1, owner.id.0);
+        user.text(2, owner.email.as_str());
+        timestamp(user, 3, owner.created_at);
+    });
+    found.message(2, |fields| {
+        fields.text(1, session.handle.encode(&mut [0; 36]));
+        timestamp(fields, 2, session.created_at);
+        timestamp(fields, 3, session.last_seen_at);
+        timestamp(fields, 4, checked.live.expires_at);
+        fields.text(5, session.client.user_agent());
+        fields.display(6, session.client.ip());
+        fields.integer(7, 1);
+    });
+    found.integer(3, checked.revision.0);
+    found.message(4, |duration| {
+        // At most a setting's ten years.
+        duration.integer(1, checked.cache_for.as_secs().cast_signed());
+        duration.integer(2, checked.cache_for.subsec_nanos().into());
+    });
+}
+
+fn timestamp(fields: &mut Fields, field: u64, time: DateTime<Utc>) {
+    fields.message(field, |timestamp| {
+        timestamp.integer(1, time.timestamp());
+        timestamp.integer(2, time.timestamp_subsec_nanos().into());
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::IpAddr, time::Duration};
+
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::{
+        auth::LiveSession,
+        domain::{
+            Client, CredentialVersion, Email, Revision, Session, SessionHandle, SessionOwner,
+            UserId,
+        },
+        proto::v1::BatchGetUserBySessionResponse,
+        rpc::messages,
+    };
+
+    fn moment() -> impl Strategy<Value = DateTime<Utc>> {
+        // From the year 1 to 9999: what a Timestamp may be.
+        (-62_135_596_800_000_000..253_402_300_800_000_000_i64)
+            .prop_map(|time| DateTime::from_timestamp_micros(time).unwrap())
+    }
+
+    prop_compose! {
+        fn checked()(
+            times in [moment(), moment(), moment(), moment()],
+            user_id in any::<i64>(),
+            local in "[a-z]{1,60}",
+            user_agent in "\\PC{0,300}",
+            ip in any::<IpAddr>(),
+            revision in 0_i64..,
+            cache_for in any::<u32>(),
+        ) -> CheckedSession {
+            let session = Session {
+                handle: SessionHandle::generate(),
+                user_id: UserId(user_id),
+                credential_version: CredentialVersion(1),
+                created_at: times[0],
+                last_seen_at: times[1],
+                client: Client::new(&user_agent, ip),
+            };
+            CheckedSession {
+                owner: SessionOwner {
+                    id: UserId(user_id),
+                    email: Email::parse(&format!("{local}@example.com")).unwrap(),
+                    created_at: times[2],
+                },
+                live: LiveSession { session, expires_at: times[3] },
+                revision: Revision(revision),
+                cache_for: Duration::from_micros(cache_for.into()),
+            }
+        }
+    }
+
+    fn outcome() -> impl Strategy<Value = Outcome> {
+        prop_oneof![
+            3 => checked().prop_map(Ok),
+            1 => Just(()).prop_map(|()| Err(AuthError::SessionInvalid)),
+            1 => Just(()).prop_map(|()| Err(AuthError::Internal("x".into()))),
+        ]
+    }
+
+    proptest! {
+        /// It is what the generated messages would be, to the byte.
+        #[test]
+        fn it_writes_what_is_generated(outcomes in proptest::collection::vec(outcome(), 0..6)) {
+            let written = encode(&outcomes);
+            let results = outcomes.into_iter().map(messages::outcome).collect();
+            let generated = BatchGetUserBySessionResponse { results };
+            prop_assert_eq!(written.as_bytes(), generated.encode_to_vec());
+        }
+    }
+}
