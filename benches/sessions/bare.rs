@@ -7,11 +7,11 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time,
 };
 
 use bienvenue::proto::v1::{GetUserBySessionRequest, GetUserBySessionResponse, Session, User};
-use prost_types::Timestamp;
+use prost_types::{Duration, Timestamp};
 use tokio::runtime::Builder;
 use tonic::{
     Request, Response, Status,
@@ -35,7 +35,7 @@ pub fn serve() {
         println!("listening on {address}");
         // The defaults of `LimitSettings`, and what `server/serve.rs` adds.
         Server::builder()
-            .timeout(Duration::from_secs(5))
+            .timeout(time::Duration::from_secs(5))
             .concurrency_limit_per_connection(64)
             .load_shed(true)
             .max_concurrent_streams(100)
@@ -43,10 +43,10 @@ pub fn serve() {
             .initial_connection_window_size(256 * 1024)
             .http2_max_header_list_size(8 * 1024)
             .http2_max_local_error_reset_streams(Some(256))
-            .http2_keepalive_interval(Some(Duration::from_secs(5)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-            .max_connection_age(Duration::from_secs(1_800))
-            .max_connection_age_grace(Duration::from_secs(10))
+            .http2_keepalive_interval(Some(time::Duration::from_secs(5)))
+            .http2_keepalive_timeout(Some(time::Duration::from_secs(5)))
+            .max_connection_age(time::Duration::from_secs(1_800))
+            .max_connection_age_grace(time::Duration::from_secs(10))
             .add_service(AnyPath)
             .serve_with_incoming(incoming.with_nodelay(Some(true)))
             .await
@@ -97,9 +97,12 @@ impl UnaryService<GetUserBySessionRequest> for GetUserBySession {
     }
 }
 
-/// As long as those of the sessions that are filled in.
+const BROWSER: &str = "Mozilla/5.0 (X11; CrOS x86_64 14541) AppleWebKit/537.36 (KHTML, like \
+                       Gecko) Chrome/138.0.0.0 Safari/537.36";
+
+/// As long as those about the sessions that are filled in are on average.
 fn answer() -> GetUserBySessionResponse {
-    let time = |seconds| {
+    let at = |seconds| {
         Some(Timestamp {
             seconds,
             nanos: 123_456_000,
@@ -109,23 +112,21 @@ fn answer() -> GetUserBySessionResponse {
         user: Some(User {
             id: 523_456,
             email: "user523456@example.com".to_owned(),
-            created_at: time(1_790_000_000),
+            created_at: at(1_790_000_000),
         }),
         session: Some(Session {
             handle: "67e55044-10b1-426f-9247-bb680e5fe0c8".to_owned(),
-            created_at: time(1_790_000_000),
-            last_seen_at: time(1_790_003_600),
-            expires_at: time(1_790_608_400),
-            user_agent: "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, \
-                         like Gecko) Chrome/138.0.0.0 Safari/537.36"
-                .to_owned(),
-            ip: "10.123.45.67".to_owned(),
+            created_at: at(1_790_000_000),
+            last_seen_at: at(1_790_003_600),
+            expires_at: at(1_790_608_400),
+            user_agent: BROWSER.to_owned(),
+            ip: "10.7.123.45".to_owned(),
             current: true,
         }),
-        revision: 123_456,
-        cache_for: Some(prost_types::Duration {
-            seconds: 300,
-            nanos: 0,
+        revision: 1_234_567,
+        cache_for: Some(Duration {
+            seconds: 59,
+            nanos: 123_456_000,
         }),
     }
 }

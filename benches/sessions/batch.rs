@@ -32,7 +32,7 @@ pub fn rows(given: &Given) -> Vec<Row> {
 }
 
 fn compare(given: &Given) -> Compared {
-    given.cores.leave_to(1);
+    given.cores.leave_to_servers(1);
     let server = Server::start(given.cores.of_server(), given.databases.sqlite());
     let (single, batch) = (Question::Check(0..MANY), Question::BatchCheck(0..MANY));
     measure::one(&server, &batch, BATCHES)?;

@@ -46,7 +46,7 @@ pub fn row(given: &Given) -> Row {
 }
 
 fn compare(given: &Given) -> Compared {
-    given.cores.leave_to(1);
+    given.cores.leave_to_servers(1);
     let server = Server::start(given.cores.of_server(), given.databases.sqlite());
     let (mut without, mut among_forged, mut among_valid) = (Vec::new(), Vec::new(), Vec::new());
     let mut refused = Vec::new();

@@ -1,9 +1,12 @@
 //! Session checks against the bare server, in turn on the same core.
 
+use bienvenue::clock::Clock;
+
 use crate::{
     Given,
     database::Database,
     databases::MANY,
+    filling,
     flood::Width,
     measure,
     question::Question,
@@ -49,13 +52,15 @@ struct Compared {
 
 fn compare(given: &Given, database: &Database, name: &str) -> Result<Compared, String> {
     let core = given.cores.of_server();
-    given.cores.leave_to(1);
+    given.cores.leave_to_servers(1);
     let (ours, bare) = (Server::start(core, database), Server::start_bare(core));
     let question = Question::Check(0..MANY);
     // Whatever is made at the first use.
     measure::one(&bare, &question, WIDTH)?;
     measure::one(&ours, &question, WIDTH)?;
 
+    let start = filling::time(Clock::system().now()).to_string();
+    let mut answers = [0; 2];
     let mut compared = Compared::default();
     let (mut rates, mut costs) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
     let (mut least_busy, mut own_cores): (f64, f64) = (1.0, 0.0);
@@ -67,6 +72,7 @@ fn compare(given: &Given, database: &Database, name: &str) -> Result<Compared, S
             costs[which].push(alone.speed.cost);
             least_busy = least_busy.min(alone.speed.busy);
             own_cores = own_cores.max(alone.own_cores);
+            answers[which] += alone.answers;
         }
         compared
             .rates
@@ -84,6 +90,13 @@ fn compare(given: &Given, database: &Database, name: &str) -> Result<Compared, S
             Spread::of(bare_rates),
             Spread::of(our_costs),
             Spread::of(bare_costs),
+        ),
+        format!(
+            "`last_seen_at` moved meanwhile of {} sessions, in {} checks.",
+            database.text(&format!(
+                "SELECT CAST(count(*) AS TEXT) FROM sessions WHERE last_seen_at > '{start}'"
+            )),
+            answers[1],
         ),
         measure::note_on_limits(&format!("Checks on {name}"), least_busy, own_cores),
     ];

@@ -29,16 +29,15 @@ impl Cores {
         self.0[0]
     }
 
-    /// The one of each of several servers, which share where there are too few.
-    pub fn of_node(&self, node: usize) -> u32 {
-        self.0[node % (self.0.len() - 1)]
+    /// The first ones, so many of them, for several servers; one is left at least.
+    pub fn of_servers(&self, cores: usize) -> &[u32] {
+        &self.0[..cores.min(self.0.len() - 1)]
     }
 
-    /// Lets this thread, and those that it will start, run where no server does
-    /// while so many of them are measured.
-    pub fn leave_to(&self, servers: usize) {
-        let first = servers.min(self.0.len() - 1);
-        let rest: Vec<String> = self.0[first..].iter().map(u32::to_string).collect();
+    /// Lets this thread, and those that it will start, run on the others alone.
+    pub fn leave_to_servers(&self, cores: usize) {
+        let rest = &self.0[self.of_servers(cores).len()..];
+        let rest: Vec<String> = rest.iter().map(u32::to_string).collect();
         let thread = fs::read_link("/proc/thread-self").expect("this thread");
         let thread = thread.file_name().expect("its id");
         let pinned = Command::new("taskset")

@@ -143,6 +143,6 @@ fn user_agent(n: u64) -> String {
 }
 
 /// As both databases read it.
-fn time(time: DateTime<Utc>) -> impl std::fmt::Display {
+pub fn time(time: DateTime<Utc>) -> impl std::fmt::Display {
     time.format("%Y-%m-%d %H:%M:%S%.6f")
 }

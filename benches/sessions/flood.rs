@@ -51,8 +51,9 @@ impl Flood {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// Lets what is in flight end. Says what went wrong, if anything did.
-    pub fn stop(self) -> Result<(), String> {
+    /// Lets what is in flight end; returns how many calls there were. Or says what
+    /// went wrong.
+    pub fn stop(self) -> Result<u64, String> {
         self.is_over.store(true, Ordering::Relaxed);
         let threads = self.threads.into_iter();
         // All of them end before the first error is told.
@@ -60,7 +61,8 @@ impl Flood {
         ended.into_iter().try_for_each(|ended| {
             let ended = ended.map_err(|_| "the generator of the load panicked".to_owned())?;
             ended.map_err(|error| error.to_string())
-        })
+        })?;
+        Ok(self.answers.load(Ordering::Relaxed))
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Measurement {
     pub servers: Vec<Speed>,
     /// What the generator took.
     pub own_cores: f64,
+    /// Calls in all, the time before and after that of the measurement included.
+    pub answers: u64,
 }
 
 /// Asks servers at full speed, all at once.
@@ -57,8 +59,9 @@ pub fn all(servers: &[&Server], question: &Question, width: Width) -> Result<Mea
     let speeds = servers.iter().zip(&floods).zip(readings);
     let speeds = speeds.map(|(now, before)| before.until(now)).collect();
     let own_cores = own.cores();
+    let mut answers = 0;
     for flood in floods {
-        flood.stop()?;
+        answers += flood.stop()?;
     }
     for server in servers {
         wait_until_quiet(server);
@@ -66,6 +69,7 @@ pub fn all(servers: &[&Server], question: &Question, width: Width) -> Result<Mea
     Ok(Measurement {
         servers: speeds,
         own_cores,
+        answers,
     })
 }
 
@@ -76,6 +80,7 @@ pub fn one(server: &Server, question: &Question, width: Width) -> Result<Alone, 
     Ok(Alone {
         speed: speed.ok_or("nothing was measured")?,
         own_cores: measured.own_cores,
+        answers: measured.answers,
     })
 }
 
@@ -83,6 +88,7 @@ pub fn one(server: &Server, question: &Question, width: Width) -> Result<Alone, 
 pub struct Alone {
     pub speed: Speed,
     pub own_cores: f64,
+    pub answers: u64,
 }
 
 /// A server and its flood at one time.
@@ -131,10 +137,10 @@ pub fn note_on_limits(what: &str, least_busy: f64, own_cores: f64) -> String {
     let verdict = if least_busy < BUSY {
         "**WARNING: something else was the limit**"
     } else {
-        "the server was the limit"
+        "the servers were the limit"
     };
     format!(
-        "{what}: the server took at least {:.0} % of its core, the generator at most {own_cores:.2} \
+        "{what}: the servers took at least {:.0} % of their cores, the generator at most {own_cores:.2} \
          cores of its own: {verdict}.",
         least_busy * 100.0
     )

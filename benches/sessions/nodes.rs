@@ -32,18 +32,18 @@ pub fn rows(given: &Given) -> Vec<Row> {
     )]
 }
 
-/// All of them, each on a core of its own as far as there are enough.
-pub fn start(given: &Given) -> Result<Vec<Server>, String> {
+/// All of them, on so many cores in turn.
+pub fn start(given: &Given, cores: usize) -> Result<Vec<Server>, String> {
     let database = given.databases.postgres()?;
-    given.cores.leave_to(NODES);
-    let cores = (0..NODES).map(|node| given.cores.of_node(node));
-    Ok(cores.map(|core| Server::start(core, database)).collect())
+    given.cores.leave_to_servers(cores);
+    let cores = given.cores.of_servers(cores).iter().cycle().take(NODES);
+    Ok(cores.map(|core| Server::start(*core, database)).collect())
 }
 
 fn compare(given: &Given) -> Compared {
-    let nodes = start(given)?;
-    let bare = (0..NODES).map(|node| Server::start_bare(given.cores.of_node(node)));
-    let bare: Vec<Server> = bare.collect();
+    let nodes = start(given, NODES)?;
+    let cores = given.cores.of_servers(NODES).iter().cycle().take(NODES);
+    let bare: Vec<Server> = cores.map(|core| Server::start_bare(*core)).collect();
     let all = |servers: &[&Server]| measure::all(servers, &Question::Check(0..MANY), WIDTH);
     let together: Vec<&Server> = nodes.iter().collect();
     all(&together)?;

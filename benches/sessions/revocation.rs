@@ -21,6 +21,9 @@ use crate::{
 
 const SESSIONS: usize = 500;
 
+/// Of the three nodes, so that those who ask and PostgreSQL have some as well.
+const CORES: usize = 2;
+
 /// How long the others have known a session before it ends, at most.
 const LONGEST_BEFORE: u64 = 20_000;
 
@@ -60,7 +63,7 @@ pub fn rows(given: &Given) -> Vec<Row> {
 /// Of each session, how much later than the reply to its logout each of the other
 /// nodes began to refuse it.
 fn lags(given: &Given) -> Result<Vec<Duration>, String> {
-    let nodes = nodes::start(given)?;
+    let nodes = nodes::start(given, CORES)?;
     eprintln!("revocations");
     let (ended, others) = nodes.split_first().ok_or("no node")?;
     let watchers: Vec<Watcher> = others

@@ -23,8 +23,7 @@ pub const BARE: &str = "bare-server";
 const BINARY: &str = env!("CARGO_BIN_EXE_bienvenue");
 
 /// More than any database here has.
-const INDEX_SIZE: &str = "--session-index-size";
-const INDEX_SIZE_SET: &str = "--session-index-size=1100000";
+const INDEX_SIZE: &str = "--session-index-size=1100000";
 
 /// What the log says when all sessions are at hand, and how long that may take.
 const WARM: &str = "the session index holds every session";
@@ -37,16 +36,15 @@ impl Server {
     /// Ours, once it has all sessions at hand.
     pub fn start(core: u32, database: &Database) -> Self {
         let mut command = cores::command(core, Path::new(BINARY));
-        command.args(["--listen=127.0.0.1:0", "--database-url", database.url()]);
-        // Mails, should there be any, are nobody's.
-        command.current_dir(env::temp_dir()).stderr(Stdio::piped());
-        let has_index = has_index();
-        if has_index {
-            command.arg(INDEX_SIZE_SET);
-        }
+        command
+            .args(["--listen=127.0.0.1:0", "--database-url", database.url()])
+            .arg(INDEX_SIZE)
+            // Mails, should there be any, are nobody's.
+            .current_dir(env::temp_dir())
+            .stderr(Stdio::piped());
         let mut process = start(&mut command);
         let warm = watch(process.child.stderr.take().expect("its log"));
-        if has_index && warm.recv_timeout(LONGEST_WARMING).is_err() {
+        if warm.recv_timeout(LONGEST_WARMING).is_err() {
             eprintln!("the log does not say {WARM:?}");
         }
         Self(process)
@@ -75,13 +73,6 @@ impl Server {
         let kilobytes: f64 = kilobytes.expect("a size").parse().expect("a number");
         kilobytes * 1024.0
     }
-}
-
-/// Whether sessions are kept at hand at all.
-pub fn has_index() -> bool {
-    let help = Command::new(BINARY).arg("--help").output();
-    let help = help.expect("the binary runs").stdout;
-    String::from_utf8_lossy(&help).contains(INDEX_SIZE)
 }
 
 /// Makes an empty database one of ours.

@@ -40,7 +40,7 @@ pub fn rows(given: &Given) -> Vec<Row> {
 /// The ratio of each round, and the memory after all of them.
 fn compare(given: &Given) -> Result<(Vec<f64>, Measured), String> {
     let core = given.cores.of_server();
-    given.cores.leave_to(1);
+    given.cores.leave_to_servers(1);
     let few = (
         Server::start(core, given.databases.few()),
         Question::Check(0..FEW),
