@@ -9,6 +9,7 @@ pub mod outbox;
 mod pace;
 mod postgres;
 pub mod process;
+mod random;
 pub mod raw;
 pub mod requests;
 pub mod server;
@@ -20,6 +21,7 @@ pub use flood::{Call, Flood};
 pub use outbox::Outbox;
 pub use pace::Pace;
 pub use process::Process;
+pub use random::Random;
 pub use server::TestServer;
 pub use status::{Expect, refused};
 

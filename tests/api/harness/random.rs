@@ -1,0 +1,43 @@
+//! Chance that can be had again.
+
+use std::{env, ops::Range};
+
+/// Numbers that follow from a seed (SplitMix64).
+#[derive(Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// From the seed that `TEST_SEED` names, else a new one; prints which, so that a
+    /// run that failed can be repeated as far as threads allow.
+    pub fn from_environment() -> Self {
+        let seed = match env::var("TEST_SEED") {
+            Ok(seed) => seed.parse().expect("TEST_SEED is a number"),
+            Err(_) => uuid::Uuid::new_v4().as_u64_pair().0,
+        };
+        println!("TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        let end = u64::try_from(end).expect("a range");
+        usize::try_from(self.next() % end).expect("a number below one")
+    }
+
+    pub fn within(&mut self, range: Range<usize>) -> usize {
+        range.start + self.below(range.len())
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        match from {
+            [] => None,
+            some => Some(&some[self.below(some.len())]),
+        }
+    }
+}
