@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod database;
 pub mod flood;
 pub mod foreign;
+pub mod history;
 pub mod outbox;
 mod pace;
 mod postgres;

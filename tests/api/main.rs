@@ -16,6 +16,7 @@ mod flask;
 mod forms;
 mod harness;
 mod hashing;
+mod history;
 mod house;
 mod import;
 mod import_hostile;

@@ -1,0 +1,355 @@
+//! Whether what the nodes answered can have come of one truth, known to each of
+//! them no later than the bound.
+//!
+//! It goes by what callers can know. An end of a session is *possible* from the
+//! moment that a call began which may have ended it. It is *sure* from the moment that
+//! a reply said so: to the call that ended it, or to any that the session was refused
+//! for. It is *known* to a node whose own reply to a call that ended it, or to a check,
+//! said so; such a node has no bound.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    time::Duration,
+};
+
+use super::{Operation, Outcome, Request};
+
+/// By what to judge.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// How long a node may answer from what it knew, once another node has
+    /// acknowledged the end of a session. The node that did has no time at all.
+    pub bound: Duration,
+    /// Whether there were faults, so that a node may have been cut off.
+    pub faults: bool,
+}
+
+/// What came out.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Each is one line on an answer that must not be.
+    pub violations: Vec<String>,
+    /// How many calls there were of each kind and outcome.
+    pub counts: BTreeMap<(&'static str, &'static str), usize>,
+    /// The longest time from the sure end of a session to the beginning of a check
+    /// that another node let pass.
+    pub worst_staleness: Duration,
+    /// How many checks began when the end of their session was sure.
+    pub checks_of_ended: usize,
+    /// How many of them within the bound, on another node.
+    pub checks_within_bound: usize,
+}
+
+/// What is known of a session.
+struct Life {
+    user: usize,
+    version: u32,
+    began: Duration,
+    opened: Duration,
+    /// Since when it may have been ended.
+    possible: Option<Duration>,
+    /// Since when it has ended for sure.
+    sure: Option<Duration>,
+    /// Since when a node has told so of its own knowledge.
+    known: HashMap<usize, Duration>,
+}
+
+impl Life {
+    fn may_have_ended(&mut self, since: Duration) {
+        self.possible = Some(self.possible.map_or(since, |before| before.min(since)));
+    }
+
+    fn has_ended(&mut self, since: Duration) {
+        self.sure = Some(self.sure.map_or(since, |before| before.min(since)));
+    }
+
+    fn is_known_to(&mut self, node: usize, since: Duration) {
+        let known = self.known.entry(node).or_insert(since);
+        *known = since.min(*known);
+    }
+}
+
+pub fn judge(operations: &[Operation], rules: Rules) -> Verdict {
+    let mut verdict = Verdict::default();
+    let lives = lives(operations);
+    for operation in operations {
+        let kind = operation.request.kind();
+        *verdict
+            .counts
+            .entry((kind, operation.outcome.name()))
+            .or_default() += 1;
+        if let Err(why) = verdict.look_at(operation, &lives, rules) {
+            verdict.violations.push(format!("{why}: {operation:?}"));
+        }
+    }
+    verdict.violations.extend(ended_twice(operations));
+    verdict.violations.extend(bad_logins(operations));
+    verdict
+}
+
+impl Verdict {
+    fn look_at(
+        &mut self,
+        operation: &Operation,
+        lives: &HashMap<usize, Life>,
+        rules: Rules,
+    ) -> Result<(), String> {
+        let outcome = &operation.outcome;
+        match (&operation.request, outcome) {
+            (_, Outcome::Other(_)) => return Err("not an answer that is due".to_owned()),
+            (_, Outcome::Unavailable) if !rules.faults => {
+                return Err("unavailable without a fault".to_owned());
+            }
+            (Request::Login { .. }, Outcome::SessionInvalid)
+            | (Request::ChangePassword { .. }, Outcome::InvalidCredentials)
+            | (
+                Request::Check { .. } | Request::Logout { .. } | Request::RevokeOthers { .. },
+                Outcome::InvalidCredentials | Outcome::Overloaded,
+            ) => return Err("not an answer to this call".to_owned()),
+            _ => {}
+        }
+        let Some(session) = operation.request.session() else {
+            return Ok(());
+        };
+        let life = lives
+            .get(&session)
+            .ok_or("a session that nobody was given")?;
+        let since = life.sure.and_then(|sure| operation.began.checked_sub(sure));
+        let since = since.filter(|since| !since.is_zero());
+        let is_check = matches!(operation.request, Request::Check { .. });
+        if is_check && since.is_some() {
+            self.checks_of_ended += 1;
+        }
+        match outcome {
+            Outcome::SessionInvalid if life.possible.is_none_or(|from| from >= operation.ended) => {
+                Err("refused, and nothing had ended it".to_owned())
+            }
+            Outcome::Done if is_check => {
+                let known = life.known.get(&operation.node);
+                if known.is_some_and(|known| operation.began > *known) {
+                    return Err("let pass by the node that knew of its end".to_owned());
+                }
+                let Some(since) = since else { return Ok(()) };
+                self.worst_staleness = self.worst_staleness.max(since);
+                self.checks_within_bound += usize::from(since <= rules.bound);
+                if since > rules.bound {
+                    return Err(format!("let pass {since:?} after its end"));
+                }
+                Ok(())
+            }
+            // A change goes by the database, on every node.
+            Outcome::Done if since.is_some() => Err("an ended session has changed things".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn lives(operations: &[Operation]) -> HashMap<usize, Life> {
+    let mut lives = HashMap::new();
+    for operation in operations {
+        let (user, version, opened) = match operation.request {
+            Request::Login {
+                user,
+                version,
+                opened: Some(opened),
+            } => (user, version, opened),
+            Request::ChangePassword {
+                user,
+                version,
+                opened: Some(opened),
+                ..
+            } => (user, version + 1, opened),
+            _ => continue,
+        };
+        let life = Life {
+            user,
+            version,
+            began: operation.began,
+            opened: operation.ended,
+            possible: None,
+            sure: None,
+            known: HashMap::new(),
+        };
+        lives.insert(opened, life);
+    }
+    let mut by_user: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (session, life) in &lives {
+        by_user.entry(life.user).or_default().push(*session);
+    }
+    for operation in operations {
+        if let (Some(session), Outcome::SessionInvalid) =
+            (operation.request.session(), &operation.outcome)
+            && let Some(life) = lives.get_mut(&session)
+        {
+            life.has_ended(operation.ended);
+            // What would change something goes by the database; its node's memory may
+            // still lag.
+            if matches!(operation.request, Request::Check { .. }) {
+                life.is_known_to(operation.node, operation.ended);
+            }
+        }
+        if !operation.outcome.may_have_effect() {
+            continue;
+        }
+        let candidates: &[usize] = match &operation.request {
+            Request::Logout { session } => &[*session],
+            Request::RevokeOthers { user, .. } | Request::ChangePassword { user, .. } => {
+                by_user.get(user).map_or(&[], Vec::as_slice)
+            }
+            _ => &[],
+        };
+        for session in candidates {
+            let Some(life) = lives.get_mut(session) else {
+                continue;
+            };
+            if ends(operation, *session, life, Certainty::Possible) {
+                life.may_have_ended(operation.began);
+            }
+            if operation.outcome == Outcome::Done
+                && ends(operation, *session, life, Certainty::Sure)
+            {
+                life.has_ended(operation.ended);
+                life.is_known_to(operation.node, operation.ended);
+            }
+        }
+    }
+    lives
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    Possible,
+    Sure,
+}
+
+/// Whether a call that took effect ends a session.
+fn ends(operation: &Operation, session: usize, life: &Life, certainty: Certainty) -> bool {
+    match operation.request {
+        Request::Logout { .. } => true,
+        Request::RevokeOthers { by, .. } if by == session => false,
+        Request::RevokeOthers { .. } => match certainty {
+            Certainty::Sure => life.opened < operation.began,
+            // What was not answered may take effect at any later time.
+            Certainty::Possible => {
+                operation.outcome != Outcome::Done || life.began < operation.ended
+            }
+        },
+        // Whenever it was opened: a session of a former password is none.
+        Request::ChangePassword { version, .. } => life.version <= version,
+        _ => false,
+    }
+}
+
+/// Of several that end one session, one is told that it did.
+fn ended_twice(operations: &[Operation]) -> impl Iterator<Item = String> {
+    let mut ended = HashMap::<usize, usize>::new();
+    for operation in operations {
+        if let (Request::Logout { session }, Outcome::Done) =
+            (&operation.request, &operation.outcome)
+        {
+            *ended.entry(*session).or_default() += 1;
+        }
+    }
+    ended
+        .into_iter()
+        .filter(|(_, times)| *times > 1)
+        .map(|(session, times)| format!("session {session} was logged out {times} times"))
+}
+
+/// A login is refused only for a password that is, or is becoming, a former one,
+/// and always for one that is.
+fn bad_logins(operations: &[Operation]) -> Vec<String> {
+    let mut changes: HashMap<usize, Vec<(u32, &Operation)>> = HashMap::new();
+    for operation in operations {
+        if let Request::ChangePassword { user, version, .. } = operation.request
+            && operation.outcome.may_have_effect()
+        {
+            changes.entry(user).or_default().push((version, operation));
+        }
+    }
+    let mut bad = Vec::new();
+    for operation in operations {
+        let Request::Login { user, version, .. } = operation.request else {
+            continue;
+        };
+        let changes = changes.get(&user).map_or(&[][..], Vec::as_slice);
+        let mut from_it = changes.iter().filter(|(from, _)| *from >= version);
+        let why = match operation.outcome {
+            Outcome::InvalidCredentials
+                if !from_it.any(|(_, change)| change.began < operation.ended) =>
+            {
+                "refused, and the password is right"
+            }
+            Outcome::Done
+                if from_it.any(|(_, change)| {
+                    change.outcome == Outcome::Done && change.ended < operation.began
+                }) =>
+            {
+                "let in with a former password"
+            }
+            _ => continue,
+        };
+        bad.push(format!("{why}: {operation:?}"));
+    }
+    bad
+}
+
+impl Request {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Login { .. } => "login",
+            Self::Check { .. } => "check",
+            Self::Logout { .. } => "logout",
+            Self::RevokeOthers { .. } => "revoke others",
+            Self::ChangePassword { .. } => "change password",
+        }
+    }
+
+    /// The session that asks.
+    pub fn session(&self) -> Option<usize> {
+        match *self {
+            Self::Login { .. } => None,
+            Self::Check { session } | Self::Logout { session } => Some(session),
+            Self::RevokeOthers { by, .. } | Self::ChangePassword { by, .. } => Some(by),
+        }
+    }
+}
+
+impl Outcome {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::SessionInvalid => "SESSION_INVALID",
+            Self::InvalidCredentials => "INVALID_CREDENTIALS",
+            Self::Overloaded => "OVERLOADED",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Other(_) => "something else",
+        }
+    }
+
+    fn may_have_effect(&self) -> bool {
+        matches!(self, Self::Done | Self::Unavailable | Self::Other(_))
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: usize = self.counts.values().sum();
+        writeln!(f, "{all} operations:")?;
+        for ((kind, outcome), count) in &self.counts {
+            writeln!(f, "  {kind:<15} {outcome:<19} {count:>7}")?;
+        }
+        writeln!(
+            f,
+            "  {} checks began after the sure end of their session; another node let {} of them \
+             pass within the bound, the latest after {:?}",
+            self.checks_of_ended, self.checks_within_bound, self.worst_staleness
+        )?;
+        writeln!(f, "  {} violations", self.violations.len())?;
+        for violation in self.violations.iter().take(10) {
+            writeln!(f, "    {violation}")?;
+        }
+        Ok(())
+    }
+}
