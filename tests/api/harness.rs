@@ -2,13 +2,15 @@
 //! client.
 
 pub mod certificate;
+mod cluster;
 pub mod database;
 pub mod flood;
 pub mod foreign;
 pub mod history;
+pub mod nodes;
 pub mod outbox;
 mod pace;
-mod postgres;
+pub mod postgres;
 pub mod process;
 mod random;
 pub mod raw;
@@ -17,6 +19,7 @@ pub mod server;
 pub mod smtp;
 pub mod status;
 
+pub use cluster::Cluster;
 pub use database::Database;
 pub use flood::{Call, Flood};
 pub use outbox::Outbox;

@@ -24,6 +24,8 @@ mod import_million;
 mod import_sources;
 mod log;
 mod mail;
+mod node_faults;
+mod nodes;
 mod outgoing_mail;
 mod overload;
 mod password_change;

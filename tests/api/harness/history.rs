@@ -2,7 +2,10 @@
 
 mod judge;
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -74,5 +77,42 @@ impl From<&Status> for Outcome {
             (Code::Unavailable, Some("UNAVAILABLE")) => Self::Unavailable,
             _ => Self::Other(format!("{status:?}")),
         }
+    }
+}
+
+/// All of them, in no order.
+pub struct History {
+    start: Instant,
+    operations: Mutex<Vec<Operation>>,
+}
+
+impl History {
+    pub fn begin() -> Self {
+        Self {
+            start: Instant::now(),
+            operations: Mutex::default(),
+        }
+    }
+
+    /// The time on the callers' clock.
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    pub fn add(&self, operation: Operation) {
+        self.operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(operation);
+    }
+
+    /// How many there are of a kind.
+    pub fn count(&self, is_one: impl Fn(&Operation) -> bool) -> usize {
+        let operations = self.operations.lock().expect("the operations");
+        operations.iter().filter(|one| is_one(one)).count()
+    }
+
+    pub fn judge(&self, rules: Rules) -> Verdict {
+        judge(&self.operations.lock().expect("the operations"), rules)
     }
 }

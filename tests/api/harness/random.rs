@@ -18,6 +18,11 @@ impl Random {
         Self(seed)
     }
 
+    /// Another, that goes its own way.
+    pub fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -32,6 +37,11 @@ impl Random {
 
     pub fn within(&mut self, range: Range<usize>) -> usize {
         range.start + self.below(range.len())
+    }
+
+    /// True so many times in a hundred.
+    pub fn percent(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
     }
 
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {

@@ -314,6 +314,11 @@ impl Request {
             Self::RevokeOthers { by, .. } | Self::ChangePassword { by, .. } => Some(by),
         }
     }
+
+    /// Whether it ends sessions.
+    pub fn revokes(&self) -> bool {
+        !matches!(self, Self::Login { .. } | Self::Check { .. })
+    }
 }
 
 impl Outcome {

@@ -1,0 +1,201 @@
+//! A PostgreSQL of the tests' own, from an installed `initdb`.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+/// Runs until it is dropped or this process ends, however it ends: a shell
+/// stops it and removes its folder when the pipe to it closes.
+pub struct Cluster {
+    url: String,
+    log: PathBuf,
+    keeper: Child,
+    reports: BufReader<ChildStdout>,
+}
+
+/// Carries out an order for each line that it reads, and says so.
+const KEEPER: &str = r#"
+    start() {
+        # What a killed one leaves behind is in the way until its last child has gone.
+        for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+            "$1/pg_ctl" -D "$2/data" -l "$2/log" -w -t 60 -o "$3" start >/dev/null 2>&1 && return
+            sleep 0.1
+        done
+        exit 1
+    }
+    stop() { "$1/pg_ctl" -D "$2/data" -m immediate -w stop >/dev/null 2>&1; }
+    trap 'stop "$@"; rm -rf "$2"' EXIT
+    while read -r order; do
+        case $order in
+            start) start "$@" ;;
+            stop) stop "$@" ;;
+            kill) kill -9 "$(head -n 1 "$2/data/postmaster.pid")" ;;
+        esac
+        echo "$order"
+    done"#;
+
+impl Cluster {
+    /// A new one on a Unix socket, whose address nobody else can take while it is
+    /// away; `None` where PostgreSQL is not installed.
+    pub fn on_a_socket() -> Option<Self> {
+        let programs = find_programs()?;
+        Some(Self::start_new(&programs, |folder| {
+            let folder = folder.display();
+            (
+                "-c listen_addresses=".to_owned(),
+                format!("postgres://postgres@/postgres?host={folder}"),
+            )
+        }))
+    }
+
+    /// A new one on a port of 127.0.0.1.
+    pub fn on_a_port(port: u16) -> Option<Self> {
+        let programs = find_programs()?;
+        Some(Self::start_new(&programs, |_| {
+            (
+                format!("-c listen_addresses=127.0.0.1 -p {port}"),
+                format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            )
+        }))
+    }
+
+    /// Starts one; `place` gives, from its folder, the options that say where it
+    /// listens, and its URL.
+    fn start_new(programs: &Path, place: impl FnOnce(&Path) -> (String, String)) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("bienvenue-postgres-")
+            .tempdir()
+            .expect("a temporary folder")
+            .keep();
+        let user = unprivileged_user();
+        if let Some((uid, gid)) = user {
+            chown(&folder, Some(uid), Some(gid)).expect("chown of the cluster's folder");
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("chmod");
+
+        let run_as_user = |command: &mut Command| {
+            command.current_dir(&folder);
+            if let Some((uid, gid)) = user {
+                command.gid(gid).uid(uid);
+            }
+        };
+        let mut initdb = Command::new(programs.join("initdb"));
+        initdb
+            .args(["--username=postgres", "--auth=trust", "--no-sync"])
+            .args(["-E", "UTF8", "-D"])
+            .arg(folder.join("data"))
+            .stdout(Stdio::null());
+        run_as_user(&mut initdb);
+        assert!(initdb.status().expect("initdb runs").success(), "initdb");
+
+        let (listens, url) = place(&folder);
+        let options = format!(
+            "{listens} -k {} -c fsync=off -c max_connections=1000",
+            folder.display()
+        );
+        let mut keeper = Command::new("sh");
+        keeper
+            .args(["-c", KEEPER, "keeper"])
+            .arg(programs)
+            .arg(&folder)
+            .arg(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // A Ctrl-C for the tests is not for the keeper, which has to clean up.
+            .process_group(0);
+        run_as_user(&mut keeper);
+        let mut keeper = keeper.spawn().expect("a shell");
+        let mut cluster = Self {
+            url,
+            log: folder.join("log"),
+            reports: BufReader::new(keeper.stdout.take().expect("its output")),
+            keeper,
+        };
+        cluster.start();
+        cluster
+    }
+
+    /// A database that new ones can be created from, as a superuser.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Kills its first process (-9); the others notice and end.
+    pub fn kill(&mut self) {
+        self.order("kill");
+    }
+
+    /// Stops it as it would stop where it fears for its memory, without a word to
+    /// anybody.
+    pub fn stop(&mut self) {
+        self.order("stop");
+    }
+
+    /// Starts it and waits until it takes connections.
+    pub fn start(&mut self) {
+        self.order("start");
+    }
+
+    fn order(&mut self, order: &str) {
+        let mut orders = self.keeper.stdin.as_ref().expect("its input");
+        writeln!(orders, "{order}").expect("a keeper");
+        let mut report = String::new();
+        self.reports.read_line(&mut report).expect("a keeper");
+        assert_eq!(
+            report.trim_end(),
+            order,
+            "PostgreSQL does not {order}; see {}",
+            self.log.display()
+        );
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Closes the pipe to it first.
+        let _ = self.keeper.wait();
+    }
+}
+
+/// The folder that holds `initdb`, `pg_ctl` and `postgres`.
+fn find_programs() -> Option<PathBuf> {
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut versions: Vec<PathBuf> = debian
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .collect();
+    versions.sort_by_key(|path| {
+        let version = path.parent().and_then(Path::file_name);
+        version.and_then(|name| name.to_str()?.parse::<u32>().ok())
+    });
+    versions.reverse();
+    let path = env::var_os("PATH").unwrap_or_default();
+    versions
+        .into_iter()
+        .chain(env::split_paths(&path))
+        .find(|folder| {
+            ["initdb", "pg_ctl", "postgres"]
+                .iter()
+                .all(|program| folder.join(program).exists())
+        })
+}
+
+/// PostgreSQL refuses to run as root: whom to be instead.
+fn unprivileged_user() -> Option<(u32, u32)> {
+    let id = |arguments: &[&str]| {
+        let output = Command::new("id").args(arguments).output().ok()?;
+        String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+    };
+    if id(&["-u"]) != Some(0) {
+        return None;
+    }
+    ["postgres", "nobody"]
+        .iter()
+        .find_map(|user| Some((id(&["-u", user])?, id(&["-g", user])?)))
+}
