@@ -37,6 +37,8 @@ pub enum News {
     Revoked(Revocation),
     /// All there is up to this revision has been told.
     Current(Revision),
+    /// The log is followed from some revision on: what came before is in the log.
+    Begun,
     /// The log cannot be followed on from where it was: what came next is in the
     /// log, if it is anywhere.
     Interrupted,

@@ -131,13 +131,16 @@ impl Follower {
     fn begin_at(&mut self, head: Revision) {
         self.shared.currency.doubt();
         let generation = self.index.clear();
-        if self.revision.replace(head).is_some() {
+        let news = if self.revision.replace(head).is_none() {
+            News::Begun
+        } else {
             tracing::warn!(
                 "the log of revocations does not go on from where it was read up to: the session \
                  index is loaded anew"
             );
-            let _ = self.shared.news.send(News::Interrupted);
-        }
+            News::Interrupted
+        };
+        let _ = self.shared.news.send(news);
         self.shared.loads.send_replace(Some(generation));
     }
 

@@ -63,18 +63,17 @@ impl Watch {
         since: Option<Revision>,
     ) -> Result<Self, WatchError> {
         // Before anything is read: what is news from now on is not missed.
-        let news = revocations.news();
-        let now = revocations.revision();
         let mut watch = Self {
             db,
-            news,
-            told: since.unwrap_or(now),
+            news: revocations.news(),
+            told: since.unwrap_or_default(),
             read: VecDeque::new(),
-            is_behind: since.is_some(),
-            first: since.is_none().then_some(Told::Current(now)),
+            is_behind: false,
+            first: None,
         };
-        if watch.is_behind {
-            watch.read_on().await?;
+        match since {
+            Some(_) => watch.read_on().await?,
+            None => watch.skip_to_end().await?,
         }
         Ok(watch)
     }
@@ -108,9 +107,18 @@ impl Watch {
                 Ok(News::Interrupted) | Err(RecvError::Closed) => {
                     return Err(WatchError::Interrupted);
                 }
-                Err(RecvError::Lagged(_)) => self.is_behind = true,
+                Ok(News::Begun) | Err(RecvError::Lagged(_)) => self.is_behind = true,
             }
         }
+    }
+
+    /// To the end of the log, not to where it has been followed: what lies between
+    /// may have been news before anybody listened here.
+    async fn skip_to_end(&mut self) -> Result<(), WatchError> {
+        let page = self.db.revocations_after(Revision(i64::MAX), 1).await?;
+        self.told = page.head;
+        self.first = Some(Told::Current(page.head));
+        Ok(())
     }
 
     async fn read_on(&mut self) -> Result<(), WatchError> {
