@@ -143,6 +143,7 @@ impl Server {
         };
         let listener = listener::bind(config.network.listen).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        let admin = Admin::open(config)?;
         let public_url = config.network.public_url(address.port());
         let mails = config
             .mail
@@ -192,7 +193,7 @@ impl Server {
             listener,
             address,
             port: port(config, auth.clone(), &http, &health).await?,
-            admin: Admin::open(config, &auth)?,
+            admin,
             following,
             auth,
             health,
@@ -220,7 +221,8 @@ impl Server {
             .trusting(trusted_proxies.clone());
         let admin = self.admin.map(|admin| {
             let most = limits.max_connections;
-            admin.start(Places::new(most, limits.max_connections_per_peer))
+            let places = Places::new(most, limits.max_connections_per_peer);
+            admin.start(self.auth.clone(), places)
         });
         let mut serving = Serving::new(self.port, limits, trusted_proxies);
         let listener = Listener::new(self.listener, places, limits);

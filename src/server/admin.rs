@@ -32,13 +32,15 @@ use crate::{
 /// by its age.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
+const SERVICE: &str = <AdminServiceServer<AdminRpc> as NamedService>::NAME;
+
 /// An internal listener whose port is bound.
 pub(super) struct Admin {
     listener: TcpListener,
     address: SocketAddr,
-    port: Port,
+    token: AdminToken,
+    reflection: Services,
     limits: LimitSettings,
-    stop_streams: watch::Sender<()>,
 }
 
 /// An internal listener that answers.
@@ -50,7 +52,7 @@ pub(super) struct Running {
 
 impl Admin {
     /// Reads the token and binds the port; `None` when it is off.
-    pub(super) fn open(config: &Config, auth: &Auth) -> Result<Option<Self>, ServerError> {
+    pub(super) fn open(config: &Config) -> Result<Option<Self>, ServerError> {
         let Some((listen, token_file)) = config.admin.listener() else {
             return Ok(None);
         };
@@ -65,14 +67,16 @@ impl Admin {
             max_connection_age: MAX_CONNECTION_AGE,
             ..config.limits.clone()
         };
-        let stop_streams = watch::Sender::new(());
-        let rpc = AdminRpc::new(auth.clone(), token, stop_streams.subscribe());
+        let mut reflection = Services::default();
+        if config.network.reflects(listen) {
+            reflection = reflection::add(reflection, &[SERVICE], limits.max_message_size)?;
+        }
         Ok(Some(Self {
             listener,
             address,
-            port: port(rpc, config)?,
+            token,
+            reflection,
             limits,
-            stop_streams,
         }))
     }
 
@@ -82,13 +86,21 @@ impl Admin {
     }
 
     /// Answers until it is stopped.
-    pub(super) fn start(self, places: Places) -> Running {
+    pub(super) fn start(self, auth: Auth, places: Places) -> Running {
         let (stop, stopped) = oneshot::channel();
+        let stop_streams = watch::Sender::new(());
+        let rpc = AdminRpc::new(auth, self.token, stop_streams.subscribe());
+        let service = AdminServiceServer::new(rpc);
+        let services = self
+            .reflection
+            .with(service.max_decoding_message_size(self.limits.max_message_size));
+        let grpc = Grpc::new(services, self.limits.request_timeout);
+        let port = Port::new(grpc, Router::new());
         let listener = Listener::new(self.listener, places, &self.limits);
-        let mut serving = Serving::new(self.port, &self.limits, Vec::new());
+        let mut serving = Serving::new(port, &self.limits, Vec::new());
         Running {
             stop,
-            stop_streams: self.stop_streams,
+            stop_streams,
             serving: tokio::spawn(async move {
                 let stopped = async {
                     let _ = stopped.await;
@@ -111,18 +123,4 @@ impl Running {
             Err(_) => false,
         }
     }
-}
-
-fn port(rpc: AdminRpc, config: &Config) -> Result<Port, ServerError> {
-    let limits = &config.limits;
-    let service = AdminServiceServer::new(rpc).max_decoding_message_size(limits.max_message_size);
-    let mut services = Services::default().with(service);
-    if let Some((listen, _)) = config.admin.listener()
-        && config.network.reflects(listen)
-    {
-        let name = <AdminServiceServer<AdminRpc> as NamedService>::NAME;
-        services = reflection::add(services, &[name], limits.max_message_size)?;
-    }
-    let grpc = Grpc::new(services, limits.request_timeout);
-    Ok(Port::new(grpc, Router::new()))
 }
