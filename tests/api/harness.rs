@@ -18,6 +18,7 @@ pub mod requests;
 pub mod server;
 pub mod smtp;
 pub mod status;
+pub mod watch;
 
 pub use cluster::Cluster;
 pub use database::Database;
@@ -28,6 +29,7 @@ pub use process::Process;
 pub use random::Random;
 pub use server::TestServer;
 pub use status::{Expect, refused};
+pub use watch::Watcher;
 
 /// A password that the policy takes.
 pub const PASSWORD: &str = "correct horse battery";

@@ -39,4 +39,5 @@ mod shutdown;
 mod story;
 mod timing;
 mod transport;
+mod watch;
 mod web;

@@ -30,11 +30,13 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Database, EMAIL, Expect as _, Outbox, PASSWORD, raw};
+use super::{Database, EMAIL, Expect as _, Outbox, PASSWORD, Watcher, raw, watch::TokenFile};
 
 /// A server that stops when dropped.
 pub struct TestServer {
     pub address: SocketAddr,
+    /// Of the internal listener, where that is on.
+    pub admin_address: Option<SocketAddr>,
     pub clock: TestClock,
     pub client: Client,
     /// Where its mail goes, unless a test sets something else.
@@ -71,6 +73,21 @@ impl TestServer {
         Self::start_at(database.url(), settings).await
     }
 
+    /// The same with the internal listener on.
+    pub async fn start_watched(database: &Database, settings: &[&str]) -> Self {
+        let token_file = TokenFile::new();
+        let internal = token_file.settings();
+        let internal = internal.iter().map(String::as_str);
+        let all: Vec<&str> = internal.chain(settings.iter().copied()).collect();
+        Self::start_with(database, &all).await
+    }
+
+    /// Watches what ends sessions.
+    pub async fn watch(&self, since: Option<i64>) -> Result<Watcher, Status> {
+        let address = self.admin_address.expect("an internal listener");
+        Watcher::begin(address, since).await
+    }
+
     pub async fn start_at(database_url: &str, settings: &[&str]) -> Self {
         Self::start_at_time(database_url, settings, TestClock::default()).await
     }
@@ -87,7 +104,7 @@ impl TestServer {
             all.push(&folder);
         }
         let server = open(&config(database_url, &all), &clock).await;
-        let address = server.address();
+        let (address, admin_address) = (server.address(), server.admin_address());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
             server
@@ -98,6 +115,7 @@ impl TestServer {
         });
         Self {
             address,
+            admin_address,
             clock,
             client: Client::connect(address).await,
             outbox,

@@ -1,0 +1,523 @@
+//! Watching revocations: none is missing, none comes twice, all come in order.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use bienvenue::proto::v1::{LoginResponse, watch_revocations_response::Event};
+use diesel::connection::SimpleConnection as _;
+use futures_util::future::join_all;
+use tokio::time::{sleep, timeout};
+use tonic::Code;
+
+use crate::harness::{
+    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, Watcher,
+    database::connect_postgres,
+    on_each_database, refused,
+    requests::Session,
+    status::violation,
+    watch::{head, log_after, open_sessions, session_ended, user_changed, user_sessions_ended},
+};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn handle(login: &LoginResponse) -> String {
+    login.session.clone().unwrap().handle
+}
+
+/// The next events, in whatever order they come.
+async fn next_events(watcher: &mut Watcher, many: usize) -> BTreeSet<String> {
+    let mut events = BTreeSet::new();
+    while events.len() < many {
+        events.insert(format!("{:?}", watcher.event().await.1));
+    }
+    events
+}
+
+fn set(events: &[Event]) -> BTreeSet<String> {
+    events.iter().map(|event| format!("{event:?}")).collect()
+}
+
+/// Ends some sessions one after the other; returns their handles.
+async fn log_out_some(server: &TestServer, many: usize) -> Vec<String> {
+    let mut ended = Vec::new();
+    for _ in 0..many {
+        let login = server.login().await;
+        server.client.logout(&login.session_id).await.unwrap();
+        ended.push(handle(&login));
+    }
+    ended
+}
+
+on_each_database! {
+    /// Logout, revocation of one and of all others.
+    async fn what_its_user_ends_is_told(database: Database) {
+        let server = TestServer::start_watched(&database, &[]).await;
+        let user = server.register().await;
+        let mut watcher = server.watch(None).await.unwrap();
+        let logins = join_all((0..5).map(|_| server.login())).await;
+        let ended = |n: usize| session_ended(&handle(&logins[n]), user.id);
+        server.client.logout(&logins[0].session_id).await.unwrap();
+        assert_eq!(watcher.event().await.1, ended(0));
+        let own = &logins[4].session_id;
+        server.client.revoke_session(own, &handle(&logins[1])).await.unwrap();
+        assert_eq!(watcher.event().await.1, ended(1));
+        assert_eq!(server.client.revoke_other_sessions(own).await.unwrap(), 2);
+        assert_eq!(next_events(&mut watcher, 2).await, set(&[ended(2), ended(3)]));
+        // What ends nothing is no event.
+        server.client.check(own).await.unwrap();
+        assert_eq!(server.client.revoke_other_sessions(own).await.unwrap(), 0);
+        server.client.logout("sess_nobody").await.unwrap_err();
+        server.client.logout(own).await.unwrap();
+        assert_eq!(watcher.event().await.1, ended(4));
+    }
+
+    /// A change of the password, by whoever knows the old one or has a token.
+    async fn a_new_password_is_told(database: Database) {
+        let settings = ["--reset-delivery=response"];
+        let server = TestServer::start_watched(&database, &settings).await;
+        let user = server.register().await;
+        let mut watcher = server.watch(None).await.unwrap();
+        let logins = [server.login().await, server.login().await];
+        let changed = server
+            .client
+            .change_password(&logins[0].session_id, PASSWORD, NEW_PASSWORD)
+            .await
+            .unwrap();
+        let all = [
+            user_sessions_ended(user.id),
+            session_ended(&handle(&logins[0]), user.id),
+            session_ended(&handle(&logins[1]), user.id),
+        ];
+        assert_eq!(next_events(&mut watcher, 3).await, set(&all));
+        server.client.check(&changed.session_id).await.unwrap();
+        let token = server.reset_token_in_reply().await;
+        server.client.reset_password(&token, PASSWORD).await.unwrap();
+        let all = [
+            user_sessions_ended(user.id),
+            session_ended(&changed.session.unwrap().handle, user.id),
+        ];
+        assert_eq!(next_events(&mut watcher, 2).await, set(&all));
+        assert!(watcher.until(head(&database)).await.is_empty());
+    }
+
+    /// A newer session in its place: the one of the same browser, and the one seen
+    /// longest ago of too many.
+    async fn what_a_login_replaces_is_told(database: Database) {
+        let server = TestServer::start_watched(&database, &[]).await;
+        let user = server.register().await;
+        let mut watcher = server.watch(None).await.unwrap();
+        let mut browser = Session::new(server.address);
+        let form = [("email", EMAIL), ("password", PASSWORD)];
+        let mut handles = Vec::new();
+        for _ in 0..2 {
+            browser.post("/sessions").data(form).await;
+            let session_id = browser.cookie("session_id").unwrap().to_owned();
+            let checked = server.client.check(&session_id).await.unwrap();
+            handles.push(checked.session.unwrap().handle);
+        }
+        assert_eq!(watcher.event().await.1, session_ended(&handles[0], user.id));
+        // A thousand in all.
+        open_sessions(&database, user.id, 999);
+        server.clock.advance(HOUR);
+        let login = server.login().await;
+        let (_, event) = watcher.event().await;
+        assert!(matches!(&event, Event::SessionEnded(ended) if ended.user_id == user.id), "{event:?}");
+        assert_ne!(event, session_ended(&handle(&login), user.id));
+        assert!(watcher.until(head(&database)).await.is_empty());
+    }
+
+    /// Sessions that have expired, once they are removed.
+    async fn an_expired_session_is_told(database: Database) {
+        let settings = ["--session-idle=2h", "--session-sweep=20ms"];
+        let server = TestServer::start_watched(&database, &settings).await;
+        let user = server.register().await;
+        let mut watcher = server.watch(None).await.unwrap();
+        let expiring = server.login().await;
+        server.clock.advance(HOUR);
+        let fresh = server.login().await;
+        server.clock.advance(HOUR + HOUR / 2);
+        assert_eq!(watcher.event().await.1, session_ended(&handle(&expiring), user.id));
+        server.client.check(&fresh.session_id).await.unwrap();
+        assert!(watcher.until(head(&database)).await.is_empty());
+    }
+
+    /// Nothing ends a session behind its back.
+    async fn what_is_done_by_hand_is_told(database: Database) {
+        let server = TestServer::start_watched(&database, &[]).await;
+        let user = server.register().await;
+        let other = server.client.register("bob@example.com", PASSWORD).await.unwrap();
+        let mut watcher = server.watch(None).await.unwrap();
+        let logins = [server.login().await, server.login().await];
+        database.execute(&format!("DELETE FROM sessions WHERE handle = '{}'", handle(&logins[0])));
+        assert_eq!(watcher.event().await.1, session_ended(&handle(&logins[0]), user.id));
+        let email = |email: &str| {
+            database.execute(&format!("UPDATE users SET email = '{email}' WHERE id = {}", user.id))
+        };
+        email(EMAIL);
+        email("lovelace@example.com");
+        assert_eq!(watcher.event().await.1, user_changed(user.id));
+        // What was told is so: its check is not of before.
+        let checked = server.client.check(&logins[1].session_id).await.unwrap();
+        assert_eq!(checked.user.unwrap().email, "lovelace@example.com");
+        let foreign_keys = if database.is_sqlite() { "PRAGMA foreign_keys = ON;" } else { "" };
+        database.batch(&format!("{foreign_keys} DELETE FROM users WHERE id = {}", user.id));
+        let all = [session_ended(&handle(&logins[1]), user.id), user_sessions_ended(user.id)];
+        assert_eq!(next_events(&mut watcher, 2).await, set(&all));
+        server.client.has_no_session(&logins[1].session_id).await;
+        database.execute(&format!("DELETE FROM users WHERE id = {}", other.id));
+        assert_eq!(watcher.event().await.1, user_sessions_ended(other.id));
+    }
+
+    /// From the beginning, from anywhere between, from the end.
+    async fn it_begins_after_any_revision(database: Database) {
+        let server = TestServer::start_watched(&database, &[]).await;
+        let user = server.register().await;
+        let ended = log_out_some(&server, 12).await;
+        let log = log_after(&database, 0);
+        let expected: Vec<Event> = ended.iter().map(|handle| session_ended(handle, user.id)).collect();
+        assert_eq!(log.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>(), expected);
+        let last = head(&database);
+        for (after, since) in (0..).zip([0].into_iter().chain(log.iter().map(|entry| entry.0))) {
+            let mut watcher = server.watch(Some(since)).await.unwrap();
+            assert_eq!(watcher.until(last).await, log[after..], "{since}");
+        }
+        let mut watcher = server.watch(None).await.unwrap();
+        assert_eq!(watcher.last, last);
+        let more = log_out_some(&server, 1).await;
+        assert_eq!(watcher.event().await.1, session_ended(&more[0], user.id));
+    }
+
+    async fn a_revision_that_makes_no_sense_is_refused(database: Database) {
+        let server = TestServer::start_watched(&database, &[]).await;
+        server.register().await;
+        log_out_some(&server, 2).await;
+        let last = head(&database);
+        for future in [last + 1, last + 1_000, i64::MAX] {
+            let refusal = server.watch(Some(future)).await;
+            refusal.map(drop).expect_refusal(Code::OutOfRange, "REVISION_SWEPT");
+        }
+        for negative in [-1, i64::MIN] {
+            let refusal = server.watch(Some(negative)).await.map(drop);
+            let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
+            assert_eq!(violation(&details).0, "since_revision");
+        }
+    }
+
+    /// Where the log does not go back so far, that is said, and nothing else.
+    async fn what_was_swept_is_not_skipped(database: Database) {
+        let settings = ["--revocation-retention=1s", "--session-sweep=20ms"];
+        let server = TestServer::start_watched(&database, &settings).await;
+        let user = server.register().await;
+        let mut current = server.watch(None).await.unwrap();
+        log_out_some(&server, 3).await;
+        let last = head(&database);
+        let through = "SELECT CAST(through AS TEXT) FROM swept_revocations";
+        let swept = async {
+            while database.text(through) != last.to_string() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), swept).await.expect("a sweep");
+        for since in 0..last {
+            let refusal = server.watch(Some(since)).await;
+            refusal.map(drop).expect_refusal(Code::OutOfRange, "REVISION_SWEPT");
+        }
+        // Who was up to date is not concerned, nor is who begins anew.
+        assert_eq!(current.until(last).await.len(), 3);
+        let mut anew = server.watch(None).await.unwrap();
+        assert_eq!(anew.last, last);
+        let mut at_the_end = server.watch(Some(last)).await.unwrap();
+        let ended = session_ended(&log_out_some(&server, 1).await[0], user.id);
+        for watcher in [&mut current, &mut anew, &mut at_the_end] {
+            assert_eq!(watcher.event().await.1, ended);
+            assert!(watcher.last > last, "a revision is never used twice");
+        }
+        // A start on a log that was swept begins where that ended.
+        let last = current.last;
+        let refilled = async {
+            while database.text(through) != last.to_string() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), refilled).await.expect("a sweep");
+        server.stop().await;
+        let server = TestServer::start_watched(&database, &settings).await;
+        assert_eq!(server.watch(None).await.unwrap().last, last);
+        server.watch(Some(last)).await.unwrap();
+    }
+
+    /// What happened while no server ran, too.
+    async fn it_goes_on_after_a_restart(database: Database) {
+        let server = TestServer::start_watched(&database, &[]).await;
+        let user = server.register().await;
+        let mut watcher = server.watch(Some(0)).await.unwrap();
+        let mut told = Vec::new();
+        let mut expected = log_out_some(&server, 3).await;
+        let open = server.login().await;
+        told.extend(watcher.until(head(&database)).await);
+        server.stop().await;
+        refused(&watcher.end().await, Code::Unavailable, "UNAVAILABLE");
+        database.execute(&format!("DELETE FROM sessions WHERE handle = '{}'", handle(&open)));
+        expected.push(handle(&open));
+        let server = TestServer::start_watched(&database, &[]).await;
+        let mut watcher = server.watch(Some(watcher.last)).await.unwrap();
+        expected.extend(log_out_some(&server, 2).await);
+        told.extend(watcher.until(head(&database)).await);
+        let events: Vec<Event> = told.iter().map(|(_, event)| event.clone()).collect();
+        let expected: Vec<Event> = expected.iter().map(|handle| session_ended(handle, user.id)).collect();
+        assert_eq!(events, expected);
+        assert_eq!(told, log_after(&database, 0));
+    }
+
+    /// While nothing happens, a message comes in time all the same.
+    async fn its_heart_beats(database: Database) {
+        let server = TestServer::start_watched(&database, &[]).await;
+        server.register().await;
+        log_out_some(&server, 1).await;
+        let last = head(&database);
+        let mut watcher = server.watch(None).await.unwrap();
+        let start = Instant::now();
+        for _ in 0..8 {
+            let before = Instant::now();
+            let (revision, event) = watcher.next().await.unwrap();
+            assert!(matches!(event, Event::Heartbeat(_)), "{event:?}");
+            assert_eq!(revision, last);
+            // Four times what is promised, for a busy machine; then a cache is off.
+            assert!(before.elapsed() < Duration::from_secs(1));
+        }
+        assert!(start.elapsed() < 8 * Duration::from_millis(500), "{:?}", start.elapsed());
+    }
+
+    /// All see the same, whenever they came, whatever went on at once.
+    async fn all_watchers_are_told_the_same(database: Database) {
+        let server = TestServer::start_watched(&database, &[]).await;
+        server.register().await;
+        let logouts = join_all((0..8).map(|caller| {
+            let (server, database) = (&server, &database);
+            async move {
+                let client = crate::harness::server::Client::connect(server.address).await;
+                for n in 0..40 {
+                    let login = client.login(EMAIL, PASSWORD).await.unwrap();
+                    match (caller + n) % 8 {
+                        0 => drop(database.execute(&format!(
+                            "DELETE FROM sessions WHERE handle = '{}'", handle(&login)))),
+                        _ => client.logout(&login.session_id).await.unwrap(),
+                    }
+                }
+            }
+        }));
+        let watchers = join_all((0..16).map(|n: u64| {
+            let (server, database) = (&server, &database);
+            async move {
+                sleep(Duration::from_millis(n * 30)).await;
+                let since = (n % 2 == 0).then(|| head(database) * i64::try_from(n).unwrap() / 16);
+                let watcher = server.watch(since).await.unwrap();
+                (watcher.last, watcher)
+            }
+        }));
+        let ((), watchers) = tokio::join!(async { drop(logouts.await) }, watchers);
+        let (log, last) = (log_after(&database, 0), head(&database));
+        assert_eq!(log.len(), 8 * 40);
+        for (since, mut watcher) in watchers {
+            let rest: Vec<_> = log.iter().filter(|entry| entry.0 > since).cloned().collect();
+            assert_eq!(watcher.until(last).await, rest, "{since}");
+        }
+    }
+
+    /// Who begins with what comes from now on is told all that came after the first
+    /// message, also when it begins in the middle of a thousand.
+    async fn nothing_is_lost_between_now_and_the_first_event(database: Database) {
+        let server = TestServer::start_watched(&database, &[]).await;
+        let user = server.register().await;
+        let client = crate::harness::server::Client::connect(server.admin_address.unwrap()).await;
+        for _ in 0..10 {
+            open_sessions(&database, user.id, 1_000);
+            let behind = database.clone();
+            let ending = tokio::task::spawn_blocking(move || behind.execute("DELETE FROM sessions"));
+            let mut watchers = Vec::new();
+            while !ending.is_finished() || watchers.len() < 5 {
+                watchers.push(Watcher::begin_on(client.channel.clone(), None).await.unwrap());
+                if watchers.len() > 50 {
+                    watchers.remove(0);
+                }
+            }
+            ending.await.unwrap();
+            for _ in 0..5 {
+                watchers.push(Watcher::begin_on(client.channel.clone(), None).await.unwrap());
+            }
+            let last = head(&database);
+            for mut watcher in watchers {
+                let since = watcher.last;
+                let told = watcher.until(last).await.len();
+                assert_eq!(told, usize::try_from(last - since).unwrap(), "after {since}");
+            }
+        }
+    }
+}
+
+/// What ends on one node is told on the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_nodes_are_told() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let a = TestServer::start_watched(&database, &[]).await;
+    let b = TestServer::start_watched(&database, &[]).await;
+    let user = a.register().await;
+    let mut watcher = b.watch(None).await.unwrap();
+    for _ in 0..20 {
+        let login = a.login().await;
+        let start = Instant::now();
+        a.client.logout(&login.session_id).await.unwrap();
+        let event = watcher.event().await.1;
+        assert_eq!(event, session_ended(&handle(&login), user.id));
+        assert!(start.elapsed() < Duration::from_secs(1));
+        b.client.has_no_session(&login.session_id).await;
+    }
+}
+
+/// What happens before a node has begun to follow the log is told by it as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_follows_late_skips_nothing() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let server = TestServer::start_watched(&database, &[]).await;
+    let user = server.register().await;
+    server.stop().await;
+    let mut raw = connect_postgres(database.url());
+    // Who begins to follow would write there.
+    raw.batch_execute("BEGIN; LOCK TABLE sessions IN SHARE MODE")
+        .unwrap();
+    let server = TestServer::start_watched(&database, &[]).await;
+    let waiting = "SELECT count(*)::text FROM pg_locks
+         WHERE relation = 'sessions'::regclass AND NOT granted";
+    let waits = async {
+        while database.text(waiting) == "0" {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), waits)
+        .await
+        .expect("it waits");
+    let mut watchers = [
+        server.watch(None).await.unwrap(),
+        server.watch(Some(0)).await.unwrap(),
+    ];
+    for email in ["lovelace@example.com", EMAIL] {
+        database.execute(&format!("UPDATE users SET email = '{email}'"));
+    }
+    raw.batch_execute("COMMIT").unwrap();
+    let last = head(&database);
+    for watcher in &mut watchers {
+        let told = watcher.until(last).await;
+        let events: Vec<Event> = told.into_iter().map(|(_, event)| event).collect();
+        assert_eq!(events, [user_changed(user.id), user_changed(user.id)]);
+    }
+}
+
+/// A transaction that took its revision before others and is committed after them
+/// would be missed by whoever has been told of theirs. So they wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn revisions_come_in_the_order_of_the_commits() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let server = TestServer::start_watched(&database, &[]).await;
+    let user = server.register().await;
+    let other = server
+        .client
+        .register("bob@example.com", PASSWORD)
+        .await
+        .unwrap();
+    let mut watcher = server.watch(None).await.unwrap();
+    let slow = server.login().await;
+    let mut raw = connect_postgres(database.url());
+    // It draws its revision at once, not at its end.
+    raw.batch_execute(&format!(
+        "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; DELETE FROM sessions WHERE handle = '{}'",
+        handle(&slow)
+    ))
+    .unwrap();
+    let mut quick = Vec::new();
+    for _ in 0..3 {
+        let login = server
+            .client
+            .login("bob@example.com", PASSWORD)
+            .await
+            .unwrap();
+        quick.push(login);
+    }
+    let logouts = join_all(quick.iter().map(|login| {
+        let (client, session_id) = (server.client.clone(), login.session_id.clone());
+        tokio::spawn(async move { client.logout(&session_id).await })
+    }));
+    let waiting = "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let start = Instant::now();
+    // Either they wait, or they are done and have been told of.
+    while database.text(waiting) == "0" && start.elapsed() < Duration::from_secs(2) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    raw.batch_execute("COMMIT").unwrap();
+    for logout in logouts.await {
+        logout.unwrap().unwrap();
+    }
+    let mut expected: BTreeSet<String> = set(&[session_ended(&handle(&slow), user.id)]);
+    for login in &quick {
+        expected.extend(set(&[session_ended(&handle(login), other.id)]));
+    }
+    let told = watcher.until(head(&database)).await;
+    assert_eq!(
+        set(&told.iter().map(|entry| entry.1.clone()).collect::<Vec<_>>()),
+        expected
+    );
+    assert_eq!(
+        told[0].1,
+        session_ended(&handle(&slow), user.id),
+        "it was first to draw"
+    );
+}
+
+/// One that ended its session first and is committed last is told last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_takes_its_time_is_not_missed() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let server = TestServer::start_watched(&database, &[]).await;
+    let user = server.register().await;
+    let mut watcher = server.watch(None).await.unwrap();
+    let slow = server.login().await;
+    let quick = server
+        .client
+        .register("bob@example.com", PASSWORD)
+        .await
+        .unwrap();
+    let mut raw = connect_postgres(database.url());
+    raw.batch_execute(&format!(
+        "BEGIN; DELETE FROM sessions WHERE handle = '{}'",
+        handle(&slow)
+    ))
+    .unwrap();
+    // Nobody waits for it.
+    for _ in 0..5 {
+        let login = server
+            .client
+            .login("bob@example.com", PASSWORD)
+            .await
+            .unwrap();
+        server.client.logout(&login.session_id).await.unwrap();
+        let event = watcher.event().await.1;
+        assert_eq!(event, session_ended(&handle(&login), quick.id));
+    }
+    server.client.check(&slow.session_id).await.unwrap();
+    raw.batch_execute("COMMIT").unwrap();
+    assert_eq!(
+        watcher.event().await.1,
+        session_ended(&handle(&slow), user.id)
+    );
+    server.client.has_no_session(&slow.session_id).await;
+}
