@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
 mod abandoned;
+mod admin;
 mod bad_fields;
 mod bad_requests;
 mod calibrate;

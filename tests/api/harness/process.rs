@@ -1,10 +1,11 @@
 //! The real binary, as an operator runs it.
 
 use std::{
+    ffi::OsStr,
     fs::{self, Permissions},
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
@@ -13,10 +14,15 @@ use std::{
 
 use tempfile::TempDir;
 use tokio::time::sleep;
+use tonic::Status;
+
+use super::{Watcher, watch::TokenFile};
 
 /// Started, killed when dropped.
 pub struct Process {
     pub address: SocketAddr,
+    /// Of the internal listener, where that is on.
+    pub admin_address: Option<SocketAddr>,
     pub greeting: String,
     child: Child,
     errors: Option<JoinHandle<String>>,
@@ -92,6 +98,21 @@ impl Process {
         Self::spawn(command)
     }
 
+    /// The same with the internal listener on.
+    pub fn start_watched(folder: &Path, settings: &[&str]) -> Self {
+        let token_file = TokenFile::new();
+        let internal = token_file.settings();
+        let internal = internal.iter().map(String::as_str);
+        let all: Vec<&str> = internal.chain(settings.iter().copied()).collect();
+        Self::start(folder, &all)
+    }
+
+    /// Watches what ends sessions.
+    pub async fn watch(&self, since: Option<i64>) -> Result<Watcher, Status> {
+        let address = self.admin_address.expect("an internal listener");
+        Watcher::begin(address, since).await
+    }
+
     pub fn spawn(command: Command) -> Self {
         Self::try_spawn(command).unwrap_or_else(|errors| panic!("no address; errors: {errors}"))
     }
@@ -116,12 +137,22 @@ impl Process {
             let _ = child.wait();
             return Err(errors.join().expect("its errors"));
         };
+        // The next line, where it is asked for.
+        let is_internal = |argument: &OsStr| argument.as_bytes().starts_with(b"--admin-listen");
+        let mut internal = String::new();
+        if command.get_args().any(is_internal) {
+            stdout.read_line(&mut internal).expect("a second line");
+        }
+        let admin_address = internal
+            .strip_prefix("The internal listener is on ")
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
         // It says more than that; nobody reads it.
         thread::spawn(move || {
             let _ = stdout.read_to_end(&mut Vec::new());
         });
         Ok(Self {
             address,
+            admin_address,
             greeting,
             child,
             errors: Some(errors),
