@@ -7,6 +7,7 @@ mod abandoned;
 mod admin;
 mod bad_fields;
 mod bad_requests;
+mod batch;
 mod calibrate;
 mod cookies;
 mod databases;

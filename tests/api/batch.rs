@@ -1,0 +1,161 @@
+//! Checking many sessions in one call.
+
+use std::{ops::Range, time::Duration};
+
+use bienvenue::proto::v1::{
+    BatchGetUserBySessionRequest, BatchGetUserBySessionResponse, SessionCheckError,
+    batch_get_user_by_session_result::Outcome,
+};
+use futures_util::future::join_all;
+use tonic::{Code, Status};
+
+use crate::harness::{
+    Database, Expect as _, TestServer, on_each_database, raw::Web, server::Client,
+    status::violation,
+};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The most that one call takes.
+const MOST: usize = 256;
+
+async fn batch(client: &Client, session_ids: &[String]) -> Result<Vec<Outcome>, Status> {
+    let request = BatchGetUserBySessionRequest {
+        session_ids: session_ids.to_vec(),
+    };
+    let response = client.stub().batch_get_user_by_session(request).await?;
+    Ok(outcomes(response.into_inner()))
+}
+
+fn outcomes(response: BatchGetUserBySessionResponse) -> Vec<Outcome> {
+    let outcomes = response.results.into_iter().map(|result| result.outcome);
+    outcomes.collect::<Option<_>>().expect("an outcome of each")
+}
+
+/// What one call after the other says.
+async fn one_by_one(client: &Client, session_ids: &[String]) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for session_id in session_ids {
+        outcomes.push(match client.check(session_id).await {
+            Ok(found) => Outcome::Found(found),
+            Err(status) => {
+                let refusal = Err::<(), _>(status.clone());
+                refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+                Outcome::Error(SessionCheckError {
+                    reason: "SESSION_INVALID".to_owned(),
+                    message: status.message().to_owned(),
+                })
+            }
+        });
+    }
+    outcomes
+}
+
+/// Well-formed, and nobody's.
+fn unknown(many: Range<usize>) -> Vec<String> {
+    // 32 bytes in base64url: the last character has four bits.
+    many.map(|n| format!("sess_{n:042}A")).collect()
+}
+
+async fn log_in(server: &TestServer, many: usize) -> Vec<String> {
+    let mut session_ids = Vec::new();
+    while session_ids.len() < many {
+        let logins = (0..16.min(many - session_ids.len())).map(|_| server.login());
+        let logins = join_all(logins).await;
+        session_ids.extend(logins.into_iter().map(|login| login.session_id));
+    }
+    session_ids
+}
+
+on_each_database! {
+    /// In the order of the question, whatever is beside it, from memory or not.
+    async fn each_has_what_a_call_of_its_own_says(database: Database) {
+        let limits = ["--session-idle=2h", "--session-sweep=1d"];
+        for size in ["--session-index-size=1000", "--session-index-size=2", "--session-index-size=0"] {
+            let settings = [limits.as_slice(), &[size]].concat();
+            let server = TestServer::start_with(&database, &settings).await;
+            let _ = server.client.register(crate::harness::EMAIL, crate::harness::PASSWORD).await;
+            let expired = log_in(&server, 2).await;
+            server.clock.advance(HOUR);
+            let open = log_in(&server, 4).await;
+            let ended = log_in(&server, 2).await;
+            for session_id in &ended {
+                server.client.logout(session_id).await.unwrap();
+            }
+            server.clock.advance(HOUR + HOUR / 2);
+            let malformed = ["", "sess_", "sess_nobody", "nobody", "\u{1F511}"].map(str::to_owned);
+            let session_ids = [
+                &open[..2], &malformed, &expired, &open[..1], &unknown(0..3), &ended, &open[1..],
+                &unknown(2..4), &expired[..1], &open[3..],
+            ]
+            .concat();
+            // A use that memory has no room for is known once it is written.
+            while one_by_one(&server.client, &open).await != one_by_one(&server.client, &open).await {}
+            let expected = one_by_one(&server.client, &session_ids).await;
+            let found = expected.iter().filter(|outcome| matches!(outcome, Outcome::Found(_)));
+            assert_eq!(found.count(), 7);
+            let answered = batch(&server.client, &session_ids).await.unwrap();
+            for ((session_id, answer), expected) in session_ids.iter().zip(&answered).zip(&expected) {
+                assert_eq!(answer, expected, "{size} {session_id}");
+            }
+            assert_eq!(answered.len(), session_ids.len());
+            for web in [Web::Binary, Web::Text] {
+                let request = BatchGetUserBySessionRequest { session_ids: session_ids.clone() };
+                let response = web.call(server.address, "BatchGetUserBySession", &request).await;
+                assert_eq!(outcomes(response.unwrap()), expected, "{web:?}");
+            }
+            server.stop().await;
+        }
+    }
+
+    async fn none_is_none_and_too_many_are_refused(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        assert_eq!(batch(&server.client, &[]).await.unwrap(), []);
+        // In a message of the default size.
+        let session_ids = log_in(&server, MOST).await;
+        let answered = batch(&server.client, &session_ids).await.unwrap();
+        assert_eq!(answered, one_by_one(&server.client, &session_ids).await);
+        assert!(answered.iter().all(|outcome| matches!(outcome, Outcome::Found(_))));
+        let same = vec![session_ids[0].clone(); MOST];
+        let answered = batch(&server.client, &same).await.unwrap();
+        assert!(answered.iter().all(|outcome| *outcome == answered[0]));
+        let answered = batch(&server.client, &unknown(0..MOST)).await.unwrap();
+        let is_invalid = |outcome: &Outcome| {
+            matches!(outcome, Outcome::Error(error) if error.reason == "SESSION_INVALID")
+        };
+        assert!(answered.len() == MOST && answered.iter().all(is_invalid));
+        for too_many in [unknown(0..MOST + 1), vec![String::new(); MOST + 1]] {
+            let refusal = batch(&server.client, &too_many).await;
+            let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
+            let (field, problem) = violation(&details);
+            assert_eq!(field, "session_ids");
+            assert!(problem.contains("256"), "{problem}");
+        }
+    }
+
+    /// Once the reply to a logout is there, no batch that is asked after it says
+    /// otherwise, however many ask.
+    async fn it_is_never_stale(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let session_ids = log_in(&server, 48).await;
+        let others = {
+            let (client, session_ids) = (server.client.clone(), session_ids.clone());
+            tokio::spawn(async move {
+                loop {
+                    batch(&client, &session_ids).await.unwrap();
+                }
+            })
+        };
+        for ended in 1..=session_ids.len() {
+            server.client.logout(&session_ids[ended - 1]).await.unwrap();
+            let answered = batch(&server.client, &session_ids).await.unwrap();
+            let is_open = |outcome: &Outcome| matches!(outcome, Outcome::Found(_));
+            let open: Vec<bool> = answered.iter().map(is_open).collect();
+            let expected: Vec<bool> = (0..session_ids.len()).map(|n| n >= ended).collect();
+            assert_eq!(open, expected);
+        }
+        others.abort();
+    }
+}
