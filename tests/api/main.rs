@@ -36,6 +36,7 @@ mod password_reset;
 mod queries;
 mod rehash;
 mod reset_page;
+mod session_index;
 mod sessions;
 mod settings;
 mod shutdown;

@@ -1,0 +1,247 @@
+//! Checks from memory: whatever fits into it, and whoever writes beside it.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use bienvenue::proto::v1::{
+    BatchGetUserBySessionRequest, batch_get_user_by_session_result::Outcome,
+};
+use futures_util::future::join_all;
+use tokio::time::{sleep, timeout};
+use tonic::Code;
+
+use crate::harness::{
+    Database, EMAIL, NEW_PASSWORD, PASSWORD, Process, TestServer, on_each_database,
+    process::{command, run},
+    server::Client,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How long what goes on beside the requests may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the look-up of one session reads, and nothing else does.
+const BREAK: &str = "ALTER TABLE sessions RENAME COLUMN user_agent TO gone";
+const MEND: &str = "ALTER TABLE sessions RENAME COLUMN gone TO user_agent";
+
+/// Well-formed, and nobody's.
+fn unknown(n: usize) -> String {
+    format!("sess_{n:042}A")
+}
+
+/// Waits until memory knows every session there is, while the look-up is broken.
+async fn is_complete(client: &Client) {
+    let complete = async {
+        loop {
+            match client.check(&unknown(0)).await.unwrap_err().code() {
+                Code::Unauthenticated => return,
+                _ => sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, complete).await.expect("it is loaded");
+}
+
+on_each_database! {
+    /// With no room at all, with room for some, and with room for all.
+    async fn any_size_will_do(database: Database) {
+        for (round, size) in ["0", "10", "1000"].into_iter().enumerate() {
+            let setting = format!("--session-index-size={size}");
+            let server = TestServer::start_with(&database, &[&setting]).await;
+            let mut session_ids = Vec::new();
+            for n in 0..50 {
+                let email = format!("u{n}-{round}@example.com");
+                let user = server.client.register(&email, PASSWORD).await.unwrap();
+                let login = server.client.login(&email, PASSWORD).await.unwrap();
+                session_ids.push((login.session_id, user));
+            }
+            for _ in 0..2 {
+                for (session_id, user) in &session_ids {
+                    let checked = server.client.check(session_id).await.unwrap();
+                    assert_eq!(checked.user.as_ref(), Some(user));
+                }
+            }
+            for (session_id, _) in &session_ids[..25] {
+                server.client.logout(session_id).await.unwrap();
+                server.client.has_no_session(session_id).await;
+            }
+            server.stop().await;
+            // What was there at the start is known as well.
+            let server = TestServer::start_with(&database, &[&setting]).await;
+            for (n, (session_id, user)) in session_ids.iter().enumerate() {
+                if n < 25 {
+                    server.client.has_no_session(session_id).await;
+                } else {
+                    let checked = server.client.check(session_id).await.unwrap();
+                    assert_eq!(checked.user.as_ref(), Some(user));
+                }
+            }
+            server.stop().await;
+        }
+    }
+
+    /// Nobody has the database asked by making something up, nor for what is held.
+    async fn what_is_made_up_is_refused_from_memory(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let before = server.login().await.session_id;
+        server.stop().await;
+        let server = TestServer::start(&database).await;
+        let after = server.login().await.session_id;
+        // Of the sessions at the start, too, whose they are.
+        server.client.check(&before).await.unwrap();
+        let start = Instant::now();
+        database.batch(BREAK);
+        is_complete(&server.client).await;
+        let checks = (0..8).map(|caller| {
+            let client = server.client.clone();
+            tokio::spawn(async move {
+                for n in 0..250 {
+                    client.has_no_session(&unknown(caller * 250 + n)).await;
+                }
+            })
+        });
+        for check in join_all(checks).await {
+            check.unwrap();
+        }
+        let request = BatchGetUserBySessionRequest {
+            session_ids: (0..256).map(unknown).collect(),
+        };
+        let response = server.client.stub().batch_get_user_by_session(request).await;
+        for result in response.unwrap().into_inner().results {
+            let outcome = result.outcome.unwrap();
+            assert!(matches!(&outcome, Outcome::Error(error) if error.reason == "SESSION_INVALID"), "{outcome:?}");
+        }
+        for session_id in [&before, &after] {
+            server.client.check(session_id).await.unwrap();
+        }
+        assert!(start.elapsed() < PATIENCE);
+        server.stop().await;
+        // That the database would have been noticed.
+        let server = TestServer::start_with(&database, &["--session-index-size=0"]).await;
+        is_complete(&server.client).await;
+        let status = server.client.check(&before).await.unwrap_err();
+        assert!(matches!(status.code(), Code::Unavailable | Code::Internal), "{status:?}");
+        database.batch(MEND);
+        server.client.check(&before).await.unwrap();
+    }
+
+    /// Uses are written a moment later, many at a time.
+    async fn uses_are_written_behind_the_replies(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let logins = join_all((0..64).map(|_| server.login())).await;
+        for is_stopped in [false, true] {
+            server.clock.advance(10 * MINUTE);
+            let now = server.clock.now().format("%Y-%m-%d %H:%M:%S").to_string();
+            let used = format!("SELECT CAST(count(*) AS TEXT) FROM sessions WHERE last_seen_at >= '{now}'");
+            assert_eq!(database.text(&used), "0");
+            let checks = logins.iter().map(|login| server.client.check(&login.session_id));
+            for checked in join_all(checks).await {
+                let seen = checked.unwrap().session.unwrap().last_seen_at.unwrap();
+                let seen = chrono::DateTime::from_timestamp(seen.seconds, 0).unwrap();
+                assert!(seen.format("%Y-%m-%d %H:%M:%S").to_string() >= now);
+            }
+            if is_stopped {
+                // Sooner than they would be written otherwise.
+                server.stop().await;
+                assert_eq!(database.text(&used), "64");
+                return;
+            }
+            let written = async {
+                while database.text(&used) != "64" {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            };
+            timeout(PATIENCE, written).await.expect("they are written");
+        }
+    }
+}
+
+/// What one node has opened, every other one takes at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_good_on_every_node_at_once() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let a = TestServer::start(&database).await;
+    let small = TestServer::start_with(&database, &["--session-index-size=0"]).await;
+    let b = TestServer::start(&database).await;
+    let user = a.register().await;
+    let callers = (0..4).map(|_| {
+        let (a, b, small) = (a.client.clone(), b.client.clone(), small.client.clone());
+        let user = user.clone();
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                let session_id = a.login(EMAIL, PASSWORD).await.unwrap().session_id;
+                for other in [&b, &small] {
+                    let checked = other.check(&session_id).await.unwrap();
+                    assert_eq!(checked.user.as_ref(), Some(&user));
+                }
+                let session_id = b.login(EMAIL, PASSWORD).await.unwrap().session_id;
+                let request = BatchGetUserBySessionRequest {
+                    session_ids: vec![session_id],
+                };
+                let response = a.stub().batch_get_user_by_session(request).await;
+                let outcome = response.unwrap().into_inner().results.remove(0).outcome;
+                assert!(matches!(outcome, Some(Outcome::Found(_))), "{outcome:?}");
+            }
+        })
+    });
+    for caller in join_all(callers).await {
+        caller.unwrap();
+    }
+    let (mut session_id, mut password) = (a.login().await.session_id, PASSWORD);
+    for n in 0..20 {
+        let new_password = [NEW_PASSWORD, PASSWORD][n % 2];
+        let changed = a
+            .client
+            .change_password(&session_id, password, new_password);
+        (session_id, password) = (changed.await.unwrap().session_id, new_password);
+        b.client.check(&session_id).await.unwrap();
+    }
+}
+
+/// What one process has in memory, another one would not hear of.
+#[test]
+fn a_file_is_served_by_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let first = Process::start(folder.path(), &["--database-url=sqlite:bienvenue.db"]);
+    std::os::unix::fs::symlink(path("bienvenue.db"), path("symbolic.db")).unwrap();
+    fs::hard_link(path("bienvenue.db"), path("hard.db")).unwrap();
+    let absolute = path("bienvenue.db").display().to_string();
+    let names = [
+        "bienvenue.db",
+        "./bienvenue.db",
+        &absolute,
+        "symbolic.db",
+        "hard.db",
+    ];
+    for name in names {
+        let mut command = command(folder.path());
+        command.args(["--listen=127.0.0.1:0", "--database-url"]);
+        let ended = run({
+            command.arg(format!("sqlite:{name}"));
+            command
+        });
+        assert_eq!(ended.code, Some(1), "{name} {ended:?}");
+        assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
+        assert!(
+            ended.errors.contains("another bienvenue uses it"),
+            "{}",
+            ended.errors
+        );
+        assert_eq!(ended.output, "", "it never said that it listens");
+    }
+    // The lock goes with the process, whatever becomes of it.
+    first.signal("KILL");
+    first.wait();
+    let second = Process::start(folder.path(), &["--database-url=sqlite:symbolic.db"]);
+    second.signal("TERM");
+    assert!(second.wait().0.success());
+    Process::start(folder.path(), &["--database-url=sqlite:bienvenue.db"]);
+}
