@@ -162,13 +162,6 @@ impl SessionIndex {
         }
     }
 
-    /// The same where it is known at all: for those whom anybody can ask for.
-    pub fn end_if_known(&self, digest: SessionDigest) {
-        if self.shard(digest).knows(digest) {
-            self.end(digest);
-        }
-    }
-
     /// Forgets the details of a session that may have ended.
     pub fn release(&self, digest: SessionDigest) {
         lock(&self.0.recent).forget(Forgotten::Released(digest));

@@ -48,6 +48,9 @@ mod bare;
 mod batch;
 mod callers;
 mod checks;
+#[expect(dead_code, reason = "the tests need more of it")]
+#[path = "../../tests/api/harness/cluster.rs"]
+mod cluster;
 mod connection;
 mod cores;
 #[expect(dead_code, reason = "the tests need more of it")]
@@ -80,6 +83,7 @@ mod table;
 use std::{env, process::ExitCode};
 
 use self::{
+    cluster::Cluster,
     cores::Cores,
     databases::Databases,
     table::{Measured, Row, Target},

@@ -133,7 +133,7 @@ impl Auth {
         let (reading, revision) = (self.index.begin_reading(), self.revocations.revision());
         let found = self.db.find_session(digest).await?;
         let Some((session, user)) = found else {
-            self.index.end_if_known(digest);
+            self.index.end(digest);
             return Err(AuthError::SessionInvalid);
         };
         let session = self.with_last_use(digest, session);
