@@ -28,6 +28,7 @@ pub use self::recent::Reading;
 use self::{
     recent::{Forgotten, Recent},
     shard::{Fit, Shard},
+    user_agents::UserAgents,
 };
 use crate::domain::{Session, SessionDigest, SessionOwner, UserId};
 
@@ -64,6 +65,7 @@ pub enum Found {
 pub struct SessionIndex(Arc<Inner>);
 
 struct Inner {
+    user_agents: UserAgents,
     shards: Box<[Mutex<Shard>]>,
     most_known: usize,
     known: AtomicUsize,
@@ -85,10 +87,12 @@ impl SessionIndex {
             .clamp(1, MOST_SHARDS)
             .next_power_of_two();
         let most_per_shard = most.div_ceil(shards);
+        let user_agents = UserAgents::default();
         Self(Arc::new(Inner {
             shards: (0..shards)
-                .map(|_| Mutex::new(Shard::new(most_per_shard)))
+                .map(|_| Mutex::new(Shard::new(most_per_shard, user_agents.clone())))
                 .collect(),
+            user_agents,
             most_known: most.saturating_mul(KNOWN_PER_HELD).max(LEAST_KNOWN),
             known: AtomicUsize::new(0),
             complete: AtomicBool::new(false),
@@ -104,8 +108,32 @@ impl SessionIndex {
     pub fn look_up(&self, digest: SessionDigest) -> Found {
         // Before it is looked for: what is complete now has been so all the while.
         let complete = self.0.complete.load(Ordering::SeqCst);
-        let found = self.shard(digest).look_up(digest);
-        match found {
+        let fit = self.shard(digest).look_up(digest);
+        self.found(fit, complete)
+    }
+
+    /// The same of several, in their order.
+    pub fn look_up_many(&self, digests: &[SessionDigest]) -> Vec<Found> {
+        let complete = self.0.complete.load(Ordering::SeqCst);
+        let mut by_shard: Vec<(usize, usize, SessionDigest)> = digests
+            .iter()
+            .enumerate()
+            .map(|(place, digest)| (self.shard_of(*digest), place, *digest))
+            .collect();
+        by_shard.sort_unstable_by_key(|(shard, ..)| *shard);
+        let mut all: Vec<Option<Found>> = digests.iter().map(|_| None).collect();
+        for group in by_shard.chunk_by(|one, other| one.0 == other.0) {
+            let digests: Vec<SessionDigest> = group.iter().map(|(.., digest)| *digest).collect();
+            let fits = lock(&self.0.shards[group[0].0]).look_up_many(&digests);
+            for ((_, place, _), fit) in group.iter().zip(fits) {
+                all[*place] = Some(self.found(fit, complete));
+            }
+        }
+        all.into_iter().flatten().collect()
+    }
+
+    fn found(&self, fit: Fit, complete: bool) -> Found {
+        match fit {
             Fit::Held(session, owner) if !self.suspects(owner.id) => Found::Held(session, owner),
             Fit::Held(..) | Fit::Known => Found::Known,
             Fit::Nothing if complete => Found::Nothing,
@@ -216,6 +244,7 @@ impl SessionIndex {
             let ended = lock(shard).clear();
             self.0.known.fetch_sub(ended, Ordering::Relaxed);
         }
+        self.0.user_agents.drop_unused();
         generation
     }
 
@@ -256,9 +285,13 @@ impl SessionIndex {
     }
 
     fn shard(&self, digest: SessionDigest) -> MutexGuard<'_, Shard> {
+        lock(&self.0.shards[self.shard_of(digest)])
+    }
+
+    fn shard_of(&self, digest: SessionDigest) -> usize {
         // Not by the bytes that it goes by inside.
         let byte = usize::from(digest.as_bytes()[31]);
-        lock(&self.0.shards[byte & (self.0.shards.len() - 1)])
+        byte & (self.0.shards.len() - 1)
     }
 
     fn suspects(&self, user_id: UserId) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::{task::JoinSet, time};
 
-use super::{Auth, AuthError, CheckedSession, Field, sessions::digest_of};
+use super::{Auth, AuthError, CheckedSession, Field, LiveSession, sessions::digest_of};
 use crate::{
     db::DbError,
     domain::{Revision, Session, SessionDigest, SessionOwner},
@@ -15,6 +15,9 @@ use crate::{
 
 /// The most sessions that one call checks.
 const MOST_AT_ONCE: usize = 256;
+
+/// The longest that an answer may be kept.
+const MAX_CACHE: Duration = Duration::from_secs(300);
 
 /// The longest wait for one of the connections that checks may have.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,14 +47,21 @@ impl Auth {
         session_id: &str,
     ) -> Result<CheckedSession, AuthError> {
         let digest = digest_of(session_id)?;
-        let mut recalled = self.recall(digest);
-        if matches!(recalled, Recalled::Nothing) {
-            recalled = match self.knows_all_that_is_open().await {
-                true => self.recall(digest),
-                false => Recalled::Unsure,
-            };
+        match self.recall(digest) {
+            Recalled::Live(checked) => Ok(checked),
+            Recalled::Ended => Err(AuthError::SessionInvalid),
+            // Boxed, so that the many that need not wait stay small.
+            Recalled::Nothing => Box::pin(self.confirm_absence(digest)).await,
+            Recalled::Unsure => Box::pin(self.look_up_session(digest)).await,
         }
-        match recalled {
+    }
+
+    /// Of a session that memory knows nothing of.
+    async fn confirm_absence(&self, digest: SessionDigest) -> Result<CheckedSession, AuthError> {
+        if !self.knows_all_that_is_open().await {
+            return self.look_up_session(digest).await;
+        }
+        match self.recall(digest) {
             Recalled::Live(checked) => Ok(checked),
             Recalled::Ended | Recalled::Nothing => Err(AuthError::SessionInvalid),
             Recalled::Unsure => self.look_up_session(digest).await,
@@ -72,37 +82,50 @@ impl Auth {
             let problem = format!("has more than {MOST_AT_ONCE}; ask in several calls");
             return Err(AuthError::invalid(Field::SessionIds, &problem));
         }
-        let mut outcomes: Vec<Result<CheckedSession, AuthError>> = Vec::new();
+        let now = self.clock.now();
+        let revision = self.revocations.current(now);
+        // What is no session_id at all is looked for nowhere.
+        let digests: Vec<Option<SessionDigest>> = session_ids
+            .iter()
+            .map(|session_id| digest_of(session_id).ok())
+            .collect();
+        let asked: Vec<SessionDigest> = digests.iter().flatten().copied().collect();
+        let mut found = self.index.look_up_many(&asked).into_iter();
+        let mut outcomes: Vec<Result<CheckedSession, AuthError>> =
+            Vec::with_capacity(session_ids.len());
         // What memory does not know, and where it stands.
         let (mut unknown, mut unsure) = (Vec::new(), Vec::new());
-        for (place, session_id) in session_ids.iter().enumerate() {
-            let outcome = digest_of(session_id).and_then(|digest| match self.recall(digest) {
+        for (place, digest) in digests.into_iter().enumerate() {
+            let recalled = match (digest, digest.and_then(|_| found.next())) {
+                (Some(digest), Some(found)) => match revision {
+                    Some(revision) => self.take(digest, found, revision, now),
+                    None => Recalled::Unsure,
+                },
+                _ => Recalled::Ended,
+            };
+            outcomes.push(match recalled {
                 Recalled::Live(checked) => Ok(checked),
-                Recalled::Ended => Err(AuthError::SessionInvalid),
-                Recalled::Nothing => {
-                    unknown.push((place, digest));
-                    Err(AuthError::SessionInvalid)
-                }
-                Recalled::Unsure => {
-                    unsure.push((place, digest));
+                Recalled::Ended | Recalled::Nothing | Recalled::Unsure => {
+                    match (recalled, digest) {
+                        (Recalled::Nothing, Some(digest)) => unknown.push((place, digest)),
+                        (Recalled::Unsure, Some(digest)) => unsure.push((place, digest)),
+                        _ => {}
+                    }
                     Err(AuthError::SessionInvalid)
                 }
             });
-            outcomes.push(outcome);
         }
-        if !unknown.is_empty() {
-            if self.knows_all_that_is_open().await {
-                unknown.retain(|(place, digest)| match self.recall(*digest) {
-                    Recalled::Live(checked) => {
-                        outcomes[*place] = Ok(checked);
-                        false
-                    }
-                    Recalled::Ended | Recalled::Nothing => false,
-                    Recalled::Unsure => true,
-                });
-            }
-            unsure.append(&mut unknown);
+        if !unknown.is_empty() && self.knows_all_that_is_open().await {
+            unknown.retain(|(place, digest)| match self.recall(*digest) {
+                Recalled::Live(checked) => {
+                    outcomes[*place] = Ok(checked);
+                    false
+                }
+                Recalled::Ended | Recalled::Nothing => false,
+                Recalled::Unsure => true,
+            });
         }
+        unsure.append(&mut unknown);
         let mut looking = JoinSet::new();
         for (place, digest) in unsure {
             let auth = self.clone();
@@ -161,7 +184,18 @@ impl Auth {
         let Some(revision) = self.revocations.current(now) else {
             return Recalled::Unsure;
         };
-        let (session, owner) = match self.index.look_up(digest) {
+        self.take(digest, self.index.look_up(digest), revision, now)
+    }
+
+    /// What was found there.
+    fn take(
+        &self,
+        digest: SessionDigest,
+        found: Found,
+        revision: Revision,
+        now: DateTime<Utc>,
+    ) -> Recalled {
+        let (session, owner) = match found {
             Found::Held(session, owner) => (session, owner),
             Found::Known => return Recalled::Unsure,
             Found::Nothing => return Recalled::Nothing,
@@ -186,20 +220,25 @@ impl Auth {
         now: DateTime<Utc>,
     ) -> Option<CheckedSession> {
         let limits = &self.settings.session_limits;
-        if limits.expires_at(session.times()) <= now {
+        let mut expires_at = limits.expires_at(session.times());
+        if expires_at <= now {
             return None;
         }
-        if session.last_seen_at + limits.touch_step() <= now {
+        let unseen = (now - session.last_seen_at).to_std().unwrap_or_default();
+        if unseen >= limits.touch_step() {
             self.index.touch(digest, now);
             session.last_seen_at = now;
+            expires_at = limits.expires_at(session.times());
         }
-        let live = self.live(session);
-        let left = (live.expires_at - now).to_std().unwrap_or_default();
+        let left = (expires_at - now).to_std().unwrap_or_default();
         Some(CheckedSession {
             owner,
-            live,
+            live: LiveSession {
+                session,
+                expires_at,
+            },
             revision,
-            cache_for: left.min(limits.touch_step()),
+            cache_for: left.min(MAX_CACHE).min(limits.touch_step()),
         })
     }
 

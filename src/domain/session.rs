@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{CredentialVersion, UserId};
 
 /// The longest step in which `last_seen_at` moves.
-const MAX_TOUCH_STEP: Duration = Duration::from_secs(300);
+const MAX_TOUCH_STEP: Duration = Duration::from_secs(900);
 
 /// The longest user agent that is kept, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 256;
@@ -141,7 +141,7 @@ impl SessionLimits {
         (times.last_seen_at + self.idle).min(times.created_at + self.absolute)
     }
 
-    /// How far `last_seen_at` may lag behind: five minutes, or a tenth of the idle
+    /// How far `last_seen_at` may lag behind: a quarter of an hour, or a tenth of the idle
     /// limit where that is less. A check within the step writes nothing.
     pub fn touch_step(&self) -> Duration {
         MAX_TOUCH_STEP.min(self.idle / 10)
@@ -180,7 +180,7 @@ mod tests {
                 "{seen}"
             );
         }
-        assert_eq!(limits.touch_step(), Duration::from_secs(300));
+        assert_eq!(limits.touch_step(), Duration::from_secs(900));
     }
 
     #[test]

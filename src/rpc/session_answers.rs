@@ -1,8 +1,11 @@
-//! `BatchGetUserBySession` for native callers: 256 answers are written straight into
-//! the reply. The generated messages would be most of what such a call costs.
+//! `GetUserBySession` and `BatchGetUserBySession` for native callers: answers are
+//! written straight into the reply. To make and to free the generated messages would
+//! be most of what an answer from memory costs.
 
 use std::{
     convert::Infallible,
+    marker::PhantomData,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -10,6 +13,7 @@ use axum::http;
 use bytes::BufMut as _;
 use chrono::{DateTime, Utc};
 use hyper::body::Incoming;
+use prost::Message;
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -23,17 +27,21 @@ use tower::Service;
 use super::{auth_service::AuthRpc, fields::Fields};
 use crate::{
     auth::{Auth, AuthError, CheckedSession},
-    proto::v1::{BatchGetUserBySessionRequest, auth_service_server::AuthServiceServer},
+    proto::v1::{
+        BatchGetUserBySessionRequest, GetUserBySessionRequest,
+        auth_service_server::AuthServiceServer,
+    },
 };
 
+const ONE: &str = "/bienvenue.v1.AuthService/GetUserBySession";
 const BATCH: &str = "/bienvenue.v1.AuthService/BatchGetUserBySession";
 
 type Outcome = Result<CheckedSession, AuthError>;
 
-/// `bienvenue.v1.AuthService`, generated but for one method.
+/// `bienvenue.v1.AuthService`, generated but for two methods.
 #[derive(Clone)]
 pub struct AuthServer {
-    auth: Auth,
+    auth: Arc<Auth>,
     generated: AuthServiceServer<AuthRpc>,
     max_message_size: usize,
 }
@@ -43,7 +51,7 @@ impl AuthServer {
     pub fn new(auth: Auth, max_message_size: usize) -> Self {
         let generated = AuthServiceServer::new(AuthRpc::new(auth.clone()));
         Self {
-            auth,
+            auth: Arc::new(auth),
             generated: generated.max_decoding_message_size(max_message_size),
             max_message_size,
         }
@@ -64,12 +72,28 @@ impl Service<http::Request<Incoming>> for AuthServer {
     }
 
     fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
-        if request.uri().path() != BATCH {
-            return self.generated.call(request);
+        let checks = Checks(Arc::clone(&self.auth));
+        match request.uri().path() {
+            ONE => self.answer::<GetUserBySessionRequest, _>(checks, request),
+            BATCH => self.answer::<BatchGetUserBySessionRequest, _>(checks, request),
+            _ => self.generated.call(request),
         }
-        let checks = Checks(self.auth.clone());
+    }
+}
+
+impl AuthServer {
+    fn answer<Q, C>(
+        &self,
+        checks: C,
+        request: http::Request<Incoming>,
+    ) -> BoxFuture<http::Response<Body>, Infallible>
+    where
+        Q: Message + Default + 'static,
+        C: UnaryService<Q, Response: Answer, Future: Send> + Send + 'static,
+    {
+        let answers = Answers(PhantomData);
         let mut grpc =
-            Grpc::new(Answers).apply_max_message_size_config(Some(self.max_message_size), None);
+            Grpc::new(answers).apply_max_message_size_config(Some(self.max_message_size), None);
         Box::pin(async move { Ok(grpc.unary(checks, request).await) })
     }
 }
@@ -89,14 +113,28 @@ impl Service<http::Request<Body>> for AuthServer {
     }
 }
 
-struct Checks(Auth);
+struct Checks(Arc<Auth>);
+
+impl UnaryService<GetUserBySessionRequest> for Checks {
+    type Response = CheckedSession;
+    type Future = BoxFuture<Response<CheckedSession>, Status>;
+
+    fn call(&mut self, request: Request<GetUserBySessionRequest>) -> Self::Future {
+        let auth = Arc::clone(&self.0);
+        Box::pin(async move {
+            let session_id = &request.get_ref().session_id;
+            let checked = auth.get_user_from_session_id(session_id).await?;
+            Ok(Response::new(checked))
+        })
+    }
+}
 
 impl UnaryService<BatchGetUserBySessionRequest> for Checks {
     type Response = Vec<Outcome>;
     type Future = BoxFuture<Response<Vec<Outcome>>, Status>;
 
     fn call(&mut self, request: Request<BatchGetUserBySessionRequest>) -> Self::Future {
-        let auth = self.0.clone();
+        let auth = Arc::clone(&self.0);
         Box::pin(async move {
             let session_ids = &request.get_ref().session_ids;
             let outcomes = auth.get_users_from_session_ids(session_ids).await?;
@@ -105,49 +143,62 @@ impl UnaryService<BatchGetUserBySessionRequest> for Checks {
     }
 }
 
-/// Reads what is generated, and writes a `BatchGetUserBySessionResponse`.
-struct Answers;
+/// What is written without a generated message.
+trait Answer: Send + 'static {
+    fn write(&self, response: &mut Fields);
+}
 
-impl Codec for Answers {
-    type Encode = Vec<Outcome>;
-    type Decode = BatchGetUserBySessionRequest;
-    type Encoder = Self;
-    type Decoder = <ProstCodec<(), BatchGetUserBySessionRequest> as Codec>::Decoder;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<(), BatchGetUserBySessionRequest>::default().decoder()
+impl Answer for CheckedSession {
+    fn write(&self, response: &mut Fields) {
+        answer(response, self);
     }
 }
 
-impl Encoder for Answers {
-    type Item = Vec<Outcome>;
+impl Answer for Vec<Outcome> {
+    fn write(&self, response: &mut Fields) {
+        for outcome in self {
+            response.message(1, |result| match outcome {
+                Ok(checked) => result.message(1, |found| answer(found, checked)),
+                Err(error) => result.message(2, |refused| {
+                    refused.text(1, error.reason());
+                    refused.text(2, &error.to_string());
+                }),
+            });
+        }
+    }
+}
+
+/// Reads what is generated, and writes what is not.
+struct Answers<A, Q>(PhantomData<(fn(A), fn() -> Q)>);
+
+impl<A: Answer, Q: Message + Default + 'static> Codec for Answers<A, Q> {
+    type Encode = A;
+    type Decode = Q;
+    type Encoder = Self;
+    type Decoder = <ProstCodec<(), Q> as Codec>::Decoder;
+
+    fn encoder(&mut self) -> Self {
+        Self(PhantomData)
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstCodec::<(), Q>::default().decoder()
+    }
+}
+
+impl<A: Answer, Q> Encoder for Answers<A, Q> {
+    type Item = A;
     type Error = Status;
 
-    fn encode(&mut self, outcomes: Vec<Outcome>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(encode(&outcomes).as_bytes());
+    fn encode(&mut self, answer: A, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let mut response = Fields::default();
+        answer.write(&mut response);
+        buffer.put_slice(response.as_bytes());
         Ok(())
     }
 }
 
 /// The numbers are those of the fields in `proto/`.
-fn encode(outcomes: &[Outcome]) -> Fields {
-    let mut response = Fields::default();
-    for outcome in outcomes {
-        response.message(1, |result| match outcome {
-            Ok(checked) => result.message(1, |found| answer(found, checked)),
-            Err(error) => result.message(2, |refused| {
-                refused.text(1, error.reason());
-                refused.text(2, &error.to_string());
-            }),
-        });
-    }
-    response
-}
-
 fn answer(found: &mut Fields, checked: &CheckedSession) {
     let (owner, session) = (&checked.owner, &checked.live.session);
     found.message(1, |user| {
@@ -184,7 +235,6 @@ mod tests {
     use std::{net::IpAddr, time::Duration};
 
     use proptest::prelude::*;
-    use prost::Message as _;
 
     use super::*;
     use crate::{
@@ -246,7 +296,8 @@ mod tests {
         /// It is what the generated messages would be, to the byte.
         #[test]
         fn it_writes_what_is_generated(outcomes in proptest::collection::vec(outcome(), 0..6)) {
-            let written = encode(&outcomes);
+            let mut written = Fields::default();
+            outcomes.write(&mut written);
             let results = outcomes.into_iter().map(messages::outcome).collect();
             let generated = BatchGetUserBySessionResponse { results };
             prop_assert_eq!(written.as_bytes(), generated.encode_to_vec());

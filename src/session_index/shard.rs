@@ -60,11 +60,11 @@ fn hash(fingerprint: Fingerprint) -> u64 {
 }
 
 impl Shard {
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize, user_agents: UserAgents) -> Self {
         Self {
             slots: HashTable::new(),
             records: Chunks::new(),
-            user_agents: UserAgents::default(),
+            user_agents,
             most: most.min(RecordPlace::NONE.0 as usize),
             hand: 0,
         }
@@ -77,9 +77,39 @@ impl Shard {
         let Some(place) = slot.record.get() else {
             return Fit::Known;
         };
+        self.read(place)
+    }
+
+    /// The same of several. Each look into memory takes as long as a hundred
+    /// instructions; those that do not depend on each other are under way at once.
+    pub(super) fn look_up_many(&mut self, digests: &[SessionDigest]) -> Vec<Fit> {
+        let places: Vec<Option<RecordPlace>> = digests
+            .iter()
+            .map(|digest| {
+                let fingerprint = fingerprint(*digest);
+                let slot = self
+                    .slots
+                    .find(hash(fingerprint), |slot| slot.fingerprint == fingerprint);
+                slot.map(|slot| slot.record)
+            })
+            .collect();
+        let mut fits = Vec::with_capacity(digests.len());
+        for (digest, place) in digests.iter().zip(places) {
+            fits.push(match place.map(RecordPlace::get) {
+                None => Fit::Nothing,
+                Some(None) => Fit::Known,
+                Some(Some(place)) if self.records[place].digest == *digest => self.read(place),
+                // Another's, with the same fingerprint.
+                Some(Some(_)) => self.look_up(*digest),
+            });
+        }
+        fits
+    }
+
+    fn read(&mut self, place: usize) -> Fit {
         let record = &mut self.records[place];
         record.is_used = true;
-        let (session, owner) = record.read(self.user_agents.text(record.user_agent));
+        let (session, owner) = record.read();
         Fit::Held(session, owner)
     }
 
@@ -120,7 +150,7 @@ impl Shard {
         let place = RecordPlace(self.records.len() as u32);
         if let Some(slot) = self.find_mut(digest) {
             slot.record = place;
-            let user_agent = self.user_agents.take(session.client.user_agent());
+            let user_agent = self.user_agents.share(session.client.user_agent());
             self.records
                 .push(Record::new(digest, session, owner, user_agent));
         }
@@ -161,7 +191,7 @@ impl Shard {
     /// Forgets everything; returns how many sessions that were.
     pub(super) fn clear(&mut self) -> usize {
         let known = self.slots.len();
-        *self = Self::new(self.most);
+        *self = Self::new(self.most, self.user_agents.clone());
         known
     }
 

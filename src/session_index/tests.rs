@@ -250,8 +250,14 @@ proptest! {
                 }
             }
             let mut held = 0;
-            for number in 0..60 {
-                match (index.look_up(digest(number)), model.get(&number)) {
+            // One by one, and all at once in some order.
+            let order: Vec<u64> = (0..60).map(|number| number * 7 % 60).collect();
+            let digests: Vec<SessionDigest> = order.iter().map(|number| digest(*number)).collect();
+            let all = index.look_up_many(&digests);
+            prop_assert_eq!(all.len(), order.len());
+            for (number, found) in order.into_iter().zip(all) {
+                prop_assert_eq!(format!("{found:?}"), format!("{:?}", index.look_up(digest(number))));
+                match (found, model.get(&number)) {
                     (Found::Nothing, None) | (Found::Known, Some(_)) => {}
                     (Found::Held(session, owner), Some(true)) => {
                         held += 1;

@@ -1,56 +1,38 @@
 //! User agents: long texts, of which many sessions have the same few.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
-#[derive(Default)]
-pub(super) struct UserAgents {
-    places: HashMap<Arc<str>, u32>,
-    texts: Vec<Text>,
-    free: Vec<u32>,
-}
+use super::lock;
 
-struct Text {
-    text: Arc<str>,
-    uses: u32,
-}
+/// Each text once, for all parts.
+#[derive(Clone, Default)]
+pub(super) struct UserAgents(Arc<Mutex<HashSet<Arc<str>>>>);
 
 impl UserAgents {
-    /// The place of a text, which is kept until it is given back as often.
-    pub(super) fn take(&mut self, text: &Arc<str>) -> u32 {
-        if let Some(place) = self.places.get(text) {
-            self.texts[*place as usize].uses += 1;
-            return *place;
+    /// The one copy of a text.
+    pub(super) fn share(&self, text: &Arc<str>) -> Arc<str> {
+        let mut texts = lock(&self.0);
+        if let Some(shared) = texts.get(text) {
+            return Arc::clone(shared);
         }
-        let entry = Text {
-            text: Arc::clone(text),
-            uses: 1,
-        };
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.texts[place as usize] = entry;
-                place
-            }
-            None => {
-                self.texts.push(entry);
-                // There are no more of them than records.
-                (self.texts.len() - 1) as u32
-            }
-        };
-        self.places.insert(Arc::clone(text), place);
-        place
+        texts.insert(Arc::clone(text));
+        Arc::clone(text)
     }
 
-    pub(super) fn text(&self, place: u32) -> &Arc<str> {
-        &self.texts[place as usize].text
+    /// Drops the texts that nobody has any more.
+    pub(super) fn drop_unused(&self) {
+        lock(&self.0).retain(|text| Arc::strong_count(text) > 1);
     }
 
-    pub(super) fn give_back(&mut self, place: u32) {
-        let entry = &mut self.texts[place as usize];
-        entry.uses -= 1;
-        if entry.uses == 0 {
-            self.places.remove(&entry.text);
-            entry.text = Arc::from("");
-            self.free.push(place);
+    /// Drops a copy that was shared; the last one is nobody's any more.
+    pub(super) fn give_back(&self, text: Arc<str>) {
+        let mut texts = lock(&self.0);
+        // This one and the table's.
+        if Arc::strong_count(&text) <= 2 {
+            texts.remove(&text);
         }
     }
 }

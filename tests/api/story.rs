@@ -197,6 +197,7 @@ on_each_database! {
             "grpc.health.v1.Health".to_owned(),
             "grpc.reflection.v1.ServerReflection".to_owned(),
         ]));
+        server.stop().await;
         let server = TestServer::start_with(&database, &["--reflection=off"]).await;
         assert_eq!(reflected(&server.client).await, Err(Code::Unimplemented));
     }
