@@ -123,15 +123,18 @@ impl SessionIndex {
         by_shard.sort_unstable_by_key(|(shard, ..)| *shard);
         let mut all: Vec<Option<Found>> = digests.iter().map(|_| None).collect();
         for group in by_shard.chunk_by(|one, other| one.0 == other.0) {
-            let digests: Vec<SessionDigest> = group.iter().map(|(.., digest)| *digest).collect();
-            let fits = lock(&self.0.shards[group[0].0]).look_up_many(&digests);
-            for ((_, place, _), fit) in group.iter().zip(fits) {
-                all[*place] = Some(self.found(fit, complete));
-            }
+            let mut places = group.iter().map(|(_, place, _)| *place);
+            let digests = group.iter().map(|(.., digest)| *digest);
+            lock(&self.0.shards[group[0].0]).look_up_many(digests, |fit| {
+                if let Some(place) = places.next() {
+                    all[place] = Some(self.found(fit, complete));
+                }
+            });
         }
         all.into_iter().flatten().collect()
     }
 
+    #[inline]
     fn found(&self, fit: Fit, complete: bool) -> Found {
         match fit {
             Fit::Held(session, owner) if !self.suspects(owner.id) => Found::Held(session, owner),

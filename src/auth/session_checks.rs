@@ -188,6 +188,7 @@ impl Auth {
     }
 
     /// What was found there.
+    #[inline]
     fn take(
         &self,
         digest: SessionDigest,
@@ -211,6 +212,7 @@ impl Auth {
     }
 
     /// Whether what was found is open; a use of it is noted.
+    #[inline]
     fn judge(
         &self,
         digest: SessionDigest,

@@ -1,10 +1,12 @@
 //! Protobuf, written by hand: for answers of which there are many, without a
 //! generated message in between.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr},
+};
 
 /// The bytes of messages.
-#[derive(Default)]
 pub(super) struct Fields(Vec<u8>);
 
 /// Wire types (protobuf.dev/programming-guides/encoding).
@@ -12,6 +14,14 @@ const VARINT: u64 = 0;
 const LENGTH_DELIMITED: u64 = 2;
 
 impl Fields {
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -33,12 +43,29 @@ impl Fields {
         }
     }
 
-    /// A `string` of what a value displays as: less than 128 bytes.
-    pub(super) fn display(&mut self, field: u64, value: impl std::fmt::Display) {
-        self.message(field, |fields| {
+    /// A `string` of an IP address.
+    pub(super) fn address(&mut self, field: u64, address: IpAddr) {
+        self.message(field, |fields| match address {
+            IpAddr::V4(address) => fields.dotted(address),
             // A vector takes everything.
-            let _ = write!(fields.0, "{value}");
+            IpAddr::V6(address) => drop(write!(fields.0, "{address}")),
         });
+    }
+
+    /// As they display, in a tenth of the time.
+    fn dotted(&mut self, address: Ipv4Addr) {
+        for (place, octet) in address.octets().into_iter().enumerate() {
+            if place > 0 {
+                self.0.push(b'.');
+            }
+            if octet >= 100 {
+                self.0.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.0.push(b'0' + octet / 10 % 10);
+            }
+            self.0.push(b'0' + octet % 10);
+        }
     }
 
     /// A message, even one of no bytes.

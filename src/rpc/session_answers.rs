@@ -10,14 +10,14 @@ use std::{
 };
 
 use axum::http;
-use bytes::BufMut as _;
+use bytes::BufMut;
 use chrono::{DateTime, Utc};
 use hyper::body::Incoming;
 use prost::Message;
 use tonic::{
     Request, Response, Status,
     body::Body,
-    codec::{Codec, EncodeBuf, Encoder},
+    codec::{BufferSettings, Codec, EncodeBuf, Encoder},
     codegen::BoxFuture,
     server::{Grpc, NamedService, UnaryService},
 };
@@ -143,27 +143,51 @@ impl UnaryService<BatchGetUserBySessionRequest> for Checks {
     }
 }
 
+/// Room for an answer: most are shorter.
+const ROOM: usize = 320;
+
+/// What a reply begins with, and how much of it is handed on at once: all of it.
+const BUFFER: usize = ROOM + 5;
+const YIELD: usize = 128 * 1024;
+
 /// What is written without a generated message.
 trait Answer: Send + 'static {
-    fn write(&self, response: &mut Fields);
+    /// How many bytes it will hardly exceed.
+    fn room(&self) -> usize;
+
+    fn write(&self, response: &mut impl BufMut);
 }
 
 impl Answer for CheckedSession {
-    fn write(&self, response: &mut Fields) {
-        answer(response, self);
+    fn room(&self) -> usize {
+        ROOM
+    }
+
+    fn write(&self, response: &mut impl BufMut) {
+        let mut fields = Fields::with_room(ROOM);
+        answer(&mut fields, self);
+        response.put_slice(fields.as_bytes());
     }
 }
 
 impl Answer for Vec<Outcome> {
-    fn write(&self, response: &mut Fields) {
+    fn room(&self) -> usize {
+        ROOM * self.len()
+    }
+
+    fn write(&self, response: &mut impl BufMut) {
+        // One after the other in the same few cache lines.
+        let mut fields = Fields::with_room(ROOM);
         for outcome in self {
-            response.message(1, |result| match outcome {
+            fields.clear();
+            fields.message(1, |result| match outcome {
                 Ok(checked) => result.message(1, |found| answer(found, checked)),
                 Err(error) => result.message(2, |refused| {
                     refused.text(1, error.reason());
                     refused.text(2, &error.to_string());
                 }),
             });
+            response.put_slice(fields.as_bytes());
         }
     }
 }
@@ -190,10 +214,14 @@ impl<A: Answer, Q> Encoder for Answers<A, Q> {
     type Item = A;
     type Error = Status;
 
+    fn buffer_settings(&self) -> BufferSettings {
+        // Room is made for each answer; the default begins with 8 KiB.
+        BufferSettings::new(BUFFER, YIELD)
+    }
+
     fn encode(&mut self, answer: A, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        let mut response = Fields::default();
-        answer.write(&mut response);
-        buffer.put_slice(response.as_bytes());
+        buffer.reserve(answer.room());
+        answer.write(buffer);
         Ok(())
     }
 }
@@ -212,7 +240,7 @@ fn answer(found: &mut Fields, checked: &CheckedSession) {
         timestamp(fields, 3, session.last_seen_at);
         timestamp(fields, 4, checked.live.expires_at);
         fields.text(5, session.client.user_agent());
-        fields.display(6, session.client.ip());
+        fields.address(6, session.client.ip());
         fields.integer(7, 1);
     });
     found.integer(3, checked.revision.0);
@@ -296,11 +324,11 @@ mod tests {
         /// It is what the generated messages would be, to the byte.
         #[test]
         fn it_writes_what_is_generated(outcomes in proptest::collection::vec(outcome(), 0..6)) {
-            let mut written = Fields::default();
+            let mut written = Vec::new();
             outcomes.write(&mut written);
             let results = outcomes.into_iter().map(messages::outcome).collect();
             let generated = BatchGetUserBySessionResponse { results };
-            prop_assert_eq!(written.as_bytes(), generated.encode_to_vec());
+            prop_assert_eq!(written, generated.encode_to_vec());
         }
     }
 }

@@ -58,6 +58,7 @@ impl Record {
         self.last_seen_at = self.last_seen_at.max(now.into());
     }
 
+    #[inline]
     pub(super) fn read(&self) -> (Session, SessionOwner) {
         let session = Session {
             handle: self.handle,

@@ -82,30 +82,33 @@ impl Shard {
 
     /// The same of several. Each look into memory takes as long as a hundred
     /// instructions; those that do not depend on each other are under way at once.
-    pub(super) fn look_up_many(&mut self, digests: &[SessionDigest]) -> Vec<Fit> {
+    pub(super) fn look_up_many(
+        &mut self,
+        digests: impl Iterator<Item = SessionDigest> + Clone,
+        mut take: impl FnMut(Fit),
+    ) {
         let places: Vec<Option<RecordPlace>> = digests
-            .iter()
+            .clone()
             .map(|digest| {
-                let fingerprint = fingerprint(*digest);
+                let fingerprint = fingerprint(digest);
                 let slot = self
                     .slots
                     .find(hash(fingerprint), |slot| slot.fingerprint == fingerprint);
                 slot.map(|slot| slot.record)
             })
             .collect();
-        let mut fits = Vec::with_capacity(digests.len());
-        for (digest, place) in digests.iter().zip(places) {
-            fits.push(match place.map(RecordPlace::get) {
+        for (digest, place) in digests.zip(places) {
+            take(match place.map(RecordPlace::get) {
                 None => Fit::Nothing,
                 Some(None) => Fit::Known,
-                Some(Some(place)) if self.records[place].digest == *digest => self.read(place),
+                Some(Some(place)) if self.records[place].digest == digest => self.read(place),
                 // Another's, with the same fingerprint.
-                Some(Some(_)) => self.look_up(*digest),
+                Some(Some(_)) => self.look_up(digest),
             });
         }
-        fits
     }
 
+    #[inline]
     fn read(&mut self, place: usize) -> Fit {
         let record = &mut self.records[place];
         record.is_used = true;
