@@ -20,7 +20,7 @@ const TOGETHER: u64 = 20_000;
 
 const LOGGED_IN: TimeDelta = TimeDelta::hours(1);
 /// When each was seen last: at some time within this, before now.
-const SEEN_WITHIN: TimeDelta = TimeDelta::minutes(5);
+const SEEN_WITHIN: TimeDelta = TimeDelta::minutes(15);
 
 /// Nobody logs in.
 const HASH: &str = "$2b$12$abcdefghijklmnopqrstuu5Wlq8R1Vn0Yq3sRk7yAl0bCz8yq7nG2";

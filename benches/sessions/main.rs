@@ -14,7 +14,7 @@
 //! server was the limit is said under the table. CPU time is the kernel's count
 //! for the server's process: PostgreSQL's is not in it, but, where it was started for
 //! this, in what others are said to have kept busy. Databases hold a million sessions,
-//! one for each user, logged in an hour ago and seen within five minutes; those asked
+//! one for each user, logged in an hour ago and seen within the quarter of an hour; those asked
 //! for are picked from all of them at random.
 //!
 //! The yardstick, "a bare unary call" (`bare.rs`), is tonic's own server with the same

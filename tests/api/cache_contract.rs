@@ -223,7 +223,7 @@ on_each_database! {
         };
         let far = other.as_ref().map_or(&near.client, |other| &other.client);
         let cache = Cache::start(near.address, near.admin_address.unwrap()).await;
-        let logins = join_all((0..40).map(|_| near.login())).await;
+        let logins = near.logins(40).await;
         let session_ids: Vec<String> = logins.into_iter().map(|login| login.session_id).collect();
         let ended: Vec<Mutex<Option<Instant>>> = session_ids.iter().map(|_| Mutex::default()).collect();
         let (recalled, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -243,6 +243,10 @@ on_each_database! {
             }
         }));
         let ends = async {
+            // The cache is in use by then.
+            while recalled.load(Ordering::SeqCst) < 100 {
+                sleep(Duration::from_millis(1)).await;
+            }
             for (session_id, ended) in session_ids[..30].iter().zip(&ended) {
                 far.logout(session_id).await.unwrap();
                 *ended.lock().unwrap() = Some(Instant::now());
@@ -263,7 +267,6 @@ on_each_database! {
             is_over.store(true, Ordering::SeqCst);
         };
         tokio::join!(async { drop(checks.await) }, ends);
-        assert!(recalled.load(Ordering::SeqCst) > 100, "{recalled:?}: no test");
     }
 }
 

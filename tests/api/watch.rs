@@ -56,7 +56,7 @@ on_each_database! {
         let server = TestServer::start_watched(&database, &[]).await;
         let user = server.register().await;
         let mut watcher = server.watch(None).await.unwrap();
-        let logins = join_all((0..5).map(|_| server.login())).await;
+        let logins = server.logins(5).await;
         let ended = |n: usize| session_ended(&handle(&logins[n]), user.id);
         server.client.logout(&logins[0].session_id).await.unwrap();
         assert_eq!(watcher.event().await.1, ended(0));
@@ -156,6 +156,7 @@ on_each_database! {
             database.execute(&format!("UPDATE users SET email = '{email}' WHERE id = {}", user.id))
         };
         email(EMAIL);
+        assert!(watcher.until(head(&database)).await.is_empty(), "nothing has changed");
         email("lovelace@example.com");
         assert_eq!(watcher.event().await.1, user_changed(user.id));
         // What was told is so: its check is not of before.
@@ -312,7 +313,7 @@ on_each_database! {
             let (server, database) = (&server, &database);
             async move {
                 sleep(Duration::from_millis(n * 30)).await;
-                let since = (n % 2 == 0).then(|| head(database) * i64::try_from(n).unwrap() / 16);
+                let since = n.is_multiple_of(2).then(|| head(database) * i64::try_from(n).unwrap() / 16);
                 let watcher = server.watch(since).await.unwrap();
                 (watcher.last, watcher)
             }

@@ -24,6 +24,7 @@ use bienvenue::{
     server::Server,
 };
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, stream};
 use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 use tonic::{
     Code, Status,
@@ -178,6 +179,15 @@ impl TestServer {
         .await;
         let reply: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
         reply["reset_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Logs the usual user in many times, few at once.
+    pub async fn logins(&self, many: usize) -> Vec<LoginResponse> {
+        stream::iter(0..many)
+            .map(|_| self.login())
+            .buffered(4)
+            .collect()
+            .await
     }
 
     /// Logs the usual user in.
