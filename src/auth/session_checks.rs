@@ -23,10 +23,6 @@ const MAX_CACHE: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What memory says of a session.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is what most checks come to, and is moved once"
-)]
 enum Recalled {
     Live(CheckedSession),
     Ended,

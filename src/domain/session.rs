@@ -180,7 +180,7 @@ mod tests {
                 "{seen}"
             );
         }
-        assert_eq!(limits.touch_step(), Duration::from_secs(900));
+        assert_eq!(limits.touch_step(), Duration::from_secs(720));
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Answer for Vec<Outcome> {
 }
 
 /// Reads what is generated, and writes what is not.
-struct Answers<A, Q>(PhantomData<(fn(A), fn() -> Q)>);
+struct Answers<A, Q>(PhantomData<fn(A) -> Q>);
 
 impl<A: Answer, Q: Message + Default + 'static> Codec for Answers<A, Q> {
     type Encode = A;

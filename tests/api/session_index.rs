@@ -136,7 +136,7 @@ on_each_database! {
         server.register().await;
         let logins = server.logins(64).await;
         for is_stopped in [false, true] {
-            server.clock.advance(10 * MINUTE);
+            server.clock.advance(20 * MINUTE);
             let now = server.clock.now().format("%Y-%m-%d %H:%M:%S").to_string();
             let used = format!("SELECT CAST(count(*) AS TEXT) FROM sessions WHERE last_seen_at >= '{now}'");
             assert_eq!(database.text(&used), "0");
