@@ -11,6 +11,7 @@ mod mail_texts;
 mod password_change;
 mod password_reset;
 mod registration;
+mod session_batches;
 mod session_checks;
 mod session_memory;
 mod sessions;

@@ -4,17 +4,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::{task::JoinSet, time};
+use tokio::time;
 
-use super::{Auth, AuthError, CheckedSession, Field, LiveSession, sessions::digest_of};
+use super::{Auth, AuthError, CheckedSession, LiveSession, sessions::digest_of};
 use crate::{
     db::DbError,
     domain::{Revision, Session, SessionDigest, SessionOwner},
     session_index::Found,
 };
-
-/// The most sessions that one call checks.
-const MOST_AT_ONCE: usize = 256;
 
 /// The longest that an answer may be kept.
 const MAX_CACHE: Duration = Duration::from_secs(300);
@@ -23,7 +20,7 @@ const MAX_CACHE: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What memory says of a session.
-enum Recalled {
+pub(super) enum Recalled {
     Live(CheckedSession),
     Ended,
     /// It knows of none.
@@ -62,76 +59,6 @@ impl Auth {
             Recalled::Ended | Recalled::Nothing => Err(AuthError::SessionInvalid),
             Recalled::Unsure => self.look_up_session(digest).await,
         }
-    }
-
-    /// The same of several sessions, at most 256, each with an outcome of its own,
-    /// in the order of the `session_ids`.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidField` when there are more.
-    pub async fn get_users_from_session_ids(
-        &self,
-        session_ids: &[String],
-    ) -> Result<Vec<Result<CheckedSession, AuthError>>, AuthError> {
-        if session_ids.len() > MOST_AT_ONCE {
-            let problem = format!("has more than {MOST_AT_ONCE}; ask in several calls");
-            return Err(AuthError::invalid(Field::SessionIds, &problem));
-        }
-        let now = self.clock.now();
-        let revision = self.revocations.current(now);
-        // What is no session_id at all is looked for nowhere.
-        let digests: Vec<Option<SessionDigest>> = session_ids
-            .iter()
-            .map(|session_id| digest_of(session_id).ok())
-            .collect();
-        let asked: Vec<SessionDigest> = digests.iter().flatten().copied().collect();
-        let mut found = self.index.look_up_many(&asked).into_iter();
-        let mut outcomes: Vec<Result<CheckedSession, AuthError>> =
-            Vec::with_capacity(session_ids.len());
-        // What memory does not know, and where it stands.
-        let (mut unknown, mut unsure) = (Vec::new(), Vec::new());
-        for (place, digest) in digests.into_iter().enumerate() {
-            let recalled = match (digest, digest.and_then(|_| found.next())) {
-                (Some(digest), Some(found)) => match revision {
-                    Some(revision) => self.take(digest, found, revision, now),
-                    None => Recalled::Unsure,
-                },
-                _ => Recalled::Ended,
-            };
-            outcomes.push(match recalled {
-                Recalled::Live(checked) => Ok(checked),
-                Recalled::Ended | Recalled::Nothing | Recalled::Unsure => {
-                    match (recalled, digest) {
-                        (Recalled::Nothing, Some(digest)) => unknown.push((place, digest)),
-                        (Recalled::Unsure, Some(digest)) => unsure.push((place, digest)),
-                        _ => {}
-                    }
-                    Err(AuthError::SessionInvalid)
-                }
-            });
-        }
-        if !unknown.is_empty() && self.knows_all_that_is_open().await {
-            unknown.retain(|(place, digest)| match self.recall(*digest) {
-                Recalled::Live(checked) => {
-                    outcomes[*place] = Ok(checked);
-                    false
-                }
-                Recalled::Ended | Recalled::Nothing => false,
-                Recalled::Unsure => true,
-            });
-        }
-        unsure.append(&mut unknown);
-        let mut looking = JoinSet::new();
-        for (place, digest) in unsure {
-            let auth = self.clone();
-            looking.spawn(async move { (place, auth.look_up_session(digest).await) });
-        }
-        while let Some(joined) = looking.join_next().await {
-            let (place, outcome) = joined.map_err(|panic| AuthError::Internal(panic.into()))?;
-            outcomes[place] = outcome;
-        }
-        Ok(outcomes)
     }
 
     /// Reads a session and whose it is from the database.
@@ -175,7 +102,7 @@ impl Auth {
     }
 
     /// What memory says, if it may be relied on.
-    fn recall(&self, digest: SessionDigest) -> Recalled {
+    pub(super) fn recall(&self, digest: SessionDigest) -> Recalled {
         let now = self.clock.now();
         let Some(revision) = self.revocations.current(now) else {
             return Recalled::Unsure;
@@ -185,7 +112,7 @@ impl Auth {
 
     /// What was found there.
     #[inline]
-    fn take(
+    pub(super) fn take(
         &self,
         digest: SessionDigest,
         found: Found,
@@ -242,7 +169,7 @@ impl Auth {
 
     /// Whether what memory knows nothing of is nothing: on a node that has others
     /// beside it, once it has asked what those have opened.
-    async fn knows_all_that_is_open(&self) -> bool {
+    pub(super) async fn knows_all_that_is_open(&self) -> bool {
         !self.revocations.has_others() || self.revocations.know_what_is_opened().await
     }
 }

@@ -88,11 +88,10 @@ pub(super) fn too_many_watchers() -> Status {
 
 /// Who watches does not read.
 pub(super) fn slow_reader() -> Status {
-    plain(
-        Code::ResourceExhausted,
-        "SLOW_READER",
-        "the stream was not read fast enough: ask again from the last revision that you have had",
-    )
+    let details = details("SLOW_READER", Some(RETRY_WATCH));
+    let message = "the stream was not read fast enough: ask again from the last revision that \
+                   you have had";
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 /// The node cannot go on telling.
