@@ -1,6 +1,10 @@
 //! The one table from what came of a call to what its caller is told.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::http::Response;
 use tonic::{Code, Status, body::Body};
@@ -17,28 +21,39 @@ const RETRY_WATCH: Duration = Duration::from_secs(1);
 /// What a caller is told; the cause goes along for the log, not for the wire.
 impl From<AuthError> for Status {
     fn from(error: AuthError) -> Self {
-        let code = match &error {
-            AuthError::InvalidField { .. } => Code::InvalidArgument,
-            AuthError::EmailTaken(_) => Code::AlreadyExists,
-            AuthError::InvalidCredentials
-            | AuthError::WrongPassword
-            | AuthError::SessionInvalid
-            | AuthError::ResetTokenInvalid => Code::Unauthenticated,
-            AuthError::Overloaded { .. } => Code::ResourceExhausted,
-            AuthError::Unavailable { .. } => Code::Unavailable,
-            AuthError::Internal(_) => Code::Internal,
-        };
-        let message = error.to_string();
-        let mut details = details(error.reason(), error.retry_after());
-        if let AuthError::InvalidField { field, problem } = &error {
-            details.add_bad_request_violation(field.to_string(), problem);
+        match error {
+            AuthError::SessionInvalid => SESSION_INVALID.clone(),
+            error => of(error),
         }
-        let mut status = Self::with_error_details(code, message, details);
-        if let Some(cause) = error.into_cause() {
-            status.set_source(Arc::from(cause));
-        }
-        status
     }
+}
+
+/// Ids are made up faster than anything else is asked for: this is put into words
+/// once.
+static SESSION_INVALID: LazyLock<Status> = LazyLock::new(|| of(AuthError::SessionInvalid));
+
+fn of(error: AuthError) -> Status {
+    let code = match &error {
+        AuthError::InvalidField { .. } => Code::InvalidArgument,
+        AuthError::EmailTaken(_) => Code::AlreadyExists,
+        AuthError::InvalidCredentials
+        | AuthError::WrongPassword
+        | AuthError::SessionInvalid
+        | AuthError::ResetTokenInvalid => Code::Unauthenticated,
+        AuthError::Overloaded { .. } => Code::ResourceExhausted,
+        AuthError::Unavailable { .. } => Code::Unavailable,
+        AuthError::Internal(_) => Code::Internal,
+    };
+    let message = error.to_string();
+    let mut details = details(error.reason(), error.retry_after());
+    if let AuthError::InvalidField { field, problem } = &error {
+        details.add_bad_request_violation(field.to_string(), problem);
+    }
+    let mut status = Status::with_error_details(code, message, details);
+    if let Some(cause) = error.into_cause() {
+        status.set_source(Arc::from(cause));
+    }
+    status
 }
 
 /// More requests in progress than one connection may have.
@@ -153,6 +168,9 @@ pub fn complete(response: Response<Body>) -> Response<Body> {
 
 /// The reason that a status carries, for the log.
 pub fn reason(status: &Status) -> Option<String> {
+    if status.details() == SESSION_INVALID.details() {
+        return Some(AuthError::SessionInvalid.reason().to_owned());
+    }
     status.get_details_error_info().map(|info| info.reason)
 }
 
