@@ -34,7 +34,7 @@ use crate::domain::{Session, SessionDigest, SessionOwner, UserId};
 
 /// The most parts it is divided into, each with a lock of its own, so that those
 /// who look up at once do not wait for each other.
-const MOST_SHARDS: usize = 64;
+const MOST_SHARDS: usize = 16;
 
 /// A part is not worth having for fewer sessions.
 const LEAST_PER_SHARD: usize = 1_024;

@@ -45,6 +45,13 @@ impl Record {
         }
     }
 
+    /// Whether it is of this session; then it is used.
+    pub(super) fn use_of(&mut self, digest: SessionDigest) -> bool {
+        let is_it = self.digest == digest;
+        self.is_used |= is_it;
+        is_it
+    }
+
     pub(super) fn user_id(&self) -> UserId {
         self.user_id
     }

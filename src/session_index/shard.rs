@@ -42,6 +42,15 @@ struct Slot {
     record: RecordPlace,
 }
 
+/// Where one of several was found.
+enum Place {
+    Nowhere,
+    Unheld,
+    At(usize),
+    /// What was found has the same fingerprint.
+    Anothers,
+}
+
 /// The place of a record, if there is one; four bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct RecordPlace(u32);
@@ -80,8 +89,10 @@ impl Shard {
         self.read(place)
     }
 
-    /// The same of several. Each look into memory takes as long as a hundred
-    /// instructions; those that do not depend on each other are under way at once.
+    /// The same of several. A look into memory that no cache holds takes as long as
+    /// hundreds of instructions; those that do not depend on each other are under way
+    /// at once, as long as nothing between them is atomic. So: first all places, then
+    /// all records, and what is shared only then.
     pub(super) fn look_up_many(
         &mut self,
         digests: impl Iterator<Item = SessionDigest> + Clone,
@@ -97,13 +108,22 @@ impl Shard {
                 slot.map(|slot| slot.record)
             })
             .collect();
-        for (digest, place) in digests.zip(places) {
-            take(match place.map(RecordPlace::get) {
-                None => Fit::Nothing,
-                Some(None) => Fit::Known,
-                Some(Some(place)) if self.records[place].digest == digest => self.read(place),
-                // Another's, with the same fingerprint.
-                Some(Some(_)) => self.look_up(digest),
+        let known: Vec<Place> = digests
+            .clone()
+            .zip(places)
+            .map(|(digest, place)| match place.map(RecordPlace::get) {
+                None => Place::Nowhere,
+                Some(None) => Place::Unheld,
+                Some(Some(place)) if self.records[place].use_of(digest) => Place::At(place),
+                Some(Some(_)) => Place::Anothers,
+            })
+            .collect();
+        for (digest, place) in digests.zip(known) {
+            take(match place {
+                Place::Nowhere => Fit::Nothing,
+                Place::Unheld => Fit::Known,
+                Place::At(place) => self.read(place),
+                Place::Anothers => self.look_up(digest),
             });
         }
     }
