@@ -106,7 +106,8 @@ impl SessionIndex {
 
     /// What is known of a session.
     pub fn look_up(&self, digest: SessionDigest) -> Found {
-        // Before it is looked for: what is complete now has been so all the while.
+        // Before it is looked for, and again after: it may be completed, or cleared,
+        // meanwhile.
         let complete = self.0.complete.load(Ordering::SeqCst);
         let fit = self.shard(digest).look_up(digest);
         self.found(fit, complete)
@@ -139,7 +140,7 @@ impl SessionIndex {
         match fit {
             Fit::Held(session, owner) if !self.suspects(owner.id) => Found::Held(session, owner),
             Fit::Held(..) | Fit::Known => Found::Known,
-            Fit::Nothing if complete => Found::Nothing,
+            Fit::Nothing if complete && self.0.complete.load(Ordering::SeqCst) => Found::Nothing,
             Fit::Nothing => Found::Known,
         }
     }
@@ -240,9 +241,11 @@ impl SessionIndex {
     /// Forgets everything: it is to be loaded anew. What is complete after that is
     /// said with the number that this returns.
     pub fn clear(&self) -> u64 {
+        let mut recent = lock(&self.0.recent);
         let generation = self.0.generation.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.complete.store(false, Ordering::SeqCst);
-        lock(&self.0.recent).forget(Forgotten::Everything);
+        recent.forget(Forgotten::Everything);
+        drop(recent);
         for shard in &self.0.shards {
             let ended = lock(shard).clear();
             self.0.known.fetch_sub(ended, Ordering::Relaxed);
@@ -254,6 +257,8 @@ impl SessionIndex {
     /// Says that every session there is has been noted since it was cleared;
     /// whether there was room for all.
     pub fn complete(&self, generation: u64) -> bool {
+        // A load that is cleared away at this moment completes nothing.
+        let _recent = lock(&self.0.recent);
         let fits = self.0.known.load(Ordering::Relaxed) < self.0.most_known;
         let is_last = self.0.generation.load(Ordering::SeqCst) == generation;
         if fits && is_last {
