@@ -13,6 +13,6 @@ pub use email::{Email, EmailError};
 pub use password::{HashedPassword, NewPassword, Password, PasswordPolicy, PasswordPolicyError};
 pub use public_url::{PublicUrl, PublicUrlError};
 pub use revocation::{Revision, Revocation, RevocationEvent};
-pub use session::{Client, Session, SessionHandle, SessionLimits, SessionTimes};
+pub use session::{Client, Session, SessionHandle, SessionLimits, SessionTimes, SessionUse};
 pub use token::{ResetDigest, ResetToken, SessionDigest, SessionToken, Token, TokenDigest};
 pub use user::{CredentialVersion, PendingReset, SessionOwner, User, UserId};

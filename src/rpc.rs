@@ -7,6 +7,7 @@ mod fields;
 pub mod gate;
 mod messages;
 mod session_answers;
+mod session_ids;
 pub mod status;
 
 pub use admin_service::AdminRpc;

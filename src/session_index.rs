@@ -27,10 +27,11 @@ use chrono::{DateTime, Utc};
 pub use self::recent::Reading;
 use self::{
     recent::{Forgotten, Recent},
+    record::Record,
     shard::{Fit, Shard},
     user_agents::UserAgents,
 };
-use crate::domain::{Session, SessionDigest, SessionOwner, UserId};
+use crate::domain::{Session, SessionDigest, SessionOwner, SessionTimes, UserId};
 
 /// The most parts it is divided into, each with a lock of its own, so that those
 /// who look up at once do not wait for each other.
@@ -50,15 +51,23 @@ const LEAST_KNOWN: usize = 1_000_000;
 const MOST_TOUCHED: usize = 100_000;
 
 /// What is known of a session.
-#[derive(Debug)]
-pub enum Found {
+pub enum Found<'a> {
     /// All of it.
-    Held(Session, SessionOwner),
+    Held(Held<'a>),
     /// That it is there, or may be: the database knows.
     Known,
     /// There is none.
     Nothing,
 }
+
+/// What is held of a session, for as long as nobody else may change it.
+pub struct Held<'a> {
+    record: &'a mut Record,
+    touched: &'a Mutex<Touched>,
+}
+
+/// Uses of sessions.
+type Touched = Vec<(SessionDigest, DateTime<Utc>)>;
 
 /// Shared by everyone. Cheap to clone.
 #[derive(Clone)]
@@ -77,7 +86,7 @@ struct Inner {
     /// Users of whom nothing that is held may be said until it has been dropped.
     suspects: RwLock<HashSet<UserId>>,
     has_suspects: AtomicBool,
-    touched: Mutex<Vec<(SessionDigest, DateTime<Utc>)>>,
+    touched: Mutex<Touched>,
 }
 
 impl SessionIndex {
@@ -104,42 +113,40 @@ impl SessionIndex {
         }))
     }
 
-    /// What is known of a session.
-    pub fn look_up(&self, digest: SessionDigest) -> Found {
+    /// Tells what is known of a session. Whoever is told asks nothing of the index
+    /// meanwhile: a part of it is locked.
+    pub fn look_up<T>(&self, digest: SessionDigest, take: impl FnOnce(Found<'_>) -> T) -> T {
         // Before it is looked for, and again after: it may be completed, or cleared,
         // meanwhile.
         let complete = self.0.complete.load(Ordering::SeqCst);
-        let fit = self.shard(digest).look_up(digest);
-        self.found(fit, complete)
+        let mut shard = self.shard(digest);
+        take(self.found(shard.look_up(digest), complete))
     }
 
-    /// The same of several, in their order.
-    pub fn look_up_many(&self, digests: &[SessionDigest]) -> Vec<Found> {
+    /// The same of several, part by part: each with its place among them.
+    pub fn look_up_many(&self, digests: &[SessionDigest], mut take: impl FnMut(usize, Found<'_>)) {
         let complete = self.0.complete.load(Ordering::SeqCst);
-        let mut by_shard: Vec<(usize, usize, SessionDigest)> = digests
+        let mut by_shard: Vec<(usize, usize)> = digests
             .iter()
             .enumerate()
-            .map(|(place, digest)| (self.shard_of(*digest), place, *digest))
+            .map(|(place, digest)| (self.shard_of(*digest), place))
             .collect();
-        by_shard.sort_unstable_by_key(|(shard, ..)| *shard);
-        let mut all: Vec<Option<Found>> = digests.iter().map(|_| None).collect();
+        by_shard.sort_unstable();
         for group in by_shard.chunk_by(|one, other| one.0 == other.0) {
-            let mut places = group.iter().map(|(_, place, _)| *place);
-            let digests = group.iter().map(|(.., digest)| *digest);
-            lock(&self.0.shards[group[0].0]).look_up_many(digests, |fit| {
-                if let Some(place) = places.next() {
-                    all[place] = Some(self.found(fit, complete));
-                }
-            });
+            let mut shard = lock(&self.0.shards[group[0].0]);
+            let asked = group.iter().map(|(_, place)| (*place, digests[*place]));
+            shard.look_up_many(asked, |place, fit| take(place, self.found(fit, complete)));
         }
-        all.into_iter().flatten().collect()
     }
 
     #[inline]
-    fn found(&self, fit: Fit, complete: bool) -> Found {
+    fn found<'a>(&'a self, fit: Fit<'a>, complete: bool) -> Found<'a> {
         match fit {
-            Fit::Held(session, owner) if !self.suspects(owner.id) => Found::Held(session, owner),
-            Fit::Held(..) | Fit::Known => Found::Known,
+            Fit::Held(record) if !self.suspects(record.user_id()) => Found::Held(Held {
+                record,
+                touched: &self.0.touched,
+            }),
+            Fit::Held(_) | Fit::Known => Found::Known,
             Fit::Nothing if complete && self.0.complete.load(Ordering::SeqCst) => Found::Nothing,
             Fit::Nothing => Found::Known,
         }
@@ -275,10 +282,7 @@ impl SessionIndex {
     /// Notes that a session was used: to be written to the database, with others.
     pub fn touch(&self, digest: SessionDigest, now: DateTime<Utc>) {
         self.shard(digest).touch(digest, now);
-        let mut touched = lock(&self.0.touched);
-        if touched.len() < MOST_TOUCHED {
-            touched.push((digest, now));
-        }
+        note_use(&self.0.touched, digest, now);
     }
 
     /// When a session was used last, as far as that is held; also when nothing else
@@ -288,7 +292,7 @@ impl SessionIndex {
     }
 
     /// The uses that were noted since the last call.
-    pub fn take_touched(&self) -> Vec<(SessionDigest, DateTime<Utc>)> {
+    pub fn take_touched(&self) -> Touched {
         std::mem::take(&mut *lock(&self.0.touched))
     }
 
@@ -325,6 +329,39 @@ impl SessionIndex {
             self.0.complete.store(false, Ordering::SeqCst);
         }
         knows
+    }
+}
+
+impl Held<'_> {
+    /// What its limits go by.
+    #[inline]
+    pub fn times(&self) -> SessionTimes {
+        self.record.times()
+    }
+
+    /// The session, with the times that a check leaves it.
+    #[inline]
+    pub fn session(&self, times: SessionTimes) -> Session {
+        self.record.session(times)
+    }
+
+    /// Whose it is.
+    #[inline]
+    pub fn owner(&self) -> SessionOwner {
+        self.record.owner()
+    }
+
+    /// Notes that it was used: to be written to the database, with others.
+    pub fn touch(&mut self, now: DateTime<Utc>) {
+        self.record.touch(now);
+        note_use(self.touched, self.record.digest, now);
+    }
+}
+
+fn note_use(touched: &Mutex<Touched>, digest: SessionDigest, now: DateTime<Utc>) {
+    let mut touched = lock(touched);
+    if touched.len() < MOST_TOUCHED {
+        touched.push((digest, now));
     }
 }
 

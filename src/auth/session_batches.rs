@@ -30,7 +30,7 @@ impl Auth {
     /// `InvalidField` when there are more.
     pub async fn get_users_from_session_ids(
         &self,
-        session_ids: &[String],
+        session_ids: &[&str],
     ) -> Result<Vec<Outcome>, AuthError> {
         if session_ids.len() > MOST_AT_ONCE {
             let problem = format!("has more than {MOST_AT_ONCE}; ask in several calls");
@@ -60,34 +60,31 @@ impl Auth {
     }
 
     /// What memory says of each, and what is still open: refused, for now.
-    fn recall_many(&self, session_ids: &[String]) -> (Vec<Outcome>, Open) {
+    fn recall_many(&self, session_ids: &[&str]) -> (Vec<Outcome>, Open) {
         let now = self.clock.now();
         let revision = self.revocations.current(now);
         // What is no session_id at all is looked for nowhere.
-        let digests: Vec<Option<SessionDigest>> = session_ids
+        let (places, digests): (Vec<usize>, Vec<SessionDigest>) = session_ids
             .iter()
-            .map(|session_id| digest_of(session_id).ok())
-            .collect();
-        let asked: Vec<SessionDigest> = digests.iter().flatten().copied().collect();
-        let mut found = self.index.look_up_many(&asked).into_iter();
-        let (mut outcomes, mut open) = (Vec::with_capacity(digests.len()), Open::default());
-        for (place, digest) in digests.into_iter().enumerate() {
-            let next = digest.and_then(|digest| Some((digest, found.next()?)));
-            let outcome = next.and_then(|(digest, found)| {
-                let recalled = match revision {
-                    Some(revision) => self.take(digest, found, revision, now),
-                    None => Recalled::Unsure,
-                };
-                match recalled {
-                    Recalled::Live(checked) => return Some(checked),
-                    Recalled::Ended => {}
-                    Recalled::Nothing => open.unknown.push((place, digest)),
-                    Recalled::Unsure => open.unsure.push((place, digest)),
-                }
-                None
-            });
-            outcomes.push(outcome.ok_or(AuthError::SessionInvalid));
-        }
+            .enumerate()
+            .filter_map(|(place, session_id)| Some((place, digest_of(session_id).ok()?)))
+            .unzip();
+        let mut outcomes = Vec::with_capacity(session_ids.len());
+        outcomes.resize_with(session_ids.len(), || Err(AuthError::SessionInvalid));
+        let mut open = Open::default();
+        let Some(revision) = revision else {
+            open.unsure = places.into_iter().zip(digests).collect();
+            return (outcomes, open);
+        };
+        self.index.look_up_many(&digests, |asked, found| {
+            let place = places[asked];
+            match self.take(found, revision, now) {
+                Recalled::Live(checked) => outcomes[place] = Ok(checked),
+                Recalled::Ended => {}
+                Recalled::Nothing => open.unknown.push((place, digests[asked])),
+                Recalled::Unsure => open.unsure.push((place, digests[asked])),
+            }
+        });
         (outcomes, open)
     }
 }

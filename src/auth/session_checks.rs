@@ -82,15 +82,22 @@ impl Auth {
             self.index.end(digest);
             return Err(AuthError::SessionInvalid);
         };
-        let session = self.with_last_use(digest, session);
-        let now = self.clock.now();
+        let mut session = self.with_last_use(digest, session);
         let owner = SessionOwner::from(user);
         self.index
             .keep(reading, [(digest, session.clone(), owner.clone())]);
-        match self.judge(digest, session, owner, revision, now) {
-            Some(checked) => Ok(checked),
-            None => Err(AuthError::SessionInvalid),
+        let now = self.clock.now();
+        let used = self.settings.session_limits.check(session.times(), now);
+        let used = used.ok_or(AuthError::SessionInvalid)?;
+        if used.is_to_note {
+            self.index.touch(digest, now);
         }
+        session.last_seen_at = used.times.last_seen_at;
+        let live = LiveSession {
+            session,
+            expires_at: used.expires_at,
+        };
+        Ok(self.checked(owner, live, revision, now))
     }
 
     /// A session as the database has it, with a use that was not written yet.
@@ -107,64 +114,58 @@ impl Auth {
         let Some(revision) = self.revocations.current(now) else {
             return Recalled::Unsure;
         };
-        self.take(digest, self.index.look_up(digest), revision, now)
+        self.index
+            .look_up(digest, |found| self.take(found, revision, now))
     }
 
-    /// What was found there.
+    /// What was found there; a use of it is noted.
     #[inline]
     pub(super) fn take(
         &self,
-        digest: SessionDigest,
-        found: Found,
+        found: Found<'_>,
         revision: Revision,
         now: DateTime<Utc>,
     ) -> Recalled {
-        let (session, owner) = match found {
-            Found::Held(session, owner) => (session, owner),
+        let mut held = match found {
+            Found::Held(held) => held,
             Found::Known => return Recalled::Unsure,
             Found::Nothing => return Recalled::Nothing,
         };
-        if session.created_at + self.settings.session_limits.absolute <= now {
-            return Recalled::Ended;
+        let (limits, times) = (&self.settings.session_limits, held.times());
+        let Some(used) = limits.check(times, now) else {
+            // Another node may have seen it since, which does not make it younger.
+            return if times.created_at + limits.absolute <= now {
+                Recalled::Ended
+            } else {
+                Recalled::Unsure
+            };
+        };
+        if used.is_to_note {
+            held.touch(now);
         }
-        match self.judge(digest, session, owner, revision, now) {
-            Some(checked) => Recalled::Live(checked),
-            // Another node may have seen it since.
-            None => Recalled::Unsure,
-        }
+        let live = LiveSession {
+            session: held.session(used.times),
+            expires_at: used.expires_at,
+        };
+        Recalled::Live(self.checked(held.owner(), live, revision, now))
     }
 
-    /// Whether what was found is open; a use of it is noted.
     #[inline]
-    fn judge(
+    fn checked(
         &self,
-        digest: SessionDigest,
-        mut session: Session,
         owner: SessionOwner,
+        live: LiveSession,
         revision: Revision,
         now: DateTime<Utc>,
-    ) -> Option<CheckedSession> {
-        let limits = &self.settings.session_limits;
-        let mut expires_at = limits.expires_at(session.times());
-        if expires_at <= now {
-            return None;
-        }
-        let unseen = (now - session.last_seen_at).to_std().unwrap_or_default();
-        if unseen >= limits.touch_step() {
-            self.index.touch(digest, now);
-            session.last_seen_at = now;
-            expires_at = limits.expires_at(session.times());
-        }
-        let left = (expires_at - now).to_std().unwrap_or_default();
-        Some(CheckedSession {
+    ) -> CheckedSession {
+        let left = (live.expires_at - now).to_std().unwrap_or_default();
+        let most = MAX_CACHE.min(self.settings.session_limits.touch_step());
+        CheckedSession {
             owner,
-            live: LiveSession {
-                session,
-                expires_at,
-            },
+            live,
             revision,
-            cache_for: left.min(MAX_CACHE).min(limits.touch_step()),
-        })
+            cache_for: left.min(most),
+        }
     }
 
     /// Whether what memory knows nothing of is nothing: on a node that has others

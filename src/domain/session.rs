@@ -124,6 +124,18 @@ pub struct SessionTimes {
     pub last_seen_at: DateTime<Utc>,
 }
 
+/// What a check comes to, of a session that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionUse {
+    /// When the login took place, and when the session was last checked: now, where
+    /// that is to be noted.
+    pub times: SessionTimes,
+    /// Whether `last_seen_at` is to move.
+    pub is_to_note: bool,
+    /// When the session ends if it is not used again.
+    pub expires_at: DateTime<Utc>,
+}
+
 impl Session {
     /// What the limits go by.
     pub fn times(&self) -> SessionTimes {
@@ -139,6 +151,25 @@ impl SessionLimits {
     /// refused.
     pub fn expires_at(&self, times: SessionTimes) -> DateTime<Utc> {
         (times.last_seen_at + self.idle).min(times.created_at + self.absolute)
+    }
+
+    /// What a check at this moment comes to; `None` when the session has ended.
+    #[inline]
+    pub fn check(&self, mut times: SessionTimes, now: DateTime<Utc>) -> Option<SessionUse> {
+        let mut expires_at = self.expires_at(times);
+        if expires_at <= now {
+            return None;
+        }
+        let is_to_note = times.last_seen_at + self.touch_step() <= now;
+        if is_to_note {
+            times.last_seen_at = now;
+            expires_at = self.expires_at(times);
+        }
+        Some(SessionUse {
+            times,
+            is_to_note,
+            expires_at,
+        })
     }
 
     /// How far `last_seen_at` may lag behind: a quarter of an hour, or a tenth of the idle
@@ -181,6 +212,40 @@ mod tests {
             );
         }
         assert_eq!(limits.touch_step(), Duration::from_secs(720));
+    }
+
+    #[test]
+    fn a_check_is_noted_once_in_a_step_and_refused_at_the_end() {
+        let limits = SessionLimits {
+            idle: Duration::from_secs(1_000),
+            absolute: Duration::from_secs(1_500),
+        };
+        let login = DateTime::UNIX_EPOCH;
+        let after = |seconds| login + TimeDelta::seconds(seconds);
+        // Seen and checked so long after the login: seen then, and when it ends.
+        for (seen, checked, expected) in [
+            (0, 99, Some((0, 1_000))),
+            (0, 100, Some((100, 1_100))),
+            (0, 999, Some((999, 1_500))),
+            (0, 1_000, None),
+            (800, 700, Some((800, 1_500))),
+            (1_450, 1_499, Some((1_450, 1_500))),
+            (1_450, 1_500, None),
+        ] {
+            let times = SessionTimes {
+                created_at: login,
+                last_seen_at: after(seen),
+            };
+            let expected = expected.map(|(last_seen_at, expires_at)| SessionUse {
+                times: SessionTimes {
+                    created_at: login,
+                    last_seen_at: after(last_seen_at),
+                },
+                is_to_note: last_seen_at != seen,
+                expires_at: after(expires_at),
+            });
+            assert_eq!(limits.check(times, after(checked)), expected, "{checked}");
+        }
     }
 
     #[test]

@@ -76,10 +76,9 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<BatchGetUserBySessionRequest>,
     ) -> Result<Response<BatchGetUserBySessionResponse>, Status> {
-        let outcomes = self
-            .auth
-            .get_users_from_session_ids(&request.get_ref().session_ids)
-            .await?;
+        let session_ids = request.get_ref().session_ids.iter();
+        let session_ids: Vec<&str> = session_ids.map(String::as_str).collect();
+        let outcomes = self.auth.get_users_from_session_ids(&session_ids).await?;
         let results = outcomes.into_iter().map(messages::outcome).collect();
         Ok(Response::new(BatchGetUserBySessionResponse { results }))
     }

@@ -24,13 +24,10 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::Service;
 
-use super::{auth_service::AuthRpc, fields::Fields};
+use super::{auth_service::AuthRpc, fields::Fields, session_ids::SessionIds};
 use crate::{
     auth::{Auth, AuthError, CheckedSession},
-    proto::v1::{
-        BatchGetUserBySessionRequest, GetUserBySessionRequest,
-        auth_service_server::AuthServiceServer,
-    },
+    proto::v1::{GetUserBySessionRequest, auth_service_server::AuthServiceServer},
 };
 
 const ONE: &str = "/bienvenue.v1.AuthService/GetUserBySession";
@@ -75,7 +72,7 @@ impl Service<http::Request<Incoming>> for AuthServer {
         let checks = Checks(Arc::clone(&self.auth));
         match request.uri().path() {
             ONE => self.answer::<GetUserBySessionRequest, _>(checks, request),
-            BATCH => self.answer::<BatchGetUserBySessionRequest, _>(checks, request),
+            BATCH => self.answer::<SessionIds, _>(checks, request),
             _ => self.generated.call(request),
         }
     }
@@ -129,15 +126,15 @@ impl UnaryService<GetUserBySessionRequest> for Checks {
     }
 }
 
-impl UnaryService<BatchGetUserBySessionRequest> for Checks {
+impl UnaryService<SessionIds> for Checks {
     type Response = Vec<Outcome>;
     type Future = BoxFuture<Response<Vec<Outcome>>, Status>;
 
-    fn call(&mut self, request: Request<BatchGetUserBySessionRequest>) -> Self::Future {
+    fn call(&mut self, request: Request<SessionIds>) -> Self::Future {
         let auth = Arc::clone(&self.0);
         Box::pin(async move {
-            let session_ids = &request.get_ref().session_ids;
-            let outcomes = auth.get_users_from_session_ids(session_ids).await?;
+            let session_ids = request.get_ref().to_vec();
+            let outcomes = auth.get_users_from_session_ids(&session_ids).await?;
             Ok(Response::new(outcomes))
         })
     }

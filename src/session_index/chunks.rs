@@ -3,7 +3,8 @@
 
 use std::ops::{Index, IndexMut};
 
-const PER_CHUNK: usize = 256;
+/// So many that the list of chunks stays in a cache.
+const PER_CHUNK: usize = 1_024;
 
 /// Full chunks, and one that may not be.
 pub(super) struct Chunks<T>(Vec<Vec<T>>);

@@ -1,13 +1,16 @@
 //! What is held of one session, as small as it goes.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{hint::black_box, net::IpAddr, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
 use crate::domain::{
-    Client, CredentialVersion, Email, Session, SessionDigest, SessionHandle, SessionOwner, UserId,
+    Client, CredentialVersion, Email, Session, SessionDigest, SessionHandle, SessionOwner,
+    SessionTimes, UserId,
 };
 
+/// In this order, so that it is known which fields lie apart.
+#[repr(C)]
 pub(super) struct Record {
     pub(super) digest: SessionDigest,
     handle: SessionHandle,
@@ -45,11 +48,14 @@ impl Record {
         }
     }
 
-    /// Whether it is of this session; then it is used.
-    pub(super) fn use_of(&mut self, digest: SessionDigest) -> bool {
-        let is_it = self.digest == digest;
-        self.is_used |= is_it;
-        is_it
+    /// Has the processor fetch all of it, which is more than one cache line.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        black_box((
+            self.digest.as_bytes()[0],
+            self.is_used,
+            self.email.as_str().len(),
+        ));
     }
 
     pub(super) fn user_id(&self) -> UserId {
@@ -66,21 +72,32 @@ impl Record {
     }
 
     #[inline]
-    pub(super) fn read(&self) -> (Session, SessionOwner) {
-        let session = Session {
+    pub(super) fn times(&self) -> SessionTimes {
+        SessionTimes {
+            created_at: self.created_at.into(),
+            last_seen_at: self.last_seen_at.into(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn session(&self, times: SessionTimes) -> Session {
+        Session {
             handle: self.handle,
             user_id: self.user_id,
             credential_version: self.credential_version,
-            created_at: self.created_at.into(),
-            last_seen_at: self.last_seen_at.into(),
+            created_at: times.created_at,
+            last_seen_at: times.last_seen_at,
             client: Client::kept(Arc::clone(&self.user_agent), self.ip),
-        };
-        let owner = SessionOwner {
+        }
+    }
+
+    #[inline]
+    pub(super) fn owner(&self) -> SessionOwner {
+        SessionOwner {
             id: self.user_id,
             email: self.email.clone(),
             created_at: self.owner_created_at.into(),
-        };
-        (session, owner)
+        }
     }
 }
 

@@ -21,8 +21,8 @@ fn fingerprint(digest: SessionDigest) -> Fingerprint {
 }
 
 /// What a part knows of a session.
-pub(super) enum Fit {
-    Held(Session, SessionOwner),
+pub(super) enum Fit<'a> {
+    Held(&'a mut Record),
     Known,
     Nothing,
 }
@@ -40,15 +40,6 @@ pub(super) struct Shard {
 struct Slot {
     fingerprint: Fingerprint,
     record: RecordPlace,
-}
-
-/// Where one of several was found.
-enum Place {
-    Nowhere,
-    Unheld,
-    At(usize),
-    /// What was found has the same fingerprint.
-    Anothers,
 }
 
 /// The place of a record, if there is one; four bytes.
@@ -79,28 +70,30 @@ impl Shard {
         }
     }
 
-    pub(super) fn look_up(&mut self, digest: SessionDigest) -> Fit {
+    pub(super) fn look_up(&mut self, digest: SessionDigest) -> Fit<'_> {
         let Some(slot) = self.find(digest) else {
             return Fit::Nothing;
         };
         let Some(place) = slot.record.get() else {
             return Fit::Known;
         };
-        self.read(place)
+        let record = &mut self.records[place];
+        record.is_used = true;
+        Fit::Held(record)
     }
 
     /// The same of several. A look into memory that no cache holds takes as long as
     /// hundreds of instructions; those that do not depend on each other are under way
-    /// at once, as long as nothing between them is atomic. So: first all places, then
+    /// at once, as long as nothing between them is atomic. So: first all slots, then
     /// all records, and what is shared only then.
-    pub(super) fn look_up_many(
+    pub(super) fn look_up_many<T: Copy>(
         &mut self,
-        digests: impl Iterator<Item = SessionDigest> + Clone,
-        mut take: impl FnMut(Fit),
+        asked: impl Iterator<Item = (T, SessionDigest)> + Clone,
+        mut take: impl FnMut(T, Fit<'_>),
     ) {
-        let places: Vec<Option<RecordPlace>> = digests
+        let slots: Vec<Option<RecordPlace>> = asked
             .clone()
-            .map(|digest| {
+            .map(|(_, digest)| {
                 let fingerprint = fingerprint(digest);
                 let slot = self
                     .slots
@@ -108,32 +101,23 @@ impl Shard {
                 slot.map(|slot| slot.record)
             })
             .collect();
-        let known: Vec<Place> = digests
-            .clone()
-            .zip(places)
-            .map(|(digest, place)| match place.map(RecordPlace::get) {
-                None => Place::Nowhere,
-                Some(None) => Place::Unheld,
-                Some(Some(place)) if self.records[place].use_of(digest) => Place::At(place),
-                Some(Some(_)) => Place::Anothers,
-            })
-            .collect();
-        for (digest, place) in digests.zip(known) {
-            take(match place {
-                Place::Nowhere => Fit::Nothing,
-                Place::Unheld => Fit::Known,
-                Place::At(place) => self.read(place),
-                Place::Anothers => self.look_up(digest),
-            });
+        for place in slots.iter().flatten().filter_map(|place| place.get()) {
+            self.records[place].fetch();
         }
-    }
-
-    #[inline]
-    fn read(&mut self, place: usize) -> Fit {
-        let record = &mut self.records[place];
-        record.is_used = true;
-        let (session, owner) = record.read();
-        Fit::Held(session, owner)
+        for ((name, digest), slot) in asked.zip(slots) {
+            let fit = match slot.map(RecordPlace::get) {
+                None => Fit::Nothing,
+                Some(None) => Fit::Known,
+                Some(Some(place)) if self.records[place].digest == digest => {
+                    let record = &mut self.records[place];
+                    record.is_used = true;
+                    Fit::Held(record)
+                }
+                // Another's, with the same fingerprint.
+                Some(Some(_)) => self.look_up(digest),
+            };
+            take(name, fit);
+        }
     }
 
     pub(super) fn knows(&self, digest: SessionDigest) -> bool {

@@ -36,12 +36,38 @@ fn keep(index: &SessionIndex, number: u64) {
     index.keep(index.begin_reading(), [session(number)]);
 }
 
+/// What was said.
+#[derive(Debug)]
+enum Said {
+    Held(Session, SessionOwner),
+    Known,
+    Nothing,
+}
+
+impl From<Found<'_>> for Said {
+    fn from(found: Found<'_>) -> Self {
+        match found {
+            Found::Held(held) => Self::Held(held.session(held.times()), held.owner()),
+            Found::Known => Self::Known,
+            Found::Nothing => Self::Nothing,
+        }
+    }
+}
+
+fn look_up(index: &SessionIndex, number: u64) -> Said {
+    index.look_up(digest(number), |found| Said::from(found))
+}
+
 fn is_held(index: &SessionIndex, number: u64) -> bool {
-    matches!(index.look_up(digest(number)), Found::Held(..))
+    matches!(look_up(index, number), Said::Held(..))
+}
+
+fn is_known(index: &SessionIndex, number: u64) -> bool {
+    matches!(look_up(index, number), Said::Known)
 }
 
 fn is_nothing(index: &SessionIndex, number: u64) -> bool {
-    matches!(index.look_up(digest(number)), Found::Nothing)
+    matches!(look_up(index, number), Said::Nothing)
 }
 
 #[test]
@@ -52,7 +78,7 @@ fn what_is_kept_is_said() {
         index.begin_reading(),
         [(digest, session.clone(), owner.clone())],
     );
-    let Found::Held(held, its_owner) = index.look_up(digest) else {
+    let Said::Held(held, its_owner) = index.look_up(digest, |found| Said::from(found)) else {
         panic!("it is not held");
     };
     assert_eq!(format!("{held:?}"), format!("{session:?}"));
@@ -63,14 +89,14 @@ fn what_is_kept_is_said() {
 fn nothing_is_said_of_what_is_unknown_before_it_is_complete() {
     let index = SessionIndex::new(10);
     let first = index.clear();
-    assert!(matches!(index.look_up(digest(1)), Found::Known));
+    assert!(is_known(&index, 1));
     let second = index.clear();
     assert!(!index.complete(first), "another load has begun");
-    assert!(matches!(index.look_up(digest(1)), Found::Known));
+    assert!(is_known(&index, 1));
     assert!(index.complete(second));
     assert!(is_nothing(&index, 1));
     index.note(index.begin_reading(), [digest(1)]);
-    assert!(matches!(index.look_up(digest(1)), Found::Known));
+    assert!(is_known(&index, 1));
     index.end(digest(1));
     assert!(is_nothing(&index, 1));
 }
@@ -165,24 +191,30 @@ fn what_finds_no_place_at_all_leaves_it_incomplete() {
     });
     index.note(index.begin_reading(), digests);
     assert!(!index.complete(generation));
-    assert!(matches!(index.look_up(digest(1)), Found::Known));
+    assert!(is_known(&index, 1));
 }
 
 #[test]
 fn a_use_is_said_and_waits_to_be_noted() {
     let index = SessionIndex::new(10);
     keep(&index, 1);
-    let Found::Held(before, _) = index.look_up(digest(1)) else {
-        panic!("it is not held");
-    };
-    let later = before.last_seen_at + chrono::TimeDelta::hours(1);
-    index.touch(digest(1), later);
-    let Found::Held(after, _) = index.look_up(digest(1)) else {
-        panic!("it is not held");
-    };
-    assert_eq!(after.last_seen_at, later);
-    assert_eq!(index.take_touched(), [(digest(1), later)]);
-    assert!(index.take_touched().is_empty());
+    let mut used = session(1).1.last_seen_at;
+    let touches: [&dyn Fn(DateTime<Utc>); 2] = [&|now| index.touch(digest(1), now), &|now| {
+        index.look_up(digest(1), |found| match found {
+            Found::Held(mut held) => held.touch(now),
+            _ => panic!("it is not held"),
+        });
+    }];
+    for touch in touches {
+        used += chrono::TimeDelta::hours(1);
+        touch(used);
+        let Said::Held(session, _) = look_up(&index, 1) else {
+            panic!("it is not held");
+        };
+        assert_eq!(session.last_seen_at, used);
+        assert_eq!(index.take_touched(), [(digest(1), used)]);
+        assert!(index.take_touched().is_empty());
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -253,18 +285,21 @@ proptest! {
             // One by one, and all at once in some order.
             let order: Vec<u64> = (0..60).map(|number| number * 7 % 60).collect();
             let digests: Vec<SessionDigest> = order.iter().map(|number| digest(*number)).collect();
-            let all = index.look_up_many(&digests);
-            prop_assert_eq!(all.len(), order.len());
-            for (number, found) in order.into_iter().zip(all) {
-                prop_assert_eq!(format!("{found:?}"), format!("{:?}", index.look_up(digest(number))));
-                match (found, model.get(&number)) {
-                    (Found::Nothing, None) | (Found::Known, Some(_)) => {}
-                    (Found::Held(session, owner), Some(true)) => {
+            let mut all: Vec<Option<Said>> = order.iter().map(|_| None).collect();
+            index.look_up_many(&digests, |place, found| {
+                assert!(all[place].replace(found.into()).is_none(), "it is said once");
+            });
+            for (number, said) in order.into_iter().zip(all) {
+                let said = said.expect("each is told of");
+                prop_assert_eq!(format!("{said:?}"), format!("{:?}", look_up(&index, number)));
+                match (said, model.get(&number)) {
+                    (Said::Nothing, None) | (Said::Known, Some(_)) => {}
+                    (Said::Held(session, owner), Some(true)) => {
                         held += 1;
                         prop_assert_eq!(session.created_at, self::session(number).1.created_at);
                         prop_assert_eq!(owner, self::session(number).2);
                     }
-                    (found, model) => prop_assert!(false, "{:?} of {:?}", found, model),
+                    (said, model) => prop_assert!(false, "{:?} of {:?}", said, model),
                 }
             }
             prop_assert!(held <= most);
