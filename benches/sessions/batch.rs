@@ -13,7 +13,7 @@ use crate::{
     table::{Measured, Row, Target},
 };
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 11;
 
 /// As much as a connection's window takes, and more connections than cores.
 const BATCHES: Width = Width {

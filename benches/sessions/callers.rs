@@ -50,6 +50,7 @@ fn compare(given: &Given) -> Compared {
     let server = Server::start(given.cores.of_server(), given.databases.sqlite());
     let (mut without, mut among_forged, mut among_valid) = (Vec::new(), Vec::new(), Vec::new());
     let mut refused = Vec::new();
+    given.cores.take_for_callers();
     for round in 1..=ROUNDS {
         eprintln!("valid callers, round {round} of {ROUNDS}");
         without.extend(call(server.address())?);
@@ -57,7 +58,9 @@ fn compare(given: &Given) -> Compared {
             (Question::Forged, &mut among_forged),
             (Question::Check(0..MANY), &mut among_valid),
         ] {
+            given.cores.take_for_flood();
             let flood = Flood::start(server.address(), &question, FLOOD);
+            given.cores.take_for_callers();
             thread::sleep(RAMP);
             let (start, before) = (Instant::now(), flood.answers());
             times.extend(call(server.address())?);

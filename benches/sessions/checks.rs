@@ -15,7 +15,7 @@ use crate::{
     table::{Measured, Row, Target},
 };
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 
 pub const WIDTH: Width = Width {
     connections: 6,

@@ -36,17 +36,32 @@ impl Cores {
 
     /// Lets this thread, and those that it will start, run on the others alone.
     pub fn leave_to_servers(&self, cores: usize) {
-        let rest = &self.0[self.of_servers(cores).len()..];
-        let rest: Vec<String> = rest.iter().map(u32::to_string).collect();
-        let thread = fs::read_link("/proc/thread-self").expect("this thread");
-        let thread = thread.file_name().expect("its id");
-        let pinned = Command::new("taskset")
-            .args(["-c", "-p", &rest.join(",")])
-            .arg(thread)
-            .stdout(Stdio::null())
-            .status();
-        assert!(pinned.is_ok_and(|status| status.success()), "taskset");
+        take(&self.0[self.of_servers(cores).len()..]);
     }
+
+    /// Of what one server leaves, the first for a flood.
+    pub fn take_for_flood(&self) {
+        take(&self.0[1..2]);
+    }
+
+    /// The others, if there are any, for those who call meanwhile: who waits for a
+    /// core to ask with would be slow by itself.
+    pub fn take_for_callers(&self) {
+        take(&self.0[2.min(self.0.len() - 1)..]);
+    }
+}
+
+/// Lets this thread, and those that it will start, run on some cores alone.
+fn take(cores: &[u32]) {
+    let cores: Vec<String> = cores.iter().map(u32::to_string).collect();
+    let thread = fs::read_link("/proc/thread-self").expect("this thread");
+    let thread = thread.file_name().expect("its id");
+    let pinned = Command::new("taskset")
+        .args(["-c", "-p", &cores.join(",")])
+        .arg(thread)
+        .stdout(Stdio::null())
+        .status();
+    assert!(pinned.is_ok_and(|status| status.success()), "taskset");
 }
 
 /// Whether there is the program that pins.

@@ -13,7 +13,7 @@ use crate::{
     table::{Measured, Row, Target},
 };
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 11;
 
 /// Of three nodes: one generator could not keep three busy.
 const CORES: usize = 2;

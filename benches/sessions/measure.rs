@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// Until everything flows.
-const RAMP: Duration = Duration::from_millis(400);
+const RAMP: Duration = Duration::from_millis(250);
 
-const WINDOW: Duration = Duration::from_millis(1_600);
+const WINDOW: Duration = Duration::from_millis(750);
 
 /// What a server may still do when it is done: less than this part of a core.
 const QUIET: f64 = 0.02;

@@ -14,12 +14,12 @@ use crate::{
 
 pub const NODES: usize = 3;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 11;
 
 /// For each node.
 pub const WIDTH: Width = Width {
     connections: 3,
-    calls: 40,
+    calls: 60,
 };
 
 /// The figure.

@@ -98,7 +98,7 @@ async fn it_is_true_when_to_come_back() {
     let server = start(&database, Duration::from_secs(3), pace).await;
     let mut returns = Vec::new();
     // Other work on the machine may slow hashing down in between; not each time.
-    for _ in 0..3 {
+    for _ in 0..6 {
         returns = returns_after_overload(&server).await;
         let refused = returns.iter().filter(|(_, call)| !call.is_served());
         if refused.count() <= returns.len() / 8 {
