@@ -9,6 +9,7 @@ mod chunks;
 mod recent;
 mod record;
 mod shard;
+mod table;
 mod user_agents;
 
 #[cfg(test)]
@@ -69,6 +70,17 @@ pub struct Held<'a> {
 /// Uses of sessions.
 type Touched = Vec<(SessionDigest, DateTime<Utc>)>;
 
+/// What came of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// What is not known is nothing.
+    Complete,
+    /// There are more sessions than it can know of.
+    NoRoom,
+    /// It was cleared meanwhile, for another load.
+    Superseded,
+}
+
 /// Shared by everyone. Cheap to clone.
 #[derive(Clone)]
 pub struct SessionIndex(Arc<Inner>);
@@ -126,15 +138,16 @@ impl SessionIndex {
     /// The same of several, part by part: each with its place among them.
     pub fn look_up_many(&self, digests: &[SessionDigest], mut take: impl FnMut(usize, Found<'_>)) {
         let complete = self.0.complete.load(Ordering::SeqCst);
-        let mut by_shard: Vec<(usize, usize)> = digests
-            .iter()
-            .enumerate()
-            .map(|(place, digest)| (self.shard_of(*digest), place))
+        // The part in the upper half: whole numbers are sorted fastest.
+        let mut order: Vec<u64> = (0..)
+            .zip(digests)
+            .map(|(place, digest)| (self.shard_of(*digest) as u64) << 32 | place)
             .collect();
-        by_shard.sort_unstable();
-        for group in by_shard.chunk_by(|one, other| one.0 == other.0) {
-            let mut shard = lock(&self.0.shards[group[0].0]);
-            let asked = group.iter().map(|(_, place)| (*place, digests[*place]));
+        order.sort_unstable();
+        for group in order.chunk_by(|one, other| one >> 32 == other >> 32) {
+            let mut shard = lock(&self.0.shards[(group[0] >> 32) as usize]);
+            let places = group.iter().map(|ordered| *ordered as u32 as usize);
+            let asked = places.map(|place| (place, digests[place]));
             shard.look_up_many(asked, |place, fit| take(place, self.found(fit, complete)));
         }
     }
@@ -261,17 +274,18 @@ impl SessionIndex {
         generation
     }
 
-    /// Says that every session there is has been noted since it was cleared;
-    /// whether there was room for all.
-    pub fn complete(&self, generation: u64) -> bool {
+    /// Says that every session there is has been noted since it was cleared.
+    pub fn complete(&self, generation: u64) -> Completion {
         // A load that is cleared away at this moment completes nothing.
         let _recent = lock(&self.0.recent);
-        let fits = self.0.known.load(Ordering::Relaxed) < self.0.most_known;
-        let is_last = self.0.generation.load(Ordering::SeqCst) == generation;
-        if fits && is_last {
-            self.0.complete.store(true, Ordering::SeqCst);
+        if self.0.generation.load(Ordering::SeqCst) != generation {
+            return Completion::Superseded;
         }
-        fits && is_last
+        if self.0.known.load(Ordering::Relaxed) >= self.0.most_known {
+            return Completion::NoRoom;
+        }
+        self.0.complete.store(true, Ordering::SeqCst);
+        Completion::Complete
     }
 
     /// Whether more details have room.

@@ -63,12 +63,15 @@ impl Auth {
     fn recall_many(&self, session_ids: &[&str]) -> (Vec<Outcome>, Open) {
         let now = self.clock.now();
         let revision = self.revocations.current(now);
-        // What is no session_id at all is looked for nowhere.
-        let (places, digests): (Vec<usize>, Vec<SessionDigest>) = session_ids
-            .iter()
-            .enumerate()
-            .filter_map(|(place, session_id)| Some((place, digest_of(session_id).ok()?)))
-            .unzip();
+        let mut places = Vec::with_capacity(session_ids.len());
+        let mut digests = Vec::with_capacity(session_ids.len());
+        for (place, session_id) in session_ids.iter().enumerate() {
+            // What is no session_id at all is looked for nowhere.
+            if let Ok(digest) = digest_of(session_id) {
+                places.push(place);
+                digests.push(digest);
+            }
+        }
         let mut outcomes = Vec::with_capacity(session_ids.len());
         outcomes.resize_with(session_ids.len(), || Err(AuthError::SessionInvalid));
         let mut open = Open::default();

@@ -6,6 +6,7 @@ use super::{Auth, AuthError};
 use crate::{
     domain::Revision,
     revocations::{Watch, WatchError},
+    session_index::Completion,
 };
 
 /// How many sessions are read at once while memory is loaded.
@@ -55,13 +56,14 @@ impl Auth {
                 break;
             }
         }
-        if self.index.complete(load) {
-            tracing::info!("the session index holds every session");
-        } else {
-            tracing::warn!(
+        match self.index.complete(load) {
+            Completion::Complete => tracing::info!("the session index holds every session"),
+            Completion::NoRoom => tracing::warn!(
                 "there are more sessions than the session index has room for: what it does not \
                  know, the database is asked; raise session-index-size"
-            );
+            ),
+            // The load that is begun now will say.
+            Completion::Superseded => {}
         }
         Ok(())
     }

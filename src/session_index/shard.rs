@@ -3,17 +3,16 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use hashbrown::{
-    HashTable,
-    hash_table::{Entry, OccupiedEntry},
-};
 
-use super::{chunks::Chunks, record::Record, user_agents::UserAgents};
+use super::{
+    chunks::Chunks,
+    record::Record,
+    table::{Fingerprint, RecordPlace, Slot, Table},
+    user_agents::UserAgents,
+};
 use crate::domain::{Session, SessionDigest, SessionOwner, UserId};
 
 /// The part of a digest that stands in the table.
-type Fingerprint = [u8; 8];
-
 fn fingerprint(digest: SessionDigest) -> Fingerprint {
     let mut fingerprint = Fingerprint::default();
     fingerprint.copy_from_slice(&digest.as_bytes()[..8]);
@@ -28,7 +27,7 @@ pub(super) enum Fit<'a> {
 }
 
 pub(super) struct Shard {
-    slots: HashTable<Slot>,
+    slots: Table,
     records: Chunks<Record>,
     user_agents: UserAgents,
     most: usize,
@@ -36,36 +35,13 @@ pub(super) struct Shard {
     hand: usize,
 }
 
-/// A session that there is.
-struct Slot {
-    fingerprint: Fingerprint,
-    record: RecordPlace,
-}
-
-/// The place of a record, if there is one; four bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct RecordPlace(u32);
-
-impl RecordPlace {
-    const NONE: Self = Self(u32::MAX);
-
-    fn get(self) -> Option<usize> {
-        (self != Self::NONE).then_some(self.0 as usize)
-    }
-}
-
-/// A digest is as good as random, so that a part of it will do.
-fn hash(fingerprint: Fingerprint) -> u64 {
-    u64::from_le_bytes(fingerprint)
-}
-
 impl Shard {
     pub(super) fn new(most: usize, user_agents: UserAgents) -> Self {
         Self {
-            slots: HashTable::new(),
+            slots: Table::new(),
             records: Chunks::new(),
             user_agents,
-            most: most.min(RecordPlace::NONE.0 as usize),
+            most: most.min(RecordPlace::MOST),
             hand: 0,
         }
     }
@@ -78,6 +54,7 @@ impl Shard {
             return Fit::Known;
         };
         let record = &mut self.records[place];
+        record.fetch();
         record.is_used = true;
         Fit::Held(record)
     }
@@ -94,10 +71,7 @@ impl Shard {
         let slots: Vec<Option<RecordPlace>> = asked
             .clone()
             .map(|(_, digest)| {
-                let fingerprint = fingerprint(digest);
-                let slot = self
-                    .slots
-                    .find(hash(fingerprint), |slot| slot.fingerprint == fingerprint);
+                let slot = self.slots.find(fingerprint(digest), |_| true);
                 slot.map(|slot| slot.record)
             })
             .collect();
@@ -126,22 +100,14 @@ impl Shard {
 
     /// Notes a session; whether that is news.
     pub(super) fn note(&mut self, digest: SessionDigest) -> bool {
-        let (fingerprint, records) = (fingerprint(digest), &self.records);
-        let entry = self.slots.entry(
-            hash(fingerprint),
-            |slot| slot.is_of(fingerprint, digest, records),
-            |slot| hash(slot.fingerprint),
-        );
-        match entry {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(vacant) => {
-                vacant.insert(Slot {
-                    fingerprint,
-                    record: RecordPlace::NONE,
-                });
-                true
-            }
+        let is_news = !self.knows(digest);
+        if is_news {
+            self.slots.insert(Slot {
+                fingerprint: fingerprint(digest),
+                record: RecordPlace::NONE,
+            });
         }
+        is_news
     }
 
     /// Holds the details of a session that was noted, in the place of another's
@@ -154,7 +120,7 @@ impl Shard {
         if self.records.len() >= self.most {
             self.release_one();
         }
-        let place = RecordPlace(self.records.len() as u32);
+        let place = RecordPlace::new(self.records.len());
         if let Some(slot) = self.find_mut(digest) {
             slot.record = place;
             let user_agent = self.user_agents.share(session.client.user_agent());
@@ -165,10 +131,13 @@ impl Shard {
 
     /// Forgets a session; whether it was known.
     pub(super) fn end(&mut self, digest: SessionDigest) -> bool {
-        let Some(slot) = self.find_entry(digest) else {
+        let (fingerprint, records) = (fingerprint(digest), &self.records);
+        let removed = self
+            .slots
+            .remove(fingerprint, |slot| is_of(slot, digest, records));
+        let Some(slot) = removed else {
             return false;
         };
-        let (slot, _) = slot.remove();
         if let Some(place) = slot.record.get() {
             self.remove_record(place);
         }
@@ -242,7 +211,7 @@ impl Shard {
         if place != last
             && let Some(slot) = self.slot_of_record(last)
         {
-            slot.record = RecordPlace(place as u32);
+            slot.record = RecordPlace::new(place);
         }
         if let Some(record) = self.records.swap_remove(place) {
             self.user_agents.give_back(record.user_agent);
@@ -250,47 +219,29 @@ impl Shard {
     }
 
     fn slot_of_record(&mut self, place: usize) -> Option<&mut Slot> {
-        let found = RecordPlace(place as u32);
-        let hash = hash(fingerprint(self.records[place].digest));
-        self.slots.find_mut(hash, |slot| slot.record == found)
+        let found = RecordPlace::new(place);
+        let fingerprint = fingerprint(self.records[place].digest);
+        self.slots
+            .find_mut(fingerprint, |slot| slot.record == found)
     }
 
     fn find(&self, digest: SessionDigest) -> Option<&Slot> {
-        let fingerprint = fingerprint(digest);
-        self.slots.find(hash(fingerprint), |slot| {
-            slot.is_of(fingerprint, digest, &self.records)
+        self.slots.find(fingerprint(digest), |slot| {
+            is_of(slot, digest, &self.records)
         })
     }
 
     fn find_mut(&mut self, digest: SessionDigest) -> Option<&mut Slot> {
-        let fingerprint = fingerprint(digest);
-        self.slots.find_mut(hash(fingerprint), |slot| {
-            slot.is_of(fingerprint, digest, &self.records)
+        self.slots.find_mut(fingerprint(digest), |slot| {
+            is_of(slot, digest, &self.records)
         })
-    }
-
-    fn find_entry(&mut self, digest: SessionDigest) -> Option<OccupiedEntry<'_, Slot>> {
-        let fingerprint = fingerprint(digest);
-        let found = self.slots.find_entry(hash(fingerprint), |slot| {
-            slot.is_of(fingerprint, digest, &self.records)
-        });
-        found.ok()
     }
 }
 
-impl Slot {
-    /// Of a session that is known by its fingerprint alone, another whose digest
-    /// begins with the same eight bytes cannot be told.
-    fn is_of(
-        &self,
-        fingerprint: Fingerprint,
-        digest: SessionDigest,
-        records: &Chunks<Record>,
-    ) -> bool {
-        self.fingerprint == fingerprint
-            && self
-                .record
-                .get()
-                .is_none_or(|place| records[place].digest == digest)
-    }
+/// Whether what stands under a digest's fingerprint is of that digest. Of a session that
+/// is known by its fingerprint alone, another whose digest begins with the same eight bytes
+/// cannot be told.
+fn is_of(slot: &Slot, digest: SessionDigest, records: &Chunks<Record>) -> bool {
+    let record = slot.record.get();
+    record.is_none_or(|place| records[place].digest == digest)
 }

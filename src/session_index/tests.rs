@@ -91,9 +91,9 @@ fn nothing_is_said_of_what_is_unknown_before_it_is_complete() {
     let first = index.clear();
     assert!(is_known(&index, 1));
     let second = index.clear();
-    assert!(!index.complete(first), "another load has begun");
+    assert_eq!(index.complete(first), Completion::Superseded);
     assert!(is_known(&index, 1));
-    assert!(index.complete(second));
+    assert_eq!(index.complete(second), Completion::Complete);
     assert!(is_nothing(&index, 1));
     index.note(index.begin_reading(), [digest(1)]);
     assert!(is_known(&index, 1));
@@ -116,13 +116,12 @@ fn what_is_forgotten_while_it_is_read_is_not_held() {
     ] {
         let index = SessionIndex::new(10);
         let generation = index.clear();
-        let is_complete = index.complete(generation);
+        assert_eq!(index.complete(generation), Completion::Complete);
         let reading = index.begin_reading();
         forget(&index);
         index.keep(reading, [session(1), session(2)]);
         assert!(!is_held(&index, 1), "{what}");
         // What may still be there is never said not to be.
-        assert!(is_complete);
         assert_eq!(is_nothing(&index, 1), what == "end", "{what}");
         assert_eq!(is_held(&index, 2), what != "clear", "{what}");
         keep(&index, 1);
@@ -134,7 +133,7 @@ fn what_is_forgotten_while_it_is_read_is_not_held() {
 fn who_reads_for_too_long_holds_nothing() {
     let index = SessionIndex::new(10);
     let generation = index.clear();
-    assert!(index.complete(generation));
+    assert_eq!(index.complete(generation), Completion::Complete);
     let reading = index.begin_reading();
     for number in 0..4_097 {
         index.end(digest(1_000 + number));
@@ -190,7 +189,7 @@ fn what_finds_no_place_at_all_leaves_it_incomplete() {
         SessionDigest::from_bytes(&bytes).unwrap()
     });
     index.note(index.begin_reading(), digests);
-    assert!(!index.complete(generation));
+    assert_eq!(index.complete(generation), Completion::NoRoom);
     assert!(is_known(&index, 1));
 }
 
@@ -246,7 +245,7 @@ proptest! {
     fn it_is_what_the_model_is(steps in proptest::collection::vec(step(), 1..400), most in 0_usize..50) {
         let index = SessionIndex::new(most);
         let generation = index.clear();
-        prop_assert!(index.complete(generation));
+        prop_assert_eq!(index.complete(generation), Completion::Complete);
         // Whether details may be held.
         let mut model: HashMap<u64, bool> = HashMap::new();
         let mut suspects = HashSet::new();

@@ -1,0 +1,197 @@
+//! A hash table of entries so small, under keys so random, that one look into memory
+//! finds one: a table for any kind of entry looks into its own notes first.
+
+/// The key: a part of a digest, as good as random.
+pub(super) type Fingerprint = [u8; 8];
+
+/// The least number of slots.
+const LEAST: usize = 16;
+
+/// A session that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) record: RecordPlace,
+}
+
+/// The place of a record, if there is one; four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordPlace(u32);
+
+impl RecordPlace {
+    pub(super) const NONE: Self = Self(u32::MAX);
+
+    /// Of a slot that is free.
+    const FREE: Self = Self(u32::MAX - 1);
+
+    /// So many records can be told apart.
+    pub(super) const MOST: usize = Self::FREE.0 as usize;
+
+    pub(super) fn new(place: usize) -> Self {
+        debug_assert!(place < Self::MOST);
+        Self(place as u32)
+    }
+
+    pub(super) fn get(self) -> Option<usize> {
+        (self != Self::NONE).then_some(self.0 as usize)
+    }
+}
+
+/// Open addressing: an entry stands in the slot that its key says, or in the next that
+/// was free. A quarter is free at least, or that would be far.
+pub(super) struct Table {
+    /// A power of two.
+    slots: Vec<Slot>,
+    taken: usize,
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        Self::with_slots(LEAST)
+    }
+
+    fn with_slots(slots: usize) -> Self {
+        let free = Slot {
+            fingerprint: Fingerprint::default(),
+            record: RecordPlace::FREE,
+        };
+        Self {
+            slots: vec![free; slots],
+            taken: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.taken
+    }
+
+    /// The first entry under a key of which something holds.
+    #[inline]
+    pub(super) fn find(
+        &self,
+        fingerprint: Fingerprint,
+        is_it: impl Fn(&Slot) -> bool,
+    ) -> Option<&Slot> {
+        Some(&self.slots[self.place_of(fingerprint, is_it)?])
+    }
+
+    pub(super) fn find_mut(
+        &mut self,
+        fingerprint: Fingerprint,
+        is_it: impl Fn(&Slot) -> bool,
+    ) -> Option<&mut Slot> {
+        let place = self.place_of(fingerprint, is_it)?;
+        Some(&mut self.slots[place])
+    }
+
+    /// Adds an entry; there may be others under its key.
+    pub(super) fn insert(&mut self, slot: Slot) {
+        if (self.taken + 1) * 4 > self.slots.len() * 3 {
+            let larger = Self::with_slots(self.slots.len() * 2);
+            let slots = std::mem::replace(self, larger).slots;
+            for slot in slots.into_iter().filter(|slot| !slot.is_free()) {
+                self.insert(slot);
+            }
+        }
+        let mut place = self.home(slot.fingerprint);
+        while !self.slots[place].is_free() {
+            place = self.after(place);
+        }
+        self.slots[place] = slot;
+        self.taken += 1;
+    }
+
+    /// Removes the first entry under a key of which something holds.
+    pub(super) fn remove(
+        &mut self,
+        fingerprint: Fingerprint,
+        is_it: impl Fn(&Slot) -> bool,
+    ) -> Option<Slot> {
+        let mut gap = self.place_of(fingerprint, is_it)?;
+        let removed = self.slots[gap];
+        // Whoever stands behind because this slot was taken moves up.
+        let mut place = self.after(gap);
+        while !self.slots[place].is_free() {
+            let home = self.home(self.slots[place].fingerprint);
+            if self.distance(home, place) >= self.distance(gap, place) {
+                self.slots[gap] = self.slots[place];
+                gap = place;
+            }
+            place = self.after(place);
+        }
+        self.slots[gap].record = RecordPlace::FREE;
+        self.taken -= 1;
+        Some(removed)
+    }
+
+    #[inline]
+    fn place_of(&self, fingerprint: Fingerprint, is_it: impl Fn(&Slot) -> bool) -> Option<usize> {
+        let mut place = self.home(fingerprint);
+        loop {
+            let slot = &self.slots[place];
+            if slot.is_free() {
+                return None;
+            }
+            if slot.fingerprint == fingerprint && is_it(slot) {
+                return Some(place);
+            }
+            place = self.after(place);
+        }
+    }
+
+    fn home(&self, fingerprint: Fingerprint) -> usize {
+        u64::from_le_bytes(fingerprint) as usize & (self.slots.len() - 1)
+    }
+
+    fn after(&self, place: usize) -> usize {
+        (place + 1) & (self.slots.len() - 1)
+    }
+
+    /// How far it is from one slot on to another.
+    fn distance(&self, from: usize, to: usize) -> usize {
+        to.wrapping_sub(from) & (self.slots.len() - 1)
+    }
+}
+
+impl Slot {
+    fn is_free(&self) -> bool {
+        self.record == RecordPlace::FREE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// Keys of which many want the same few slots, at the end of the table too.
+    fn fingerprint(key: u8) -> Fingerprint {
+        let home = [0, 1, 2, 13, 15, 31, 63][usize::from(key) % 7];
+        [home, 0, 0, 0, 0, 0, 0, key / 14]
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_list(steps in vec((any::<u8>(), any::<bool>()), 1..300)) {
+            let (mut table, mut list) = (Table::new(), Vec::new());
+            for (place, (key, is_insert)) in steps.into_iter().enumerate() {
+                if is_insert {
+                    let record = RecordPlace::new(place);
+                    let slot = Slot { fingerprint: fingerprint(key), record };
+                    table.insert(slot);
+                    list.push(slot);
+                } else if let Some(gone) = list.get(usize::from(key)).copied() {
+                    list.swap_remove(usize::from(key));
+                    prop_assert_eq!(table.remove(gone.fingerprint, |slot| *slot == gone), Some(gone));
+                    prop_assert_eq!(table.remove(gone.fingerprint, |slot| *slot == gone), None);
+                }
+                prop_assert_eq!(table.len(), list.len());
+                for expected in &list {
+                    let found = table.find(expected.fingerprint, |slot| slot == expected);
+                    prop_assert_eq!(found, Some(expected));
+                }
+            }
+        }
+    }
+}
