@@ -9,7 +9,7 @@ use tokio::time;
 use super::{Auth, AuthError, CheckedSession, LiveSession, sessions::digest_of};
 use crate::{
     db::DbError,
-    domain::{Revision, Session, SessionDigest, SessionOwner},
+    domain::{Revision, Session, SessionDigest, SessionOwner, SessionUse},
     session_index::Found,
 };
 
@@ -93,11 +93,7 @@ impl Auth {
             self.index.touch(digest, now);
         }
         session.last_seen_at = used.times.last_seen_at;
-        let live = LiveSession {
-            session,
-            expires_at: used.expires_at,
-        };
-        Ok(self.checked(owner, live, revision, now))
+        Ok(self.checked(owner, session, used, revision))
     }
 
     /// A session as the database has it, with a use that was not written yet.
@@ -143,28 +139,27 @@ impl Auth {
         if used.is_to_note {
             held.touch(now);
         }
-        let live = LiveSession {
-            session: held.session(used.times),
-            expires_at: used.expires_at,
-        };
-        Recalled::Live(self.checked(held.owner(), live, revision, now))
+        let session = held.session(used.times);
+        Recalled::Live(self.checked(held.owner(), session, used, revision))
     }
 
     #[inline]
     fn checked(
         &self,
         owner: SessionOwner,
-        live: LiveSession,
+        session: Session,
+        used: SessionUse,
         revision: Revision,
-        now: DateTime<Utc>,
     ) -> CheckedSession {
-        let left = (live.expires_at - now).to_std().unwrap_or_default();
         let most = MAX_CACHE.min(self.settings.session_limits.touch_step());
         CheckedSession {
             owner,
-            live,
+            live: LiveSession {
+                session,
+                expires_at: used.expires_at,
+            },
             revision,
-            cache_for: left.min(most),
+            cache_for: used.left.min(most),
         }
     }
 

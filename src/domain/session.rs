@@ -134,6 +134,8 @@ pub struct SessionUse {
     pub is_to_note: bool,
     /// When the session ends if it is not used again.
     pub expires_at: DateTime<Utc>,
+    /// How long that is from now.
+    pub left: Duration,
 }
 
 impl Session {
@@ -156,19 +158,29 @@ impl SessionLimits {
     /// What a check at this moment comes to; `None` when the session has ended.
     #[inline]
     pub fn check(&self, mut times: SessionTimes, now: DateTime<Utc>) -> Option<SessionUse> {
-        let mut expires_at = self.expires_at(times);
-        if expires_at <= now {
+        // In microseconds: a calendar is not needed, and is most of what this would cost.
+        let (idle, absolute) = (microseconds(self.idle), microseconds(self.absolute));
+        let (created, seen, at) = (
+            times.created_at.timestamp_micros(),
+            times.last_seen_at.timestamp_micros(),
+            now.timestamp_micros(),
+        );
+        let last = created.saturating_add(absolute);
+        let mut end = seen.saturating_add(idle);
+        if at >= last.min(end) {
             return None;
         }
-        let is_to_note = times.last_seen_at + self.touch_step() <= now;
+        let is_to_note = at >= seen.saturating_add(microseconds(self.touch_step()));
+
         if is_to_note {
             times.last_seen_at = now;
-            expires_at = self.expires_at(times);
+            end = at.saturating_add(idle);
         }
         Some(SessionUse {
             times,
             is_to_note,
-            expires_at,
+            expires_at: DateTime::from_timestamp_micros(end.min(last))?,
+            left: Duration::from_micros((end.min(last) - at).unsigned_abs()),
         })
     }
 
@@ -177,6 +189,11 @@ impl SessionLimits {
     pub fn touch_step(&self) -> Duration {
         MAX_TOUCH_STEP.min(self.idle / 10)
     }
+}
+
+fn microseconds(duration: Duration) -> i64 {
+    // A setting: ten years at most.
+    duration.as_micros() as i64
 }
 
 #[cfg(test)]
@@ -243,6 +260,7 @@ mod tests {
                 },
                 is_to_note: last_seen_at != seen,
                 expires_at: after(expires_at),
+                left: (after(expires_at) - after(checked)).to_std().unwrap(),
             });
             assert_eq!(limits.check(times, after(checked)), expected, "{checked}");
         }

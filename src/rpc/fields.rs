@@ -2,101 +2,166 @@
 //! generated message in between.
 
 use std::{
-    io::Write as _,
+    fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
 };
 
-/// The bytes of messages.
-pub(super) struct Fields(Vec<u8>);
+/// The bytes of messages, written from the last to the first: so the length of a message,
+/// which stands before it, is known when its turn comes.
+pub(super) struct Fields {
+    /// What is free, and behind it what has been written.
+    bytes: Vec<u8>,
+    start: usize,
+}
 
 /// Wire types (protobuf.dev/programming-guides/encoding).
-const VARINT: u64 = 0;
-const LENGTH_DELIMITED: u64 = 2;
+const VARINT: u8 = 0;
+const LENGTH_DELIMITED: u8 = 2;
+
+/// The number of a field: below 16, so that its tag is one byte.
+type Field = u8;
 
 impl Fields {
     pub(super) fn with_room(bytes: usize) -> Self {
-        Self(Vec::with_capacity(bytes))
+        Self {
+            bytes: vec![0; bytes],
+            start: bytes,
+        }
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.start = self.bytes.len();
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes[self.start..]
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
     }
 
     /// An `int64`, an `int32` or a `bool`; what is 0 is left out.
-    pub(super) fn integer(&mut self, field: u64, value: i64) {
+    pub(super) fn integer(&mut self, field: Field, value: i64) {
         if value != 0 {
-            self.varint(field << 3 | VARINT);
             self.varint(value.cast_unsigned());
+            self.byte(field << 3 | VARINT);
         }
     }
 
     /// A `string`; an empty one is left out.
-    pub(super) fn text(&mut self, field: u64, text: &str) {
+    pub(super) fn text(&mut self, field: Field, text: &str) {
         if !text.is_empty() {
-            self.varint(field << 3 | LENGTH_DELIMITED);
-            self.varint(text.len() as u64);
-            self.0.extend_from_slice(text.as_bytes());
+            self.put(text.as_bytes());
+            self.length(text.len());
+            self.byte(field << 3 | LENGTH_DELIMITED);
         }
     }
 
     /// A `string` of an IP address.
-    pub(super) fn address(&mut self, field: u64, address: IpAddr) {
-        self.message(field, |fields| match address {
-            IpAddr::V4(address) => fields.dotted(address),
-            // A vector takes everything.
-            IpAddr::V6(address) => drop(write!(fields.0, "{address}")),
-        });
+    pub(super) fn address(&mut self, field: Field, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => self.message(field, |fields| fields.dotted(address)),
+            IpAddr::V6(address) => {
+                let mut text = String::new();
+                // A string takes everything.
+                let _ = write!(text, "{address}");
+                self.text(field, &text);
+            }
+        }
     }
 
     /// As they display, in a tenth of the time.
     fn dotted(&mut self, address: Ipv4Addr) {
-        for (place, octet) in address.octets().into_iter().enumerate() {
+        for (place, octet) in address.octets().into_iter().rev().enumerate() {
             if place > 0 {
-                self.0.push(b'.');
+                self.byte(b'.');
+            }
+            self.byte(b'0' + octet % 10);
+            if octet >= 10 {
+                self.byte(b'0' + octet / 10 % 10);
             }
             if octet >= 100 {
-                self.0.push(b'0' + octet / 100);
+                self.byte(b'0' + octet / 100);
             }
-            if octet >= 10 {
-                self.0.push(b'0' + octet / 10 % 10);
-            }
-            self.0.push(b'0' + octet % 10);
         }
     }
 
-    /// A message, even one of no bytes.
-    pub(super) fn message(&mut self, field: u64, write: impl FnOnce(&mut Self)) {
-        self.varint(field << 3 | LENGTH_DELIMITED);
-        // Its length comes first, and is not known yet. One byte will do for most.
-        let start = self.0.len();
-        self.0.push(0);
+    /// A message, even one of no bytes; its fields from the last to the first.
+    pub(super) fn message(&mut self, field: Field, write: impl FnOnce(&mut Self)) {
+        let behind = self.len();
         write(self);
-        let length = self.0.len() - start - 1;
-        if length < 0x80 {
-            self.0[start] = length as u8;
-            return;
-        }
-        let end = self.0.len();
-        self.varint(length as u64);
-        let more = self.0.len() - end - 1;
-        // The length, at the end for now, goes to the front: what stands there moves
-        // on by all of it but one byte.
-        let mut encoded = [0; 10];
-        encoded[..=more].copy_from_slice(&self.0[end..]);
-        self.0.copy_within(start + 1..end, start + 1 + more);
-        self.0[start..=start + more].copy_from_slice(&encoded[..=more]);
-        self.0.truncate(end + more);
+        let length = self.len() - behind;
+        self.length(length);
+        self.byte(field << 3 | LENGTH_DELIMITED);
     }
 
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
+    #[inline]
+    fn length(&mut self, length: usize) {
+        if length < 0x80 {
+            self.byte(length as u8);
+        } else {
+            self.varint(length as u64);
         }
-        self.0.push(value as u8);
     }
+
+    /// Seven bits in each byte, the lowest first; all but the last are marked.
+    fn varint(&mut self, value: u64) {
+        // Small numbers, then the halves of a timestamp: nearly all there are.
+        match value {
+            0..0x80 => self.array([value as u8]),
+            0x80..0x4000 => self.array(groups::<2>(value)),
+            0x20_0000..0x1000_0000 => self.array(groups::<4>(value)),
+            0x1000_0000..0x8_0000_0000 => self.array(groups::<5>(value)),
+            _ => {
+                let bits = (u64::BITS - value.leading_zeros()) as usize;
+                self.put(&groups::<10>(value)[..bits.div_ceil(7)]);
+                // What was the last of ten is the last of fewer.
+                let end = self.start + bits.div_ceil(7) - 1;
+                self.bytes[end] &= 0x7F;
+            }
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.start < bytes.len() {
+            self.grow(bytes.len());
+        }
+        let end = self.start;
+        self.start -= bytes.len();
+        self.bytes[self.start..end].copy_from_slice(bytes);
+    }
+
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.array([byte]);
+    }
+
+    /// The same, of a length that the compiler knows.
+    #[inline]
+    fn array<const N: usize>(&mut self, bytes: [u8; N]) {
+        if self.start < N {
+            self.grow(N);
+        }
+        let end = self.start;
+        self.start -= N;
+        self.bytes[self.start..end].copy_from_slice(&bytes);
+    }
+
+    /// Makes room in front, for as much again as there is.
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        let more = self.bytes.len() + bytes;
+        self.bytes.splice(0..0, std::iter::repeat_n(0, more));
+        self.start += more;
+    }
+}
+
+/// The groups of seven bits of a varint of so many bytes.
+#[inline]
+fn groups<const N: usize>(value: u64) -> [u8; N] {
+    std::array::from_fn(|place| {
+        let group = (value >> (7 * place)) as u8;
+        if place < N - 1 { group | 0x80 } else { group }
+    })
 }

@@ -180,8 +180,8 @@ impl Answer for Vec<Outcome> {
             fields.message(1, |result| match outcome {
                 Ok(checked) => result.message(1, |found| answer(found, checked)),
                 Err(error) => result.message(2, |refused| {
-                    refused.text(1, error.reason());
                     refused.text(2, &error.to_string());
+                    refused.text(1, error.reason());
                 }),
             });
             response.put_slice(fields.as_bytes());
@@ -223,35 +223,35 @@ impl<A: Answer, Q> Encoder for Answers<A, Q> {
     }
 }
 
-/// The numbers are those of the fields in `proto/`.
+/// The numbers are those of the fields in `proto/`; the last stands first.
 fn answer(found: &mut Fields, checked: &CheckedSession) {
     let (owner, session) = (&checked.owner, &checked.live.session);
-    found.message(1, |user| {
-        user.integer(1, owner.id.0);
-        user.text(2, owner.email.as_str());
-        timestamp(user, 3, owner.created_at);
-    });
-    found.message(2, |fields| {
-        fields.text(1, session.handle.encode(&mut [0; 36]));
-        timestamp(fields, 2, session.created_at);
-        timestamp(fields, 3, session.last_seen_at);
-        timestamp(fields, 4, checked.live.expires_at);
-        fields.text(5, session.client.user_agent());
-        fields.address(6, session.client.ip());
-        fields.integer(7, 1);
-    });
-    found.integer(3, checked.revision.0);
     found.message(4, |duration| {
+        duration.integer(2, checked.cache_for.subsec_nanos().into());
         // At most a setting's ten years.
         duration.integer(1, checked.cache_for.as_secs().cast_signed());
-        duration.integer(2, checked.cache_for.subsec_nanos().into());
+    });
+    found.integer(3, checked.revision.0);
+    found.message(2, |fields| {
+        fields.integer(7, 1);
+        fields.address(6, session.client.ip());
+        fields.text(5, session.client.user_agent());
+        timestamp(fields, 4, checked.live.expires_at);
+        timestamp(fields, 3, session.last_seen_at);
+        timestamp(fields, 2, session.created_at);
+        fields.text(1, session.handle.encode(&mut [0; 36]));
+    });
+    found.message(1, |user| {
+        timestamp(user, 3, owner.created_at);
+        user.text(2, owner.email.as_str());
+        user.integer(1, owner.id.0);
     });
 }
 
-fn timestamp(fields: &mut Fields, field: u64, time: DateTime<Utc>) {
+fn timestamp(fields: &mut Fields, field: u8, time: DateTime<Utc>) {
     fields.message(field, |timestamp| {
-        timestamp.integer(1, time.timestamp());
         timestamp.integer(2, time.timestamp_subsec_nanos().into());
+        timestamp.integer(1, time.timestamp());
     });
 }
 
