@@ -39,6 +39,8 @@ fn serve(config: &Config) -> ExitCode {
     let _flushed = log::start(&config.log);
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
+        // Turns last long: see who else has something to say between them.
+        .event_interval(2)
         .max_blocking_threads(config.blocking_threads())
         .build();
     let runtime = match runtime {

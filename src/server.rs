@@ -17,6 +17,7 @@ mod reflection;
 mod request_log;
 mod serve;
 mod services;
+mod turns;
 
 use std::{io, net::SocketAddr, sync::Arc};
 

@@ -9,7 +9,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
 use ipnet::IpNet;
@@ -19,7 +19,12 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{connection::Connection, listener::Listener, port::Port};
+use super::{
+    connection::Connection,
+    listener::Listener,
+    port::Port,
+    turns::{Entrance, Turns},
+};
 use crate::config::LimitSettings;
 
 /// How much of a stream's request may be on its way unread: more than the
@@ -43,7 +48,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Connections being served.
 pub(super) struct Serving {
-    http: Builder<TokioExecutor>,
+    limits: LimitSettings,
     port: Arc<Port>,
     max_age: Duration,
     trusted_proxies: Arc<[IpNet]>,
@@ -54,7 +59,7 @@ pub(super) struct Serving {
 impl Serving {
     pub(super) fn new(port: Port, limits: &LimitSettings, trusted_proxies: Vec<IpNet>) -> Self {
         Self {
-            http: http(limits),
+            limits: limits.clone(),
             port: Arc::new(port),
             max_age: limits.max_connection_age,
             trusted_proxies: trusted_proxies.into(),
@@ -97,8 +102,8 @@ impl Serving {
             request.extensions_mut().insert(peer);
             port.answer(request)
         });
-        let served = self
-            .http
+        let mut turns = Turns::default();
+        let served = http(&self.limits, turns.entrance())
             .serve_connection(TokioIo::new(connection), service)
             .into_owned();
         let (max_age, mut stopped) = (self.max_age, self.stop.subscribe());
@@ -106,13 +111,13 @@ impl Serving {
             let mut served = pin!(served);
             tokio::select! {
                 // How a connection ends is its peer's affair.
-                _ = &mut served => return,
+                _ = turns.serve(served.as_mut()) => return,
                 () = time::sleep(max_age) => {}
                 _ = stopped.changed() => {}
             }
             served.as_mut().graceful_shutdown();
             let patience = if heard.get() { Duration::MAX } else { UNHEARD };
-            let _ = time::timeout(patience, served).await;
+            let _ = time::timeout(patience, turns.serve(served)).await;
         });
     }
 }
@@ -124,8 +129,8 @@ fn forwarded_for(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &str> {
     values.map(|value: &HeaderValue| value.to_str().unwrap_or_default())
 }
 
-fn http(limits: &LimitSettings) -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
+fn http(limits: &LimitSettings, entrance: Entrance) -> Builder<Entrance> {
+    let mut http = Builder::new(entrance);
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.handshake_timeout)
