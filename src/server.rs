@@ -11,6 +11,7 @@ mod edge;
 mod grpc;
 mod limit;
 mod listener;
+mod log_quota;
 mod places;
 mod port;
 mod reflection;

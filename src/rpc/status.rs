@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    borrow::Cow,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -167,11 +168,12 @@ pub fn complete(response: Response<Body>) -> Response<Body> {
 }
 
 /// The reason that a status carries, for the log.
-pub fn reason(status: &Status) -> Option<String> {
+pub fn reason(status: &Status) -> Option<Cow<'static, str>> {
     if status.details() == SESSION_INVALID.details() {
-        return Some(AuthError::SessionInvalid.reason().to_owned());
+        return Some(AuthError::SessionInvalid.reason().into());
     }
-    status.get_details_error_info().map(|info| info.reason)
+    let info = status.get_details_error_info();
+    info.map(|info| info.reason.into())
 }
 
 fn plain(code: Code, reason: &str, message: impl Into<String>) -> Status {

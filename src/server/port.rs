@@ -11,6 +11,7 @@ use super::{
     answering::Answering,
     edge,
     grpc::Grpc,
+    log_quota::LogQuota,
     request_log::{Observed, Record},
 };
 use crate::rpc::gate::{self, Dialect, Refusal};
@@ -19,6 +20,7 @@ use crate::rpc::gate::{self, Dialect, Refusal};
 pub(super) struct Port {
     grpc: Grpc,
     http: Router,
+    log_quota: Arc<LogQuota>,
 }
 
 impl Port {
@@ -27,12 +29,13 @@ impl Port {
         Self {
             grpc,
             http: http.fallback(edge::unclaimed),
+            log_quota: Arc::default(),
         }
     }
 
     /// The answer to a request, and its line in the log.
     pub(super) fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Observed<Answering> {
-        let record = Record::new(&request);
+        let record = Record::new(&request, &self.log_quota);
         let gate = gate::check(&request);
         let answering = if gate == Ok(Dialect::Native) {
             self.begin(gate, request)

@@ -6,6 +6,7 @@ use std::{
     error::Error,
     net::{IpAddr, SocketAddr},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -15,13 +16,15 @@ use tonic::{Code, Status};
 use tracing::Level;
 use uuid::Uuid;
 
+use super::log_quota::LogQuota;
 use crate::{causes::with_causes, http::Failure, peer::Peer, rpc::status};
 
 /// The id that the log line on this request has too.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Methods whose success changes nothing and is asked for all day: no line on
-/// it unless the log is set to debug. The same goes for GET, HEAD and OPTIONS.
+/// it unless the log is set to debug, and on refusals so many in a second. The same
+/// goes for GET, HEAD and OPTIONS.
 const QUIET: [&str; 7] = [
     "/bienvenue.v1.AuthService/BatchGetUserBySession",
     "/bienvenue.v1.AuthService/GetUserBySession",
@@ -43,17 +46,19 @@ pub(super) struct Record {
     /// The peer, and the client it speaks for.
     addresses: Option<(SocketAddr, IpAddr)>,
     start: Instant,
+    quota: Arc<LogQuota>,
     finished: bool,
 }
 
 impl Record {
-    pub(super) fn new<B>(request: &Request<B>) -> Self {
+    pub(super) fn new<B>(request: &Request<B>, quota: &Arc<LogQuota>) -> Self {
         let peer = request.extensions().get::<Peer>();
         Self {
             method: request.method().clone(),
             path: Path::of(request.uri()),
             addresses: peer.map(|peer| (peer.address(), peer.client_ip())),
             start: Instant::now(),
+            quota: Arc::clone(quota),
             finished: false,
         }
     }
@@ -70,7 +75,7 @@ impl Record {
     fn finish<B>(&mut self, response: &mut Response<B>) {
         self.finished = true;
         let outcome = Outcome::of(response);
-        if !outcome.failed && self.is_quiet() && !tracing::enabled!(Level::DEBUG) {
+        if !self.has_line(&outcome) {
             return;
         }
         let request_id = Uuid::new_v4();
@@ -78,6 +83,13 @@ impl Record {
         if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
+    }
+
+    fn has_line(&self, outcome: &Outcome) -> bool {
+        if !self.is_quiet() || outcome.cause.is_some() || tracing::enabled!(Level::DEBUG) {
+            return true;
+        }
+        outcome.failed && self.quota.take()
     }
 
     fn is_quiet(&self) -> bool {
@@ -92,7 +104,7 @@ impl Record {
                     $level,
                     method = %self.name(),
                     code = %outcome.code,
-                    reason = outcome.reason,
+                    reason = outcome.reason.as_deref(),
                     duration_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX),
                     peer = self.addresses.map(|(peer, _)| peer.to_string()),
                     client = self.client(),
@@ -181,7 +193,7 @@ impl Path {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.finished && self.has_line(&Outcome::CANCELLED) {
             self.log(&Outcome::CANCELLED, Uuid::new_v4());
         }
     }
@@ -191,7 +203,7 @@ impl Drop for Record {
 struct Outcome {
     /// A gRPC code by its name, or an HTTP status where there is none.
     code: Cow<'static, str>,
-    reason: Option<String>,
+    reason: Option<Cow<'static, str>>,
     cause: Option<String>,
     failed: bool,
 }
@@ -228,7 +240,7 @@ impl Outcome {
             } else {
                 response.status().as_u16().to_string().into()
             },
-            reason: failure.map(|failure| failure.reason.to_owned()),
+            reason: failure.map(|failure| failure.reason.into()),
             cause: cause.map(|cause| with_causes(cause.as_ref())),
             failed: !response.status().is_success() && !response.status().is_redirection(),
         }

@@ -179,6 +179,35 @@ on_each_database! {
     }
 }
 
+/// Who makes `session_id`s up does not fill a disk, and is noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_refusals_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--bcrypt-cost=4", "--log-format=json"];
+    let process = Process::start(folder.path(), &settings);
+    let client = Client::connect(process.address).await;
+    for _ in 0..500 {
+        client.check("sess_nobody").await.unwrap_err();
+    }
+    // What fails for another reason is told all the same.
+    client.login(EMAIL, PASSWORD).await.unwrap_err();
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    let (mut told, mut counted, mut logins) = (0, 0, 0);
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        match (line["reason"].as_str(), line["requests"].as_u64()) {
+            (Some("SESSION_INVALID"), _) => told += 1,
+            (Some("INVALID_CREDENTIALS"), _) => logins += 1,
+            (_, Some(requests)) => counted += requests,
+            _ => {}
+        }
+    }
+    assert_eq!(told + counted, 500);
+    // Should they have taken longer than a second, there are more.
+    assert!((100..500).contains(&told) && logins == 1, "{told} {logins}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_is_one_line_whatever_is_in_the_request() {
     let folder = tempfile::tempdir().unwrap();
