@@ -313,7 +313,8 @@ impl Db {
 
     /// Some sessions, at most `most`, expired ones too, with their users: those
     /// whose digests come after `after`, in the order of their digests. One that
-    /// cannot be read is left out; whether there may be more, and after which digest, is returned with them.
+    /// cannot be read is left out; whether there may be more, and after which
+    /// digest, is returned with them.
     ///
     /// # Errors
     ///
