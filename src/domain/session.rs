@@ -171,7 +171,6 @@ impl SessionLimits {
             return None;
         }
         let is_to_note = at >= seen.saturating_add(microseconds(self.touch_step()));
-
         if is_to_note {
             times.last_seen_at = now;
             end = at.saturating_add(idle);
