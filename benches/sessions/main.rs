@@ -1,6 +1,6 @@
 //! How session checks fare against their targets: `cargo bench --bench sessions`
 //! prints one table of them, with `--` and the names of parts behind that those
-//! parts. All of it takes about ten minutes, on Linux with at least two cores and
+//! parts. All of it takes about a quarter of an hour, on Linux with at least two cores and
 //! `taskset`, and half a gigabyte in the temporary folder.
 //!
 //! Machines are shared and noisy, so each figure is a ratio within one run, or
