@@ -38,6 +38,9 @@ pub(super) fn connect_sqlite(path: &str) -> Result<SqliteConnection, Error> {
 
 /// Connects to a server, likewise.
 pub(super) fn connect_postgres(uri: &str) -> Result<PgConnection, Error> {
+    // Before libpq does so: the process would take OpenSSL down as it ends, under a thread
+    // that is still connecting, and crash.
+    openssl_sys::init();
     let mut connection =
         PgConnection::establish(&with_timeouts(uri)).map_err(Error::ConnectionError)?;
     connection
