@@ -114,7 +114,7 @@ fn is_form(headers: &HeaderMap) -> bool {
         .to_str()
         .unwrap_or_default()
         .split(';')
-        .map(|part| part.trim().to_ascii_lowercase());
+        .map(|part| part.trim_matches([' ', '\t']).to_ascii_lowercase());
     parts.next().as_deref() == Some(FORM)
         && parts
             .all(|parameter| matches!(parameter.as_str(), "charset=utf-8" | "charset=\"utf-8\""))

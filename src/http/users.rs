@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{Site, forms::Form, replies, replies::Refusal};
+use super::{Site, forms::Form, replies, replies::Refusal, sessions};
 use crate::deadline::Deadline;
 
 /// Creates an account for `email` with `password`.
@@ -27,13 +27,12 @@ pub(super) async fn register(
     Ok(replies::done(&email, "user created"))
 }
 
-/// Whose session the cookie proves.
+/// Whose session the cookies prove.
 pub(super) async fn profile(
     State(site): State<Arc<Site>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let session_id = site.cookie.read(&headers).unwrap_or_default();
-    let checked = site.auth.get_user_from_session_id(session_id).await?;
+    let checked = sessions::checked(&site, &headers).await?;
     Ok(replies::reply(
         StatusCode::OK,
         &json!({ "email": checked.owner.email.as_str() }),

@@ -7,6 +7,7 @@ pub mod database;
 pub mod flood;
 pub mod foreign;
 pub mod history;
+pub mod http1;
 pub mod nodes;
 pub mod outbox;
 mod pace;

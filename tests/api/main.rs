@@ -16,6 +16,7 @@ mod devices;
 mod durability;
 mod fairness;
 mod flask;
+mod forged_cookies;
 mod forms;
 mod harness;
 mod hashing;
