@@ -2,6 +2,7 @@
 //! client.
 
 pub mod certificate;
+pub mod chromium;
 mod cluster;
 pub mod database;
 pub mod flood;
@@ -15,6 +16,7 @@ pub mod postgres;
 pub mod process;
 mod random;
 pub mod raw;
+pub mod relay;
 pub mod requests;
 pub mod server;
 pub mod smtp;

@@ -38,8 +38,10 @@ pub fn url() -> Option<&'static str> {
 /// Says, past the capture of cargo test, which hides what a passing test prints,
 /// that there is no PostgreSQL to test on.
 pub fn skipped(what: &str, remedy: &str) {
-    let _ = writeln!(
-        io::stderr(),
-        "\n*** SKIPPED: {what}. Install PostgreSQL (initdb) {remedy}. ***\n"
-    );
+    say_skipped(what, &format!("Install PostgreSQL (initdb) {remedy}"));
+}
+
+/// The same of anything else that is not installed.
+pub fn say_skipped(what: &str, remedy: &str) {
+    let _ = writeln!(io::stderr(), "\n*** SKIPPED: {what}. {remedy}. ***\n");
 }
