@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -62,15 +62,17 @@ impl Peer {
     /// The peer as one request shows it. Where the peer is a trusted proxy, the
     /// client is the last hop in `forwarded_for` (the values of
     /// `X-Forwarded-For`, in their order) that is not one too: what stands
-    /// before that, anybody may have written.
+    /// before that, anybody may have written, in whatever bytes.
     pub fn of_request<'a>(
         &self,
         trusted_proxies: &[IpNet],
-        forwarded_for: impl DoubleEndedIterator<Item = &'a str>,
+        forwarded_for: impl DoubleEndedIterator<Item = &'a [u8]>,
     ) -> Self {
         let is_trusted = |ip: &IpAddr| trusted_proxies.iter().any(|network| network.contains(ip));
         let mut client_ip = self.client_ip;
-        let mut hops = forwarded_for.rev().flat_map(|value| value.rsplit(','));
+        let mut hops = forwarded_for
+            .rev()
+            .flat_map(|value| value.rsplit(|byte| *byte == b','));
         while is_trusted(&client_ip) {
             match hops.next().and_then(parse_hop) {
                 Some(ip) => client_ip = ip,
@@ -112,27 +114,30 @@ impl OverLimit {
     }
 }
 
-/// An address as proxies write it: alone, or with a port.
-fn parse_hop(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
-    let bare = text
+/// An address as proxies write it: alone, or with a port; IPv6 perhaps in brackets.
+fn parse_hop(bytes: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(bytes).ok()?.trim_matches([' ', '\t']);
+    let bracketed = text
         .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
-    let ip = bare
-        .parse::<IpAddr>()
-        .or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
-    Some(ip.ok()?.to_canonical())
+        .and_then(|rest| rest.strip_suffix(']'));
+    let ip = match bracketed {
+        Some(bare) => bare.parse::<Ipv6Addr>().map(IpAddr::from).ok()?,
+        None => text
+            .parse::<IpAddr>()
+            .or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()))
+            .ok()?,
+    };
+    Some(ip.to_canonical())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn client(peer: &str, trusted: &[&str], forwarded_for: &[&str]) -> String {
+    fn client<T: AsRef<[u8]>>(peer: &str, trusted: &[&str], forwarded_for: &[T]) -> String {
         let trusted: Vec<IpNet> = trusted.iter().map(|text| text.parse().unwrap()).collect();
         Peer::new(format!("{peer}:4711").parse().unwrap(), 1)
-            .of_request(&trusted, forwarded_for.iter().copied())
+            .of_request(&trusted, forwarded_for.iter().map(AsRef::as_ref))
             .client(None)
             .ip()
             .to_string()
@@ -187,12 +192,22 @@ mod tests {
             (&[""], "10.0.0.1"),
             (&["198.51.100.7, unknown"], "10.0.0.1"),
             (&["198.51.100.7, , 10.0.0.2"], "10.0.0.2"),
+            (&["198.51.100.7, [10.0.0.2]"], "10.0.0.1"),
+            (&["192.0.2.66, \u{2000}198.51.100.7"], "10.0.0.1"),
         ] {
             assert_eq!(
                 client("10.0.0.1", trusted, forwarded_for),
                 expected,
                 "{forwarded_for:?}"
             );
+        }
+        // What a client sends itself hides nothing of what the proxy appends.
+        for sent in [&b"\xFF"[..], b"caf\xC3\xA9", b"\xA0"] {
+            let appended = [sent, b",\t198.51.100.7"].concat();
+            assert_eq!(client("10.0.0.1", trusted, &[appended]), "198.51.100.7");
+            let line = b"198.51.100.7".to_vec();
+            let lines = [sent.to_vec(), line];
+            assert_eq!(client("10.0.0.1", trusted, &lines), "198.51.100.7");
         }
     }
 }

@@ -123,10 +123,9 @@ impl Serving {
 }
 
 /// The values of the one header that a trusted proxy is believed in.
-fn forwarded_for(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &str> {
+fn forwarded_for(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &[u8]> {
     let values = headers.get_all(FORWARDED_FOR).iter();
-    // A value that is no text hides what it would say, and what stands before.
-    values.map(|value: &HeaderValue| value.to_str().unwrap_or_default())
+    values.map(HeaderValue::as_bytes)
 }
 
 fn http(limits: &LimitSettings, entrance: Entrance) -> Builder<Entrance> {
