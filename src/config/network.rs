@@ -41,7 +41,7 @@ pub struct NetworkSettings {
     pub trusted_proxies: Vec<IpNet>,
 
     /// Whether clients may ask which methods there are; auto is on for a
-    /// loopback address and off elsewhere
+    /// loopback address, unless public-url is https or there are trusted-proxies
     #[arg(
         long,
         env = "BIENVENUE_REFLECTION",
@@ -77,7 +77,8 @@ pub struct NetworkSettings {
 /// When server reflection is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Reflection {
-    /// On a loopback address only.
+    /// On a loopback address only, and not behind a proxy: not where the public URL is
+    /// https, which another program has to end, or where proxies are trusted.
     Auto,
     /// Always.
     On,
@@ -97,10 +98,17 @@ impl NetworkSettings {
     /// Whether to serve reflection on a listener.
     pub fn reflects(&self, listen: SocketAddr) -> bool {
         match self.reflection {
-            Reflection::Auto => listen.ip().is_loopback(),
+            Reflection::Auto => listen.ip().is_loopback() && !self.is_behind_proxy(),
             Reflection::On => true,
             Reflection::Off => false,
         }
+    }
+
+    /// Whether the settings tell of a proxy in front, so that a loopback address is no
+    /// sign that only this machine calls.
+    fn is_behind_proxy(&self) -> bool {
+        let is_https = self.public_url.as_ref().is_some_and(PublicUrl::is_https);
+        is_https || !self.trusted_proxies.is_empty()
     }
 }
 

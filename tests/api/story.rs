@@ -201,6 +201,26 @@ on_each_database! {
         let server = TestServer::start_with(&database, &["--reflection=off"]).await;
         assert_eq!(reflected(&server.client).await, Err(Code::Unimplemented));
     }
+
+    /// A loopback address is where one listens behind a proxy on the same machine, too.
+    async fn behind_a_proxy_reflection_is_off_unless_it_is_asked_for(database: Database) {
+        for (settings, is_on) in [
+            (&["--public-url=https://accounts.example.com"][..], false),
+            (&["--trusted-proxies=127.0.0.1"], false),
+            (&["--trusted-proxies=10.0.0.0/8", "--public-url=http://localhost:1"], false),
+            (&["--public-url=http://localhost:1"], true),
+            (&["--trusted-proxies=127.0.0.1", "--reflection=on"], true),
+            (&["--public-url=https://accounts.example.com", "--reflection=on"], true),
+        ] {
+            let server = TestServer::start_watched(&database, settings).await;
+            let public = reflected(&server.client).await;
+            assert_eq!(public.is_ok(), is_on, "{settings:?}");
+            // The internal listener goes by the same rule.
+            let internal = Client::connect(server.admin_address.unwrap()).await;
+            assert_eq!(reflected(&internal).await.is_ok(), is_on, "{settings:?}");
+            server.stop().await;
+        }
+    }
 }
 
 /// The services that reflection lists.
