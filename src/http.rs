@@ -23,7 +23,9 @@ use axum::{
 };
 
 use self::cookie::SessionCookie;
-pub use self::replies::{Failure, connection_full, message, not_found, panicked, too_slow};
+pub use self::replies::{
+    Failure, connection_full, malformed, message, not_found, panicked, too_slow,
+};
 use crate::{
     auth::{Auth, AuthError},
     deadline::Deadline,

@@ -9,6 +9,7 @@ mod cors;
 mod descriptors;
 mod edge;
 mod grpc;
+mod host;
 mod limit;
 mod listener;
 mod log_quota;
@@ -19,6 +20,7 @@ mod request_log;
 mod serve;
 mod services;
 mod turns;
+mod unread;
 
 use std::{io, net::SocketAddr, sync::Arc};
 

@@ -122,6 +122,11 @@ pub fn not_found() -> Response {
     message(StatusCode::NOT_FOUND, "there is nothing here")
 }
 
+/// The answer to a request that HTTP does not allow.
+pub fn malformed(message: &'static str) -> Response {
+    Refusal::new(StatusCode::BAD_REQUEST, "MALFORMED_REQUEST", message).into_response()
+}
+
 /// More requests in progress than one connection may have.
 pub fn connection_full() -> Response {
     let status = StatusCode::SERVICE_UNAVAILABLE;

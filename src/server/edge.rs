@@ -25,6 +25,11 @@ pub(super) fn refused(refusal: Refusal) -> Response {
     response
 }
 
+/// The answer to an HTTP/1.1 request that does not say in one way whom it is for.
+pub(super) fn unnamed() -> Response {
+    http::malformed("send one Host header with the host that the request is for")
+}
+
 /// The answer to a path that nothing is served on: a gRPC status for a gRPC
 /// client, 404 for anyone else.
 pub(super) async fn unclaimed(request: Request) -> Response {

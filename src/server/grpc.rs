@@ -15,6 +15,7 @@ use super::{
     edge,
     limit::Limit,
     services::{Answer, GrpcService, Services},
+    unread::Followed,
 };
 use crate::rpc::gate::{Dialect, Refusal};
 
@@ -46,41 +47,53 @@ impl Grpc {
         self.services.of_path(path)
     }
 
-    /// The answer to a request for this service, by what the gate says of it.
+    /// The answer to a native call of this service.
     pub(super) fn answer(
         &self,
         service: &dyn GrpcService,
-        gate: Result<Dialect, Refusal>,
         request: Request<Incoming>,
     ) -> Answering {
-        let Some(cors) = &self.cors else {
-            return self.admit(service, gate, request);
-        };
-        let mut admit = cors.layer(service_fn(|request| {
-            let answer = self.admit(service, gate, request);
-            async { Ok::<_, Infallible>(answer.await) }
-        }));
-        Answering::other(admit.call(request))
+        self.behind_cors(request, |request| {
+            self.call(request, |request| service.call(request))
+        })
     }
 
-    /// Lets a call in, or answers with plain HTTP what is none.
-    fn admit(
+    /// The answer to any other request for this service, by what the gate says of it: to
+    /// a call that has to be translated, or in plain HTTP to what is no call.
+    pub(super) fn answer_translated(
         &self,
         service: &dyn GrpcService,
         gate: Result<Dialect, Refusal>,
-        request: Request<Incoming>,
+        request: Request<Followed>,
     ) -> Answering {
-        match gate {
-            Ok(Dialect::Native) => self.call(request, |request| service.call(request)),
-            Ok(Dialect::Web) => {
+        self.behind_cors(request, |request| match gate {
+            Ok(_) => {
                 let mut translated = GrpcWebLayer::new().layer(service_fn(|request| {
                     let call = self.call(request, |request| service.call_translated(request));
                     async { Ok::<_, Infallible>(call.await) }
                 }));
                 Answering::other(translated.call(request))
             }
-            Err(refusal) => Answering::ready(edge::refused(refusal).map(Body::new)),
-        }
+            Err(refusal) => {
+                drop(request);
+                Answering::ready(edge::refused(refusal).map(Body::new))
+            }
+        })
+    }
+
+    fn behind_cors<B>(
+        &self,
+        request: Request<B>,
+        admit: impl Fn(Request<B>) -> Answering,
+    ) -> Answering {
+        let Some(cors) = &self.cors else {
+            return admit(request);
+        };
+        let mut admit = cors.layer(service_fn(|request| {
+            let answer = admit(request);
+            async { Ok::<_, Infallible>(answer.await) }
+        }));
+        Answering::other(admit.call(request))
     }
 
     /// Begins a call, unless its connection has its share in progress.

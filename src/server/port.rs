@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Router, http::Request};
+use axum::{
+    BoxError, Router,
+    body::HttpBody,
+    http::{HeaderValue, Request, Response, Version, header},
+};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use tonic::body::Body;
 use tower::Service as _;
@@ -11,8 +16,10 @@ use super::{
     answering::Answering,
     edge,
     grpc::Grpc,
+    host,
     log_quota::LogQuota,
     request_log::{Observed, Record},
+    unread,
 };
 use crate::rpc::gate::{self, Dialect, Refusal};
 
@@ -38,22 +45,58 @@ impl Port {
         let record = Record::new(&request, &self.log_quota);
         let gate = gate::check(&request);
         let answering = if gate == Ok(Dialect::Native) {
-            self.begin(gate, request)
+            self.call(request)
         } else {
-            // What is refused is let go of no sooner than somebody waits for its
-            // answer: hyper would close an HTTP/1.1 connection.
             let port = Arc::clone(self);
-            Answering::other(async move { Ok(port.begin(gate, request).await) })
+            Answering::other(async move { Ok(port.translate(gate, request).await) })
         };
         record.observe(answering)
     }
 
     /// Nothing that waits holds a request itself: what is spawned for it stays small,
     /// and so it is cheap to make and to move.
-    fn begin(&self, gate: Result<Dialect, Refusal>, request: Request<Incoming>) -> Answering {
-        if let Some(service) = self.grpc.of_path(request.uri().path()) {
-            return self.grpc.answer(service, gate, request);
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        match self.grpc.of_path(request.uri().path()) {
+            Some(service) => self.grpc.answer(service, request),
+            None => self.http(request),
         }
+    }
+
+    /// The answer to what is no native call. Over HTTP/1.1 it comes when the request's
+    /// body has ended, or says that the connection does.
+    async fn translate(
+        &self,
+        gate: Result<Dialect, Refusal>,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let is_named = request.version() != Version::HTTP_11 || host::is_named_once(&request);
+        let is_awaited = unread::is_awaited(request.headers());
+        let (request, rest) = unread::follow(request);
+        let answering = if !is_named {
+            drop(request);
+            Answering::ready(edge::unnamed().map(Body::new))
+        } else if let Some(service) = self.grpc.of_path(request.uri().path()) {
+            self.grpc.answer_translated(service, gate, request)
+        } else {
+            self.http(request)
+        };
+        let mut response = answering.await;
+        let is_at_end = match rest {
+            Some(rest) => rest.discard(is_awaited).await,
+            None => true,
+        };
+        if !is_named || !is_at_end {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
+    }
+
+    fn http<B>(&self, request: Request<B>) -> Answering
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let answer = self.http.clone().call(request);
         Answering::other(async { answer.await.map(|response| response.map(Body::new)) })
     }

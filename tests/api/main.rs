@@ -23,6 +23,7 @@ mod harness;
 mod hashing;
 mod history;
 mod house;
+mod http1;
 mod import;
 mod import_hostile;
 mod import_million;
