@@ -20,7 +20,7 @@ pub use self::{
     admin::AdminSettings,
     database::DatabaseSettings,
     limits::LimitSettings,
-    log::{LogFormat, LogSettings},
+    log::{EXPENDABLE_LINE, LogFormat, LogSettings, REQUEST_LINE},
     mail::MailSettings,
     network::{NetworkSettings, Reflection},
     passwords::PasswordSettings,

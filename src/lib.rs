@@ -10,6 +10,7 @@ pub mod config;
 pub mod db;
 pub mod deadline;
 pub mod domain;
+pub mod effect;
 pub mod http;
 pub mod import;
 pub mod lifecycle;

@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -114,6 +115,32 @@ impl OverLimit {
     }
 }
 
+/// The network that one party is given to connect from, and so whatever is counted by
+/// where requests come from: an IPv4 address, or the /64 that an IPv6 address lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network(IpAddr);
+
+impl Network {
+    /// The network of an address.
+    pub fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+            }
+        })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => write!(f, "{address}"),
+            IpAddr::V6(address) => write!(f, "{address}/64"),
+        }
+    }
+}
+
 /// An address as proxies write it: alone, or with a port; IPv6 perhaps in brackets.
 fn parse_hop(bytes: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(bytes).ok()?.trim_matches([' ', '\t']);
@@ -208,6 +235,18 @@ mod tests {
             let line = b"198.51.100.7".to_vec();
             let lines = [sent.to_vec(), line];
             assert_eq!(client("10.0.0.1", trusted, &lines), "198.51.100.7");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for (address, network) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ] {
+            let network_of = Network::of(address.parse().unwrap());
+            assert_eq!(network_of.to_string(), network);
         }
     }
 }

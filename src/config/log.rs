@@ -1,6 +1,13 @@
 use clap::{Args, ValueEnum};
 use tracing_subscriber::filter::Targets;
 
+/// The name of the lines on requests that changed something, or failed for a cause of the
+/// service's own.
+pub const REQUEST_LINE: &str = "request";
+
+/// The name of the lines on all other requests, which may be lost before any other line.
+pub const EXPENDABLE_LINE: &str = "expendable request";
+
 /// What it tells its operator.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log (on standard error)")]

@@ -6,7 +6,7 @@ use axum::{Extension, extract::State, http::StatusCode, response::Response};
 use serde_json::json;
 
 use super::{Site, forms::Form, replies, replies::Refusal};
-use crate::deadline::Deadline;
+use crate::{deadline::Deadline, effect::NoEffect};
 
 /// Gives the user of `email` a reset token: by mail, and then whoever asks
 /// gets the same reply for every address; or in the reply.
@@ -17,7 +17,10 @@ pub(super) async fn request(
     let email = form.take("email");
     if !site.reset_token_in_reply {
         site.auth.request_password_reset(&email).await?;
-        return Ok(replies::done(&email, "reset token sent"));
+        let mut response = replies::done(&email, "reset token sent");
+        // A mail that is sent has a line of its own.
+        response.extensions_mut().insert(NoEffect);
+        return Ok(response);
     }
     let token = site.auth.get_reset_password_token(&email).await?;
     let token = token.ok_or_else(|| {

@@ -7,6 +7,7 @@ use crate::{
     auth::{Auth, AuthError},
     deadline::Deadline,
     domain::Client,
+    effect::NoEffect,
     peer::Peer,
     proto::v1::{
         BatchGetUserBySessionRequest, BatchGetUserBySessionResponse, ChangePasswordRequest,
@@ -125,9 +126,13 @@ impl AuthService for AuthRpc {
             .auth
             .revoke_other_sessions(&request.get_ref().session_id)
             .await?;
-        Ok(Response::new(RevokeOtherSessionsResponse {
+        let mut response = Response::new(RevokeOtherSessionsResponse {
             revoked: i32::try_from(revoked).unwrap_or(i32::MAX),
-        }))
+        });
+        if revoked == 0 {
+            response.extensions_mut().insert(NoEffect);
+        }
+        Ok(response)
     }
 
     async fn change_password(
@@ -164,7 +169,10 @@ impl AuthService for AuthRpc {
         self.auth
             .request_password_reset(&request.get_ref().email)
             .await?;
-        Ok(Response::new(RequestPasswordResetResponse {}))
+        let mut response = Response::new(RequestPasswordResetResponse {});
+        // A mail that is sent has a line of its own.
+        response.extensions_mut().insert(NoEffect);
+        Ok(response)
     }
 
     async fn reset_password(

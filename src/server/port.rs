@@ -17,7 +17,7 @@ use super::{
     edge,
     grpc::Grpc,
     host,
-    log_quota::LogQuota,
+    log_quota::LogQuotas,
     request_log::{Observed, Record},
     unread,
 };
@@ -27,7 +27,7 @@ use crate::rpc::gate::{self, Dialect, Refusal};
 pub(super) struct Port {
     grpc: Grpc,
     http: Router,
-    log_quota: Arc<LogQuota>,
+    log_quotas: Arc<LogQuotas>,
 }
 
 impl Port {
@@ -36,13 +36,13 @@ impl Port {
         Self {
             grpc,
             http: http.fallback(edge::unclaimed),
-            log_quota: Arc::default(),
+            log_quotas: Arc::default(),
         }
     }
 
     /// The answer to a request, and its line in the log.
     pub(super) fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Observed<Answering> {
-        let record = Record::new(&request, &self.log_quota);
+        let record = Record::new(&request, &self.log_quotas);
         let gate = gate::check(&request);
         let answering = if gate == Ok(Dialect::Native) {
             self.call(request)

@@ -11,20 +11,26 @@ use std::{
     time::Instant,
 };
 
-use axum::http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tonic::{Code, Status};
 use tracing::Level;
 use uuid::Uuid;
 
-use super::log_quota::LogQuota;
-use crate::{causes::with_causes, http::Failure, peer::Peer, rpc::status};
+use super::log_quota::{LogQuotas, Reason};
+use crate::{
+    causes::with_causes,
+    config::{EXPENDABLE_LINE, REQUEST_LINE},
+    effect::NoEffect,
+    http::Failure,
+    peer::{Network, Peer},
+    rpc::status,
+};
 
 /// The id that the log line on this request has too.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Methods whose success changes nothing and is asked for all day: no line on
-/// it unless the log is set to debug, and on refusals so many in a second. The same
-/// goes for GET, HEAD and OPTIONS.
+/// it unless the log is set to debug. The same goes for GET, HEAD and OPTIONS.
 const QUIET: [&str; 7] = [
     "/bienvenue.v1.AuthService/BatchGetUserBySession",
     "/bienvenue.v1.AuthService/GetUserBySession",
@@ -46,19 +52,19 @@ pub(super) struct Record {
     /// The peer, and the client it speaks for.
     addresses: Option<(SocketAddr, IpAddr)>,
     start: Instant,
-    quota: Arc<LogQuota>,
+    quotas: Arc<LogQuotas>,
     finished: bool,
 }
 
 impl Record {
-    pub(super) fn new<B>(request: &Request<B>, quota: &Arc<LogQuota>) -> Self {
+    pub(super) fn new<B>(request: &Request<B>, quotas: &Arc<LogQuotas>) -> Self {
         let peer = request.extensions().get::<Peer>();
         Self {
             method: request.method().clone(),
             path: Path::of(request.uri()),
             addresses: peer.map(|peer| (peer.address(), peer.client_ip())),
             start: Instant::now(),
-            quota: Arc::clone(quota),
+            quotas: Arc::clone(quotas),
             finished: false,
         }
     }
@@ -85,11 +91,20 @@ impl Record {
         }
     }
 
+    /// Whether there is to be a line: on every change, and on so many in a second of what
+    /// a sender can cause without end.
     fn has_line(&self, outcome: &Outcome) -> bool {
-        if !self.is_quiet() || outcome.cause.is_some() || tracing::enabled!(Level::DEBUG) {
+        if tracing::enabled!(Level::DEBUG) {
             return true;
         }
-        outcome.failed && self.quota.take()
+        let reason = match outcome.effect {
+            Effect::None | Effect::Change if self.is_quiet() => return false,
+            Effect::Change => return true,
+            Effect::None => Reason::Free,
+            Effect::Failed(reason) => reason,
+        };
+        let client = self.addresses.map(|(_, client)| Network::of(client));
+        self.quotas.take(reason, client)
     }
 
     fn is_quiet(&self) -> bool {
@@ -99,8 +114,9 @@ impl Record {
     fn log(&self, outcome: &Outcome, request_id: Uuid) {
         // A macro fixes the level of an event; the rest of the line is the same.
         macro_rules! line {
-            ($level:expr) => {
+            ($name:expr, $level:expr) => {
                 tracing::event!(
+                    name: $name,
                     $level,
                     method = %self.name(),
                     code = %outcome.code,
@@ -114,12 +130,16 @@ impl Record {
                 )
             };
         }
-        if outcome.cause.is_some() {
-            line!(Level::ERROR);
-        } else if outcome.failed || !self.is_quiet() {
-            line!(Level::INFO);
-        } else {
-            line!(Level::DEBUG);
+        match outcome.effect {
+            Effect::Failed(Reason::Unavailable | Reason::Internal) => {
+                line!(REQUEST_LINE, Level::ERROR);
+            }
+            Effect::Failed(Reason::Free) => line!(EXPENDABLE_LINE, Level::INFO),
+            Effect::Change | Effect::None if self.is_quiet() => {
+                line!(EXPENDABLE_LINE, Level::DEBUG);
+            }
+            Effect::None => line!(EXPENDABLE_LINE, Level::INFO),
+            Effect::Change => line!(REQUEST_LINE, Level::INFO),
         }
     }
 
@@ -205,7 +225,18 @@ struct Outcome {
     code: Cow<'static, str>,
     reason: Option<Cow<'static, str>>,
     cause: Option<String>,
-    failed: bool,
+    effect: Effect,
+}
+
+/// What a request has come to, as far as its line goes.
+#[derive(Clone, Copy)]
+enum Effect {
+    /// It changed something, unless its method never does.
+    Change,
+    /// It was a success that changed nothing.
+    None,
+    /// It failed.
+    Failed(Reason),
 }
 
 impl Outcome {
@@ -213,7 +244,7 @@ impl Outcome {
         code: Cow::Borrowed("CANCELLED"),
         reason: None,
         cause: None,
-        failed: true,
+        effect: Effect::Failed(Reason::Free),
     };
 
     fn of<B>(response: &Response<B>) -> Self {
@@ -224,7 +255,10 @@ impl Outcome {
                 code: status::code_name(status.code()).into(),
                 reason: status::reason(status),
                 cause: status.source().map(with_causes),
-                failed: status.code() != Code::Ok,
+                effect: Effect::of(response, status.code() != Code::Ok, || {
+                    status.source()?;
+                    Some(status.code() == Code::Unavailable)
+                }),
             };
         }
         let is_grpc = response
@@ -234,6 +268,7 @@ impl Outcome {
         // Plain HTTP leaves this, for the same purpose.
         let failure = response.extensions().get::<Failure>();
         let cause = failure.and_then(|failure| failure.cause.as_ref());
+        let is_failed = !response.status().is_success() && !response.status().is_redirection();
         Self {
             code: if is_grpc {
                 status::code_name(Code::Ok).into()
@@ -242,7 +277,30 @@ impl Outcome {
             },
             reason: failure.map(|failure| failure.reason.into()),
             cause: cause.map(|cause| with_causes(cause.as_ref())),
-            failed: !response.status().is_success() && !response.status().is_redirection(),
+            effect: Effect::of(response, is_failed, || {
+                cause?;
+                Some(response.status() == StatusCode::SERVICE_UNAVAILABLE)
+            }),
         }
+    }
+}
+
+impl Effect {
+    /// `fault` tells of a failure whether it has a cause of our own, and whether that is
+    /// something unavailable.
+    fn of<B>(
+        response: &Response<B>,
+        is_failed: bool,
+        fault: impl FnOnce() -> Option<bool>,
+    ) -> Self {
+        if !is_failed {
+            let no_effect = response.extensions().get::<NoEffect>();
+            return no_effect.map_or(Self::Change, |_| Self::None);
+        }
+        Self::Failed(match fault() {
+            None => Reason::Free,
+            Some(true) => Reason::Unavailable,
+            Some(false) => Reason::Internal,
+        })
     }
 }

@@ -34,6 +34,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "db",
             "deadline",
+            "effect",
             "http",
             "mail",
             "passwords",
@@ -47,9 +48,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["db", "domain", "mail", "passwords"]),
     (
         "rpc",
-        &["auth", "deadline", "domain", "peer", "proto", "revocations"],
+        &[
+            "auth",
+            "deadline",
+            "domain",
+            "effect",
+            "peer",
+            "proto",
+            "revocations",
+        ],
     ),
-    ("http", &["auth", "deadline", "domain", "peer"]),
+    ("http", &["auth", "deadline", "domain", "effect", "peer"]),
     (
         "auth",
         &[
@@ -77,6 +86,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("causes", &[]),
     ("clock", &[]),
     ("deadline", &[]),
+    ("effect", &[]),
     ("proto", &[]),
 ];
 

@@ -29,6 +29,7 @@ mod import_hostile;
 mod import_million;
 mod import_sources;
 mod log;
+mod log_floods;
 mod mail;
 mod node_faults;
 mod nodes;

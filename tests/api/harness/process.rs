@@ -8,6 +8,7 @@ use std::{
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -118,10 +119,25 @@ impl Process {
     }
 
     /// Starts it; or what it said where it did not start.
-    pub fn try_spawn(mut command: Command) -> Result<Self, String> {
+    pub fn try_spawn(command: Command) -> Result<Self, String> {
+        let (read, may_read) = mpsc::channel();
+        drop(read);
+        Self::try_spawn_unread(command, may_read)
+    }
+
+    /// Starts it; its log is not read until the other end of a channel is dropped.
+    pub fn spawn_unread(command: Command, may_read: mpsc::Receiver<()>) -> Self {
+        Self::try_spawn_unread(command, may_read).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn try_spawn_unread(
+        mut command: Command,
+        may_read: mpsc::Receiver<()>,
+    ) -> Result<Self, String> {
         let mut child = command.spawn().expect("the binary starts");
         let mut stderr = child.stderr.take().expect("its errors");
         let errors = thread::spawn(move || {
+            let _ = may_read.recv();
             let mut text = String::new();
             let _ = stderr.read_to_string(&mut text);
             text
