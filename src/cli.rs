@@ -13,7 +13,11 @@ use clap::{
 
 use self::import::ImportArguments;
 pub use self::{calibrate::CostTable, import::ImportView};
-use crate::{config::Config, db::DatabaseUrl, import::Order};
+use crate::{
+    config::{Config, MailSettings},
+    db::DatabaseUrl,
+    import::Order,
+};
 
 /// Exit code for a bad setting: `EX_USAGE` of sysexits.
 pub const EXIT_USAGE: u8 = 64;
@@ -70,8 +74,8 @@ enum Subcommands {
 pub enum Command {
     /// Serve with these settings.
     Serve(Box<Config>),
-    /// Import users.
-    Import(Order),
+    /// Import users, after saying what is unwise.
+    Import(Order, Vec<&'static str>),
     /// Measure bcrypt with so many threads.
     Calibrate(usize),
     /// Print this text and be done.
@@ -87,7 +91,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     let parsed = command()
         .try_get_matches_from(arguments)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match parsed {
+    let (mut cli, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             return match error.kind() {
@@ -98,15 +102,23 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             };
         }
     };
+    let is_on_command_line =
+        |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
     match cli.command {
         None | Some(Subcommands::Serve) => {
+            cli.config.read_passwords(is_on_command_line)?;
             cli.config.validate()?;
             Ok(Command::Serve(Box::new(cli.config)))
         }
         Some(Subcommands::Import(arguments)) => {
             refuse_other_settings(&matches, IMPORT)?;
+            let mut warnings: Vec<_> = arguments.warning().into_iter().collect();
+            // What is set for mail means nothing here.
+            cli.config.mail = MailSettings::default();
+            cli.config.read_passwords(is_on_command_line)?;
+            warnings.extend(cli.config.visible_passwords());
             let into = cli.config.database.database_url;
-            Ok(Command::Import(arguments.into_order(into)))
+            Ok(Command::Import(arguments.into_order(into)?, warnings))
         }
         Some(Subcommands::Calibrate) => {
             refuse_other_settings(&matches, CALIBRATE)?;
@@ -115,21 +127,21 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     }
 }
 
-/// A command that goes by one setting alone.
+/// A command that goes by few settings alone.
 #[derive(Clone, Copy)]
 struct Lone {
     command: &'static str,
-    setting: &'static str,
+    settings: &'static [&'static str],
 }
 
 const IMPORT: Lone = Lone {
     command: "import",
-    setting: "database_url",
+    settings: &["database_url", "database_password_file"],
 };
 
 const CALIBRATE: Lone = Lone {
     command: "calibrate",
-    setting: "hash_threads",
+    settings: &["hash_threads"],
 };
 
 /// The settings may stand before the command or after it. Those that mean nothing
@@ -148,7 +160,7 @@ fn command() -> clap::Command {
 
 fn other_settings(command: &clap::Command, lone: Lone) -> impl Iterator<Item = &Arg> {
     let arguments = command.get_arguments();
-    arguments.filter(move |argument| *argument.get_id() != lone.setting)
+    arguments.filter(move |argument| !lone.settings.contains(&argument.get_id().as_str()))
 }
 
 /// A variable may be there for the service, a flag is meant for the command.
@@ -161,12 +173,18 @@ fn refuse_other_settings(matches: &ArgMatches, lone: Lone) -> Result<(), String>
         })
         .find_map(Arg::get_long);
     match flag {
-        Some(flag) => Err(format!(
-            "--{flag} is a setting of bienvenue serve: leave it out of bienvenue {}, which \
-             goes by --{} alone",
-            lone.command,
-            lone.setting.replace('_', "-"),
-        )),
+        Some(flag) => {
+            let own = lone
+                .settings
+                .iter()
+                .map(|name| format!("--{}", name.replace('_', "-")));
+            Err(format!(
+                "--{flag} is a setting of bienvenue serve: leave it out of bienvenue {}, which \
+                 goes by {} alone",
+                lone.command,
+                own.collect::<Vec<_>>().join(" and "),
+            ))
+        }
         None => Ok(()),
     }
 }
@@ -371,12 +389,12 @@ mod tests {
             (
                 &["import", "--from", "sqlite:a.db", "--listen", "[::1]:7"],
                 "--listen is a setting of bienvenue serve: leave it out of bienvenue import, \
-                 which goes by --database-url alone",
+                 which goes by --database-url and --database-password-file alone",
             ),
             (
                 &["--log=debug", "import", "--from", "sqlite:a.db"],
                 "--log is a setting of bienvenue serve: leave it out of bienvenue import, which \
-                 goes by --database-url alone",
+                 goes by --database-url and --database-password-file alone",
             ),
             (
                 &["calibrate", "--bcrypt-cost=12"],
@@ -437,7 +455,8 @@ mod tests {
         ] {
             let arguments = ["bienvenue"].iter().chain(arguments).map(OsString::from);
             match parse(arguments) {
-                Ok(Command::Import(order)) => {
+                Ok(Command::Import(order, warnings)) => {
+                    assert!(warnings.is_empty(), "{warnings:?}");
                     assert_eq!(order.from, DatabaseUrl::Sqlite("a.db".to_owned()));
                     assert_eq!(order.into, DatabaseUrl::Sqlite("b.db".to_owned()));
                     assert!(!order.is_dry_run && !order.skips_bad);
@@ -465,7 +484,14 @@ mod tests {
             &["import", "-h"],
         ] {
             let flags = flags_of(arguments);
-            let expected = ["from", "dry-run", "skip-bad", "database-url"];
+            let expected = [
+                "from",
+                "from-password-file",
+                "dry-run",
+                "skip-bad",
+                "database-url",
+                "database-password-file",
+            ];
             assert_eq!(flags, expected, "{arguments:?}");
         }
         assert_eq!(flags_of(&["calibrate", "--help"]), ["hash-threads"]);

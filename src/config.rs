@@ -14,11 +14,11 @@ mod values;
 
 use clap::Args;
 
-use crate::domain::PublicUrl;
+use crate::{domain::PublicUrl, mail::SmtpUrl};
 
 pub use self::{
     admin::AdminSettings,
-    database::DatabaseSettings,
+    database::{DatabaseSettings, with_password},
     limits::LimitSettings,
     log::{EXPENDABLE_LINE, LogFormat, LogSettings, REQUEST_LINE},
     mail::MailSettings,
@@ -58,9 +58,42 @@ pub struct Config {
     /// What it tells its operator.
     #[command(flatten)]
     pub log: LogSettings,
+    /// What to say of the passwords that stand on the command line.
+    #[arg(skip)]
+    visible_passwords: Vec<&'static str>,
 }
 
 impl Config {
+    /// Reads the passwords that stand in files, after noting those that every user of the
+    /// machine can read in the list of processes: `is_on_command_line` tells by a
+    /// setting's name where its value is from.
+    ///
+    /// # Errors
+    ///
+    /// One line that names the setting and says what to write instead.
+    pub fn read_passwords(
+        &mut self,
+        is_on_command_line: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        if self.database.database_url.holds_secret() && is_on_command_line("database_url") {
+            self.visible_passwords.push(
+                "database-url was given on the command line with a password, which every user \
+                 of this machine can read in the list of processes: give the URL in \
+                 DATABASE_URL, or the password in database-password-file",
+            );
+        }
+        let smtp_url = self.mail.smtp_url.as_ref();
+        if smtp_url.is_some_and(SmtpUrl::has_password) && is_on_command_line("smtp_url") {
+            self.visible_passwords.push(
+                "smtp-url was given on the command line with a password, which every user of \
+                 this machine can read in the list of processes: give the URL in \
+                 BIENVENUE_SMTP_URL, or the password in smtp-password-file",
+            );
+        }
+        self.database.read_password()?;
+        self.mail.read_password()
+    }
+
     /// Checks what no setting can check alone.
     ///
     /// # Errors
@@ -83,6 +116,11 @@ impl Config {
         Ok(())
     }
 
+    /// What to say of the passwords that stand on the command line, once they are read.
+    pub fn visible_passwords(&self) -> &[&'static str] {
+        &self.visible_passwords
+    }
+
     /// How many threads may block at once: one for each connection to the
     /// database, and a few for the rest.
     pub fn blocking_threads(&self) -> usize {
@@ -91,7 +129,7 @@ impl Config {
 
     /// What an operator should know although it is allowed.
     pub fn warnings(&self) -> Vec<&'static str> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.visible_passwords.clone();
         if self.passwords.bcrypt_cost < 10 {
             warnings.push(
                 "bcrypt-cost is below 10: stolen hashes can be guessed fast; \

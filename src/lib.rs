@@ -21,5 +21,6 @@ pub mod peer;
 pub mod proto;
 pub mod revocations;
 pub mod rpc;
+pub mod secret_file;
 pub mod server;
 pub mod session_index;

@@ -21,7 +21,12 @@ use tokio::runtime;
 fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
         Ok(Command::Serve(config)) => serve(&config),
-        Ok(Command::Import(order)) => import(&order),
+        Ok(Command::Import(order, warnings)) => {
+            for warning in warnings {
+                complain(&format!("warning: {warning}"));
+            }
+            import(&order)
+        }
         Ok(Command::Calibrate(threads)) => calibrate(threads),
         Ok(Command::Print(text)) => {
             say(&text);

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -9,6 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
+    config,
     db::DatabaseUrl,
     import::{BadRow, Observer, Order},
 };
@@ -29,6 +31,10 @@ pub(super) struct ImportArguments {
     )]
     from: DatabaseUrl,
 
+    /// File with the password of --from, in one line, not readable by every user
+    #[arg(long, value_name = "PATH")]
+    from_password_file: Option<PathBuf>,
+
     /// Write nothing; show what would be imported and what cannot be
     #[arg(long)]
     dry_run: bool,
@@ -39,13 +45,33 @@ pub(super) struct ImportArguments {
 }
 
 impl ImportArguments {
-    pub(super) fn into_order(self, into: DatabaseUrl) -> Order {
-        Order {
-            from: self.from,
+    /// What to import into a database.
+    ///
+    /// # Errors
+    ///
+    /// One line, when the password of the other one cannot be read.
+    pub(super) fn into_order(self, into: DatabaseUrl) -> Result<Order, String> {
+        let from = match &self.from_password_file {
+            Some(file) => {
+                config::with_password(&self.from, "--from", file, "--from-password-file")?
+            }
+            None => self.from,
+        };
+        Ok(Order {
+            from,
             into,
             is_dry_run: self.dry_run,
             skips_bad: self.skip_bad,
-        }
+        })
+    }
+
+    /// What to say of a password that every user of the machine can read in the list of
+    /// processes.
+    pub(super) fn warning(&self) -> Option<&'static str> {
+        self.from.holds_secret().then_some(
+            "--from was given with a password, which every user of this machine can read in \
+             the list of processes: write it into a file that --from-password-file names",
+        )
     }
 }
 

@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 
 use super::values;
@@ -19,6 +21,12 @@ pub struct DatabaseSettings {
     )]
     pub database_url: DatabaseUrl,
 
+    /// File with the password of database-url, in one line, not readable by every
+    /// user; PGPASSWORD and PGPASSFILE are heeded where it is not given
+    /// [default: none]
+    #[arg(long, env = "BIENVENUE_DATABASE_PASSWORD_FILE", value_name = "PATH")]
+    pub database_password_file: Option<PathBuf>,
+
     /// How many connections to keep to the database
     #[arg(
         long,
@@ -28,4 +36,50 @@ pub struct DatabaseSettings {
         value_parser = values::number(1_u32..=1_000)
     )]
     pub database_connections: u32,
+}
+
+impl DatabaseSettings {
+    /// Puts the password that stands in a file into the URL.
+    ///
+    /// # Errors
+    ///
+    /// One line, when there is none or the URL has no place for it.
+    pub fn read_password(&mut self) -> Result<(), String> {
+        if let Some(file) = &self.database_password_file {
+            self.database_url = with_password(
+                &self.database_url,
+                "--database-url",
+                file,
+                "--database-password-file",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A URL with the password from a file, each named by its setting.
+///
+/// # Errors
+///
+/// One line, when there is none or the URL has no place for it.
+pub fn with_password(
+    url: &DatabaseUrl,
+    url_setting: &str,
+    file: &Path,
+    file_setting: &str,
+) -> Result<DatabaseUrl, String> {
+    if url.has_password() {
+        return Err(format!(
+            "{url_setting} has a password already: take it out of the URL, or leave out \
+             {file_setting}"
+        ));
+    }
+    if matches!(url, DatabaseUrl::Sqlite(_)) {
+        return Err(format!(
+            "{file_setting} is given, and {url_setting} names an SQLite file, which has no \
+             password: write postgres://USER@HOST/DATABASE, or leave it out"
+        ));
+    }
+    let password = values::secret(file, file_setting)?;
+    Ok(url.with_password(&password).unwrap_or_else(|| url.clone()))
 }

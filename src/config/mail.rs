@@ -2,13 +2,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::values;
 use crate::{
     db::DatabaseUrl,
     mail::{DeliverySettings, Destination, Sender, SmtpUrl, TIME_LIMIT, Tls},
 };
 
 /// How it reaches people.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Mail")]
 pub struct MailSettings {
     /// Folder that mails are written to, one .eml file each, unless there is an
@@ -28,6 +29,11 @@ pub struct MailSettings {
     )]
     pub smtp_url: Option<SmtpUrl>,
 
+    /// File with the password of smtp-url, in one line, not readable by every user
+    /// [default: none]
+    #[arg(long, env = "BIENVENUE_SMTP_PASSWORD_FILE", value_name = "PATH")]
+    pub smtp_password_file: Option<PathBuf>,
+
     /// Whom mails are from: an address, or a name and then the address in
     /// angle brackets [default: bienvenue at the host of public-url]
     #[arg(long, env = "BIENVENUE_MAIL_FROM", value_name = "ADDRESS")]
@@ -44,6 +50,38 @@ impl MailSettings {
             );
         }
         Ok(())
+    }
+
+    /// Puts the password that stands in a file into the URL of the server.
+    pub(super) fn read_password(&mut self) -> Result<(), String> {
+        match (&self.smtp_url, &self.smtp_password_file) {
+            (Some(url), None) if url.lacks_password() => Err(
+                "--smtp-url names a user without a password: write smtps://USER:PASSWORD@HOST, \
+                 or the password into a file that --smtp-password-file names"
+                    .to_owned(),
+            ),
+            (Some(url), Some(_)) if url.has_password() => Err(
+                "--smtp-url has a password already: take it out of the URL, or leave out \
+                 --smtp-password-file"
+                    .to_owned(),
+            ),
+            (Some(url), Some(file)) if url.lacks_password() => {
+                let password = values::secret(file, "--smtp-password-file")?;
+                self.smtp_url = Some(url.with_password(&password));
+                Ok(())
+            }
+            (Some(_), Some(_)) => Err(
+                "--smtp-password-file is given, and --smtp-url names no user: write \
+                 smtps://USER@HOST"
+                    .to_owned(),
+            ),
+            (None, Some(_)) => Err(
+                "--smtp-password-file is given without --smtp-url: write smtps://USER@HOST, or \
+                 leave it out"
+                    .to_owned(),
+            ),
+            (_, None) => Ok(()),
+        }
     }
 
     /// How mails are handed on; `public_host` is the host of the links in them.
@@ -101,6 +139,7 @@ mod tests {
         MailSettings {
             outbox: None,
             smtp_url: None,
+            smtp_password_file: None,
             mail_from: None,
         }
     }

@@ -1,6 +1,10 @@
 //! Reading values. An error says what to write instead.
 
-use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, path::Path, str::FromStr, time::Duration};
+
+use zeroize::Zeroizing;
+
+use crate::secret_file;
 
 /// The longest duration that can be set: ten years.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -57,6 +61,12 @@ pub(super) fn bytes(
                 )
             })
     }
+}
+
+/// The secret in a file that a setting names.
+pub(super) fn secret(file: &Path, setting: &str) -> Result<Zeroizing<String>, String> {
+    secret_file::read(file)
+        .map_err(|error| format!("cannot use {setting} {}: {error}", file.display()))
 }
 
 #[cfg(test)]

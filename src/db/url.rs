@@ -2,6 +2,7 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use thiserror::Error;
 
 /// `sqlite:PATH` or `postgres://…`.
@@ -47,6 +48,57 @@ impl FromStr for DatabaseUrl {
             return Err(DatabaseUrlError);
         }
         Ok(Self::Sqlite(path.to_owned()))
+    }
+}
+
+impl DatabaseUrl {
+    /// Whether it holds a password of the database's.
+    pub fn has_password(&self) -> bool {
+        self.holds(&["password"])
+    }
+
+    /// Whether it holds any secret: that password, or the one of a client's key.
+    pub fn holds_secret(&self) -> bool {
+        self.holds(&["password", "sslpassword"])
+    }
+
+    /// The same URL with a password; `None` for an SQLite file, which has none.
+    pub fn with_password(&self, password: &str) -> Option<Self> {
+        let Self::Postgres(uri) = self else {
+            return None;
+        };
+        let separator = match uri.split_once('?') {
+            None => "?",
+            Some((_, "")) => "",
+            Some((_, parameters)) if parameters.ends_with('&') => "",
+            Some(_) => "&",
+        };
+        let password = utf8_percent_encode(password, NON_ALPHANUMERIC);
+        Some(Self::Postgres(format!(
+            "{uri}{separator}password={password}"
+        )))
+    }
+
+    /// Whether one of these parameters has a value. The password may also stand behind
+    /// the user's name.
+    fn holds(&self, names: &[&str]) -> bool {
+        let Self::Postgres(uri) = self else {
+            return false;
+        };
+        let uri = uri.split_once("://").map_or("", |(_, rest)| rest);
+        let (location, parameters) = uri.split_once('?').unwrap_or((uri, ""));
+        let authority = location.split('/').next().unwrap_or_default();
+        let user = authority.split_once('@').map_or("", |(user, _)| user);
+        let in_user = user
+            .split_once(':')
+            .is_some_and(|(_, password)| !password.is_empty());
+        let in_parameters = parameters.split('&').any(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            // libpq decodes names as well.
+            let name = percent_decode_str(name).decode_utf8_lossy();
+            !value.is_empty() && names.contains(&&*name)
+        });
+        in_user || in_parameters
     }
 }
 
@@ -164,6 +216,54 @@ mod tests {
         ] {
             assert_eq!(text.parse::<DatabaseUrl>(), Err(DatabaseUrlError), "{text}");
         }
+    }
+
+    #[test]
+    fn a_password_is_found_and_added() {
+        for (text, has_password) in [
+            ("sqlite:a.db", false),
+            ("postgres://db/b", false),
+            ("postgres://ada@db:5432/b", false),
+            ("postgres://ada:@db/b", false),
+            ("postgres://ada:hunter2@db/b", true),
+            ("postgres://:hunter2@/b?host=/run", true),
+            ("postgres://ada@db/b?sslmode=require", false),
+            ("postgres://ada@db/b?sslmode=require&password=hunter2", true),
+            ("postgres://ada@db/b?%70assword=hunter2", true),
+            ("postgres://ada@db/b?password=", false),
+        ] {
+            let url: DatabaseUrl = text.parse().unwrap();
+            assert_eq!(url.has_password(), has_password, "{text}");
+            assert_eq!(url.holds_secret(), has_password, "{text}");
+        }
+        let url: DatabaseUrl = "postgres://db/b?sslpassword=hunter2".parse().unwrap();
+        assert!(url.holds_secret() && !url.has_password());
+        for (text, whole) in [
+            (
+                "postgres://ada@db/b",
+                "postgres://ada@db/b?password=a%20%26%C3%BC",
+            ),
+            (
+                "postgres://ada@db",
+                "postgres://ada@db?password=a%20%26%C3%BC",
+            ),
+            ("postgres:///b?", "postgres:///b?password=a%20%26%C3%BC"),
+            (
+                "postgres:///b?host=/run",
+                "postgres:///b?host=/run&password=a%20%26%C3%BC",
+            ),
+            (
+                "postgres:///b?host=/run&",
+                "postgres:///b?host=/run&password=a%20%26%C3%BC",
+            ),
+        ] {
+            let url: DatabaseUrl = text.parse().unwrap();
+            let url = url.with_password("a &\u{FC}").unwrap();
+            assert_eq!(url, whole.parse().unwrap(), "{text}");
+            assert!(url.has_password());
+        }
+        let file: DatabaseUrl = "sqlite:a.db".parse().unwrap();
+        assert_eq!(file.with_password("x"), None);
     }
 
     #[test]

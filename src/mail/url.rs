@@ -10,7 +10,8 @@ use url::{Host, Url};
 /// `smtps://USER:PASSWORD@HOST` (port 465), `smtp://HOST?tls=required` or
 /// `?tls=opportunistic` (587), `smtp://HOST` (25), with a port where it is
 /// another, and a path where the server wants to be greeted by another name
-/// than the host of the sender. It may hold a password.
+/// than the host of the sender. It may hold a password, or a user without one,
+/// whose password has to be added.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SmtpUrl {
     host: Host,
@@ -18,6 +19,8 @@ pub struct SmtpUrl {
     tls: Tls,
     pub(super) hello: Option<String>,
     pub(super) credentials: Option<Credentials>,
+    /// A user whose password is still to be given.
+    user: Option<String>,
 }
 
 /// When TLS starts. The certificate is verified wherever it does.
@@ -55,6 +58,25 @@ impl SmtpUrl {
             Host::Ipv4(address) => address.is_loopback(),
             Host::Ipv6(address) => address.is_loopback(),
         }
+    }
+
+    /// Whether it holds a password.
+    pub fn has_password(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    /// Whether it names a user, and no password.
+    pub fn lacks_password(&self) -> bool {
+        self.user.is_some()
+    }
+
+    /// The same with the password that its user lacks.
+    pub fn with_password(&self, password: &str) -> Self {
+        let mut whole = self.clone();
+        if let Some(user) = whole.user.take() {
+            whole.credentials = Some(Credentials::new(user, password.to_owned()));
+        }
+        whole
     }
 
     /// The name to look up and to find in the certificate; an IPv6 address
@@ -106,9 +128,13 @@ fn parse(text: &str) -> Option<SmtpUrl> {
         let tame = !decoded.is_empty() && !decoded.contains(char::is_control);
         tame.then(|| decoded.into_owned())
     };
-    let credentials = match (url.username(), url.password()) {
-        ("", None) => None,
-        (user, password) => Some(Credentials::new(decoded(user)?, decoded(password?)?)),
+    let (user, credentials) = match (url.username(), url.password()) {
+        ("", None) => (None, None),
+        (user, None) => (Some(decoded(user)?), None),
+        (user, Some(password)) => {
+            let credentials = Credentials::new(decoded(user)?, decoded(password)?);
+            (None, Some(credentials))
+        }
     };
     Some(SmtpUrl {
         host: Host::parse(url.host_str()?).ok()?,
@@ -116,6 +142,7 @@ fn parse(text: &str) -> Option<SmtpUrl> {
         tls,
         hello,
         credentials,
+        user,
     })
 }
 
@@ -163,6 +190,10 @@ mod tests {
                 "smtp://mail.example.com:25?tls=opportunistic",
                 "smtp://mail.example.com:25?tls=opportunistic",
             ),
+            (
+                "smtps://ada@mail.example.com",
+                "smtps://mail.example.com:465",
+            ),
             ("smtps://[::1]:1", "smtps://[::1]:1"),
             ("smtp://10.0.0.1/auth.example.com", "smtp://10.0.0.1:25"),
         ] {
@@ -185,9 +216,7 @@ mod tests {
             "smtp://mail.example.com?tls=required&tls=opportunistic",
             "smtp://mail.example.com?timeout=5",
             "smtps://mail.example.com?tls=opportunistic",
-            "smtp://ada@mail.example.com",
             "smtp://:hunter2@mail.example.com",
-            "smtp://ada:@mail.example.com",
             "smtp://ada:hunter2@",
             "smtp://ada:hun%00ter2@mail.example.com",
             "smtp://ada:hun%ffter2@mail.example.com",
@@ -211,6 +240,19 @@ mod tests {
         let credentials = Credentials::new("a@b".to_owned(), "h\u{FC}/n".to_owned());
         assert_eq!(url.credentials, Some(credentials));
         assert_eq!(url.hello.as_deref(), Some("d.example"));
+    }
+
+    #[test]
+    fn a_password_can_be_added() {
+        let of = |text: &str| text.parse::<SmtpUrl>().unwrap();
+        let whole = of("smtps://ada:hunter2@c");
+        assert!(whole.has_password() && !whole.lacks_password());
+        let without = of("smtps://ada@c");
+        assert!(!without.has_password() && without.lacks_password());
+        assert_eq!(without.with_password("hunter2"), whole);
+        let nobody = of("smtps://c");
+        assert!(!nobody.has_password() && !nobody.lacks_password());
+        assert_eq!(nobody.with_password("hunter2"), nobody);
     }
 
     #[test]

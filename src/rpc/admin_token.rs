@@ -1,22 +1,19 @@
 //! The token that opens the internal listener.
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use tonic::metadata::MetadataMap;
-use zeroize::Zeroizing;
+
+use crate::secret_file::{self, SecretFileError};
 
 /// The shortest token that is taken.
 const LEAST_BYTES: usize = 32;
 
 /// The longest, so that it fits a header.
-const MOST_BYTES: usize = 1_024;
+const MOST_BYTES: usize = secret_file::MOST_BYTES;
 
 /// What is kept of the token: enough to tell whether another one is it.
 #[derive(Clone)]
@@ -33,9 +30,7 @@ pub struct AdminTokenError {
 #[derive(Debug, Error)]
 enum Problem {
     #[error("{0}")]
-    Unreadable(#[from] io::Error),
-    #[error("every user of this machine can read it; run chmod 600 on it")]
-    Open,
+    Unreadable(SecretFileError),
     #[error(
         "it needs one line of {LEAST_BYTES} to {MOST_BYTES} printable ASCII characters without \
          spaces; openssl rand -hex 32 makes one"
@@ -57,13 +52,13 @@ impl AdminToken {
     }
 
     fn try_read(path: &Path) -> Result<Self, Problem> {
-        let text = Zeroizing::new(fs::read(path)?);
-        if fs::metadata(path)?.permissions().mode() & 0o007 != 0 {
-            return Err(Problem::Open);
-        }
+        let text = secret_file::read(path).map_err(|error| match error {
+            SecretFileError::Empty | SecretFileError::Unfit => Problem::Unfit,
+            error => Problem::Unreadable(error),
+        })?;
         let token = text.trim_ascii_end();
         let is_fit = (LEAST_BYTES..=MOST_BYTES).contains(&token.len())
-            && token.iter().all(u8::is_ascii_graphic);
+            && token.bytes().all(|byte| byte.is_ascii_graphic());
         if is_fit {
             Ok(Self(Sha256::digest(token).into()))
         } else {

@@ -45,7 +45,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "session_index",
         ],
     ),
-    ("config", &["db", "domain", "mail", "passwords"]),
+    (
+        "config",
+        &["db", "domain", "mail", "passwords", "secret_file"],
+    ),
     (
         "rpc",
         &[
@@ -56,6 +59,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "peer",
             "proto",
             "revocations",
+            "secret_file",
         ],
     ),
     ("http", &["auth", "deadline", "domain", "effect", "peer"]),
@@ -88,6 +92,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("deadline", &[]),
     ("effect", &[]),
     ("proto", &[]),
+    ("secret_file", &[]),
 ];
 
 /// A word, who may write it, and why nobody else does.

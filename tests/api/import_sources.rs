@@ -1,8 +1,13 @@
 //! Sources that cannot be imported from, and values that nobody expects.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
 use diesel::connection::SimpleConnection as _;
+use tempfile::TempDir;
 
 use crate::{
     harness::{
@@ -43,6 +48,16 @@ fn refuses(from: &str, words: &[&str]) {
         refused(&import(from, into.url(), flags), words);
         assert!(!Path::new(into.path()).exists(), "the target was made");
     }
+}
+
+/// The flag that names a file with a password, as long as the folder is there.
+fn password_file() -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    fs::write(&path, "hunter2\n").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    let flag = format!("--from-password-file={}", path.display());
+    (folder, flag)
 }
 
 #[test]
@@ -321,7 +336,10 @@ async fn a_postgres_that_is_no_source() {
         &with_database(source.url(), "nobody_made_this"),
         &["does not exist", "--from"],
     );
-    refuses("postgres://ada:hunter2@127.0.0.1:1/b", &["cannot be read"]);
+    let (_folder, password) = password_file();
+    let into = Database::sqlite();
+    let ended = import("postgres://ada@127.0.0.1:1/b", into.url(), &[&password]);
+    refused(&ended, &["cannot be read"]);
     source.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, hashed_password TEXT)");
     refuses(source.url(), &["no column email;"]);
     source.execute("ALTER TABLE users ADD email BYTEA");
@@ -366,8 +384,9 @@ async fn a_postgres_that_does_not_say_which_it_is() {
          REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"
     ));
     let server = server_address(source.url());
-    let url = format!("postgres://{reader}:hunter2@{server}/{name}");
-    let ended = import(&url, into.url(), &[]);
+    let url = format!("postgres://{reader}@{server}/{name}");
+    let (_folder, password) = password_file();
+    let ended = import(&url, into.url(), &[&password]);
     source.batch(&format!("DROP OWNED BY {reader}; DROP ROLE {reader}"));
     imported(ended, 1);
 }

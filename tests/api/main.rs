@@ -37,6 +37,7 @@ mod outgoing_mail;
 mod overload;
 mod password_change;
 mod password_reset;
+mod passwords_in_settings;
 mod queries;
 mod rehash;
 mod reset_page;
