@@ -122,9 +122,9 @@ impl Config {
     }
 
     /// How many threads may block at once: one for each connection to the
-    /// database, and a few for the rest.
+    /// database, as many for connections that were given up, and a few for the rest.
     pub fn blocking_threads(&self) -> usize {
-        self.database.database_connections as usize + 16
+        2 * self.database.database_connections as usize + 16
     }
 
     /// What an operator should know although it is allowed.

@@ -10,6 +10,7 @@ mod mail_claims;
 mod migrate;
 mod outgoing_mails;
 mod password_changes;
+mod pool;
 mod process_lock;
 mod revocations;
 mod schema;

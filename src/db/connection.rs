@@ -1,9 +1,9 @@
 //! One connection, to whichever database it is.
 
 use diesel::{
-    Connection as _, MultiConnection, PgConnection, SqliteConnection,
-    connection::SimpleConnection as _,
-    r2d2::{Error, ManageConnection, R2D2Connection as _},
+    Connection, ConnectionError, ConnectionResult, MultiConnection, PgConnection, QueryResult,
+    SqliteConnection,
+    connection::{SimpleConnection as _, TransactionManager as _},
 };
 
 use super::url::DatabaseUrl;
@@ -17,9 +17,41 @@ pub(super) enum AnyConnection {
     Sqlite(SqliteConnection),
 }
 
+impl AnyConnection {
+    /// Asks a server whether it still answers. A file does not hang up.
+    pub(super) fn ping(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Postgres(postgres) => postgres.batch_execute("SELECT 1"),
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+
+    /// Whether the server has not closed the connection, as far as this end knows. It
+    /// looks at the socket and does not wait.
+    pub(super) fn is_open(&mut self) -> bool {
+        match self {
+            Self::Postgres(postgres) => postgres.notifications_iter().all(|one| one.is_ok()),
+            Self::Sqlite(_) => true,
+        }
+    }
+
+    /// Whether a transaction was begun that is neither committed nor rolled back.
+    pub(super) fn is_in_transaction(&mut self) -> bool {
+        <Self as Connection>::TransactionManager::is_broken_transaction_manager(self)
+    }
+}
+
+/// Opens a connection.
+pub(super) fn connect(url: &DatabaseUrl) -> ConnectionResult<AnyConnection> {
+    Ok(match url {
+        DatabaseUrl::Sqlite(path) => AnyConnection::Sqlite(connect_sqlite(path)?),
+        DatabaseUrl::Postgres(uri) => AnyConnection::Postgres(connect_postgres(uri)?),
+    })
+}
+
 /// Opens a file and sets the connection up so that what it commits is on disk.
-pub(super) fn connect_sqlite(path: &str) -> Result<SqliteConnection, Error> {
-    let mut connection = SqliteConnection::establish(path).map_err(Error::ConnectionError)?;
+pub(super) fn connect_sqlite(path: &str) -> ConnectionResult<SqliteConnection> {
+    let mut connection = SqliteConnection::establish(path)?;
     connection
         .batch_execute(
             // The wait for a lock is shorter than a request may take, so that
@@ -32,17 +64,16 @@ pub(super) fn connect_sqlite(path: &str) -> Result<SqliteConnection, Error> {
              PRAGMA secure_delete = ON;
              PRAGMA trusted_schema = OFF;",
         )
-        .map_err(Error::QueryError)?;
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
 }
 
 /// Connects to a server, likewise.
-pub(super) fn connect_postgres(uri: &str) -> Result<PgConnection, Error> {
+pub(super) fn connect_postgres(uri: &str) -> ConnectionResult<PgConnection> {
     // Before libpq does so: the process would take OpenSSL down as it ends, under a thread
     // that is still connecting, and crash.
     openssl_sys::init();
-    let mut connection =
-        PgConnection::establish(&with_timeouts(uri)).map_err(Error::ConnectionError)?;
+    let mut connection = PgConnection::establish(&with_timeouts(uri))?;
     connection
         .batch_execute(
             // Whatever the server's own defaults are; the waits are shorter
@@ -54,19 +85,30 @@ pub(super) fn connect_postgres(uri: &str) -> Result<PgConnection, Error> {
              SET timezone = 'UTC';
              SET application_name = 'bienvenue';",
         )
-        .map_err(Error::QueryError)?;
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
 }
 
-/// libpq waits for ever for a host that does not answer, unless it is told
-/// otherwise. What the operator wrote stands.
+/// libpq's own defaults wait for a host that has died: without end for a connection, for two
+/// hours for a reply. With these parameters a dead host is noticed within five seconds:
+/// while it is connected to; when what was sent to it is not acknowledged; and when nothing
+/// is sent, by keepalives.
+const TIMEOUTS: [&str; 5] = [
+    "connect_timeout=3",
+    "tcp_user_timeout=5000",
+    "keepalives_idle=2",
+    "keepalives_interval=1",
+    "keepalives_count=3",
+];
+
+/// Adds the [`TIMEOUTS`] to a URI. What the operator wrote stands.
 fn with_timeouts(uri: &str) -> String {
     let (location, parameters) = uri.split_once('?').unwrap_or((uri, ""));
     let mut parameters: Vec<&str> = parameters
         .split('&')
         .filter(|one| !one.is_empty())
         .collect();
-    for timeout in ["connect_timeout=3", "tcp_user_timeout=5000"] {
+    for timeout in TIMEOUTS {
         let name = timeout.split_inclusive('=').next();
         if !parameters
             .iter()
@@ -78,56 +120,38 @@ fn with_timeouts(uri: &str) -> String {
     format!("{location}?{}", parameters.join("&"))
 }
 
-/// Makes connections for a pool. diesel's own manager would try one database
-/// after the other.
-pub(super) struct Manager {
-    url: DatabaseUrl,
-}
-
-impl Manager {
-    pub(super) fn new(url: DatabaseUrl) -> Self {
-        Self { url }
-    }
-}
-
-impl ManageConnection for Manager {
-    type Connection = AnyConnection;
-    type Error = Error;
-
-    fn connect(&self) -> Result<AnyConnection, Error> {
-        Ok(match &self.url {
-            DatabaseUrl::Sqlite(path) => AnyConnection::Sqlite(connect_sqlite(path)?),
-            DatabaseUrl::Postgres(uri) => AnyConnection::Postgres(connect_postgres(uri)?),
-        })
-    }
-
-    fn is_valid(&self, connection: &mut AnyConnection) -> Result<(), Error> {
-        connection.ping().map_err(Error::QueryError)
-    }
-
-    fn has_broken(&self, connection: &mut AnyConnection) -> bool {
-        std::thread::panicking() || connection.is_broken()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn timeouts_are_added_where_the_operator_set_none() {
-        assert_eq!(
-            with_timeouts("postgres://db/b"),
-            "postgres://db/b?connect_timeout=3&tcp_user_timeout=5000"
-        );
-        assert_eq!(
-            with_timeouts("postgres://db/b?connect_timeout=9"),
-            "postgres://db/b?connect_timeout=9&tcp_user_timeout=5000"
-        );
-        assert_eq!(
-            with_timeouts("postgres://db/connect_timeout?&a=1&"),
-            "postgres://db/connect_timeout?a=1&connect_timeout=3&tcp_user_timeout=5000"
-        );
+        let keepalives = "keepalives_idle=2&keepalives_interval=1&keepalives_count=3";
+        for (uri, with) in [
+            (
+                "postgres://db/b",
+                format!("postgres://db/b?connect_timeout=3&tcp_user_timeout=5000&{keepalives}"),
+            ),
+            (
+                "postgres://db/b?connect_timeout=9",
+                format!("postgres://db/b?connect_timeout=9&tcp_user_timeout=5000&{keepalives}"),
+            ),
+            (
+                "postgres://db/connect_timeout?&a=1&",
+                format!(
+                    "postgres://db/connect_timeout?a=1&connect_timeout=3&tcp_user_timeout=5000\
+                     &{keepalives}"
+                ),
+            ),
+            (
+                "postgres://db/b?keepalives=0&keepalives_idle=60&tcp_user_timeout=0",
+                "postgres://db/b?keepalives=0&keepalives_idle=60&tcp_user_timeout=0\
+                 &connect_timeout=3&keepalives_interval=1&keepalives_count=3"
+                    .to_owned(),
+            ),
+        ] {
+            assert_eq!(with_timeouts(uri), with);
+        }
     }
 
     #[test]

@@ -1,30 +1,37 @@
 //! Units of work, each on a blocking thread with a connection of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use diesel::{
     Connection,
     connection::{AnsiTransactionManager, TransactionManager},
-    r2d2::{NopErrorHandler, Pool},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    task, time,
+    task::{self, JoinError, JoinHandle},
+    time,
 };
 
 use super::{
-    connection::{AnyConnection, Manager},
+    connection::AnyConnection,
     error::DbError,
+    pool::{Generation, Pool},
     url::DatabaseUrl,
 };
 
-/// The longest wait for a free connection, and then for opening one, before
-/// the database counts as away.
+/// The longest wait for a free connection, before the database counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The longest that a unit of work may take: less than a request may, so that
 /// its caller hears that the database is away.
 const MAX_WORK: Duration = Duration::from_secs(4);
+
+/// When the connection of a unit of work that is still not done is given up. libpq waits
+/// for a reply without end where TCP says that the server is alive.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 type Transactions = <AnyConnection as Connection>::TransactionManager;
 
@@ -32,26 +39,35 @@ type Transactions = <AnyConnection as Connection>::TransactionManager;
 /// connection waits as a future and not as a blocked thread.
 #[derive(Clone)]
 pub(super) struct Lane {
-    pool: Pool<Manager>,
+    pool: Arc<Pool>,
     permits: Arc<Semaphore>,
+    /// Permits for connections that are given up: their threads hang in libpq until the
+    /// server answers after all, or the kernel closes the connection.
+    given_up: Arc<Semaphore>,
+}
+
+/// What the end of a unit of work is watched for with.
+struct Supervisor {
+    pool: Arc<Pool>,
+    generation: Generation,
+    permit: OwnedSemaphorePermit,
+    given_up: Arc<Semaphore>,
 }
 
 impl Lane {
-    /// A lane of some connections, which open in the background.
+    /// A lane of so many connections, opened when they are needed. On PostgreSQL there may
+    /// be as many again that were given up.
     pub(super) fn open(url: &DatabaseUrl, connections: u32) -> Self {
-        let pool = Pool::builder()
-            .max_size(connections)
-            // A file does not hang up; a server may, and must be noticed
-            // before a request meets it.
-            .test_on_check_out(matches!(url, DatabaseUrl::Postgres(_)))
-            .connection_timeout(PATIENCE)
-            .error_handler(Box::new(NopErrorHandler))
-            // It fills while the service starts; that the database opens is
-            // known by now.
-            .build_unchecked(Manager::new(url.clone()));
+        let connections = connections as usize;
+        let given_up = match url {
+            DatabaseUrl::Postgres(_) => connections,
+            // Another connection would wait for the same disk.
+            DatabaseUrl::Sqlite(_) => 0,
+        };
         Self {
-            pool,
-            permits: Arc::new(Semaphore::new(connections as usize)),
+            pool: Arc::new(Pool::new(url.clone(), connections)),
+            permits: Arc::new(Semaphore::new(connections)),
+            given_up: Arc::new(Semaphore::new(given_up)),
         }
     }
 
@@ -68,34 +84,58 @@ impl Lane {
         let Ok(Ok(permit)) = time::timeout(PATIENCE, permit).await else {
             return Err(DbError::Unavailable("every connection is busy".into()).into());
         };
-        self.work(permit, work).await
-    }
-
-    /// Works with a connection whose permit is held. Work that does not come
-    /// back keeps its thread and its permit until it does.
-    async fn work<T, E>(
-        &self,
-        permit: OwnedSemaphorePermit,
-        work: impl FnOnce(&mut AnyConnection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<DbError> + Send + 'static,
-    {
-        let pool = self.pool.clone();
+        let supervisor = Supervisor {
+            pool: Arc::clone(&self.pool),
+            generation: self.pool.generation(),
+            permit,
+            given_up: Arc::clone(&self.given_up),
+        };
+        let pool = Arc::clone(&self.pool);
         let working = task::spawn_blocking(move || {
-            let _permit = permit;
-            let mut connection = pool
-                .get()
+            let mut pooled = pool
+                .take()
                 .map_err(|error| DbError::Unavailable(error.into()))?;
-            work(&mut connection)
+            let result = work(&mut pooled.connection);
+            pool.put_back(pooled, result.is_err());
+            result
         });
-        match time::timeout(MAX_WORK, working).await {
-            Ok(Ok(result)) => result,
+        // A task of its own, which goes on when the caller hangs up.
+        let supervised = task::spawn(supervisor.watch(working));
+        match time::timeout(MAX_WORK, supervised).await {
+            Ok(Ok(Ok(result))) => result,
             // The panic's own words may quote what it choked on.
-            Ok(Err(_)) => Err(DbError::Fault("a unit of work panicked".into()).into()),
+            Ok(_) => Err(DbError::Fault("a unit of work panicked".into()).into()),
             Err(_) => Err(DbError::Unavailable("it does not answer".into()).into()),
         }
+    }
+}
+
+impl Supervisor {
+    /// Waits for the end of a unit of work. Where that is overdue, the permit is given back
+    /// before: for a new connection, while the old one may still be waited for.
+    async fn watch<T>(self, mut working: JoinHandle<T>) -> Result<T, JoinError> {
+        let start = Instant::now();
+        if let Ok(done) = time::timeout(GIVE_UP_AFTER, &mut working).await {
+            return done;
+        }
+        let room = tokio::select! {
+            done = &mut working => return done,
+            room = self.given_up.acquire() => room,
+        };
+        // The others may wait for the same server in vain.
+        self.pool.distrust(self.generation);
+        drop(self.permit);
+        tracing::warn!(
+            "a connection to the database is given up and replaced: it has not answered for {} s",
+            start.elapsed().as_secs()
+        );
+        let done = working.await;
+        tracing::info!(
+            "a connection to the database that was given up has ended after {} s",
+            start.elapsed().as_secs()
+        );
+        drop(room);
+        done
     }
 }
 

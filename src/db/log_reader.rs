@@ -101,7 +101,7 @@ impl LogReader {
     /// When the database cannot.
     pub fn connect(&mut self, begun: bool) -> Result<Connected, DbError> {
         self.connection = None;
-        let away = |error: diesel::r2d2::Error| DbError::Unavailable(error.into());
+        let away = |error: diesel::ConnectionError| DbError::Unavailable(error.into());
         let (mut connection, timeline) = match &self.url {
             DatabaseUrl::Sqlite(path) => (
                 AnyConnection::Sqlite(connect_sqlite(path).map_err(away)?),

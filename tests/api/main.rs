@@ -12,6 +12,7 @@ mod browser;
 mod cache_contract;
 mod calibrate;
 mod cookies;
+mod database_host;
 mod databases;
 mod devices;
 mod durability;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use diesel::{
-    Connection as _, ConnectionError, SqliteConnection, connection::SimpleConnection as _,
-    r2d2::Error,
+    Connection as _, ConnectionError, ConnectionResult, SqliteConnection,
+    connection::SimpleConnection as _,
 };
 
 use super::super::{
@@ -30,14 +30,14 @@ type Trace = (u64, u64, i64, i64);
 
 impl Reader {
     /// Opens a database; `None` for a file that is not there.
-    pub(super) fn open(url: &DatabaseUrl) -> Result<Option<Self>, Error> {
+    pub(super) fn open(url: &DatabaseUrl) -> ConnectionResult<Option<Self>> {
         match url {
             DatabaseUrl::Sqlite(path) => Self::open_sqlite(Path::new(path)),
             DatabaseUrl::Postgres(uri) => Self::open_postgres(uri).map(Some),
         }
     }
 
-    fn open_sqlite(path: &Path) -> Result<Option<Self>, Error> {
+    fn open_sqlite(path: &Path) -> ConnectionResult<Option<Self>> {
         let path = match path.canonicalize() {
             Ok(path) => path,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -59,7 +59,7 @@ impl Reader {
             "mode=ro"
         };
         let uri = format!("file:{}?{mode}", escaped(&path)?);
-        let mut connection = SqliteConnection::establish(&uri).map_err(Error::ConnectionError)?;
+        let mut connection = SqliteConnection::establish(&uri)?;
         connection
             .batch_execute(
                 "PRAGMA busy_timeout = 2000;
@@ -67,14 +67,14 @@ impl Reader {
                  PRAGMA trusted_schema = OFF;
                  BEGIN;",
             )
-            .map_err(Error::QueryError)?;
+            .map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(Some(Self {
             connection: AnyConnection::Sqlite(connection),
             unlocked,
         }))
     }
 
-    fn open_postgres(uri: &str) -> Result<Self, Error> {
+    fn open_postgres(uri: &str) -> ConnectionResult<Self> {
         let mut connection = connect_postgres(uri)?;
         connection
             .batch_execute(
@@ -83,7 +83,7 @@ impl Reader {
                  SET idle_in_transaction_session_timeout = 0;
                  BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;",
             )
-            .map_err(Error::QueryError)?;
+            .map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(Self {
             connection: AnyConnection::Postgres(connection),
             unlocked: None,
@@ -101,8 +101,8 @@ impl Reader {
     }
 }
 
-fn refused(error: &io::Error) -> Error {
-    Error::ConnectionError(ConnectionError::BadConnection(error.to_string()))
+fn refused(error: &io::Error) -> ConnectionError {
+    ConnectionError::BadConnection(error.to_string())
 }
 
 /// Whether a file's header says so (bytes 18 and 19 of the database format).
@@ -129,10 +129,10 @@ fn trace_of(path: &Path) -> io::Result<Trace> {
 }
 
 /// A path as SQLite's URIs have it.
-fn escaped(path: &Path) -> Result<String, Error> {
+fn escaped(path: &Path) -> ConnectionResult<String> {
     let path = path.to_str().ok_or_else(|| {
         let why = "its path is not UTF-8".to_owned();
-        Error::ConnectionError(ConnectionError::BadConnection(why))
+        ConnectionError::BadConnection(why)
     })?;
     Ok(path
         .replace('%', "%25")

@@ -5,13 +5,12 @@ use std::{collections::HashMap, fs::OpenOptions, path::Path};
 use diesel::{
     ExpressionMethods as _, Insertable, QueryDsl as _, RunQueryDsl as _,
     connection::SimpleConnection as _,
-    r2d2::ManageConnection as _,
     result::{Error as DieselError, QueryResult},
 };
 
 use super::{
     super::{
-        connection::{AnyConnection, Manager},
+        connection::{AnyConnection, connect},
         error::{OpenError, OpenProblem, on_one_line},
         migrate,
         schema::users,
@@ -62,9 +61,7 @@ impl Target {
     pub fn open(url: &DatabaseUrl) -> Result<Self, TargetError> {
         Self::new(url, || {
             migrate::prepare(url)?;
-            let mut connection = Manager::new(url.clone())
-                .connect()
-                .map_err(|error| OpenProblem::refused(&error))?;
+            let mut connection = connect(url).map_err(|error| OpenProblem::refused(&error))?;
             connection.batch_execute(match connection {
                 // The index on random e-mails has to fit.
                 AnyConnection::Sqlite(_) => "PRAGMA cache_size = -65536; BEGIN IMMEDIATE;",

@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
+    net::Ipv4Addr,
     os::unix::{
         fs::{PermissionsExt as _, chown},
         process::CommandExt as _,
@@ -46,7 +47,7 @@ impl Cluster {
     /// away; `None` where PostgreSQL is not installed.
     pub fn on_a_socket() -> Option<Self> {
         let programs = find_programs()?;
-        Some(Self::start_new(&programs, |folder| {
+        Some(Self::start_new(&programs, None, |folder| {
             let folder = folder.display();
             (
                 "-c listen_addresses=".to_owned(),
@@ -58,7 +59,7 @@ impl Cluster {
     /// A new one on a port of 127.0.0.1.
     pub fn on_a_port(port: u16) -> Option<Self> {
         let programs = find_programs()?;
-        Some(Self::start_new(&programs, |_| {
+        Some(Self::start_new(&programs, None, |_| {
             (
                 format!("-c listen_addresses=127.0.0.1 -p {port}"),
                 format!("postgres://postgres@127.0.0.1:{port}/postgres"),
@@ -66,9 +67,25 @@ impl Cluster {
         }))
     }
 
+    /// A new one inside a network namespace, at an address there. `setpriv` is setpriv(1),
+    /// yet without arguments, as root inside.
+    pub fn on_a_host(address: Ipv4Addr, setpriv: Command) -> Option<Self> {
+        let programs = find_programs()?;
+        Some(Self::start_new(&programs, Some(setpriv), |_| {
+            (
+                format!("-c listen_addresses={address}"),
+                format!("postgres://postgres@{address}/postgres"),
+            )
+        }))
+    }
+
     /// Starts one; `place` gives, from its folder, the options that say where it
     /// listens, and its URL.
-    fn start_new(programs: &Path, place: impl FnOnce(&Path) -> (String, String)) -> Self {
+    fn start_new(
+        programs: &Path,
+        setpriv: Option<Command>,
+        place: impl FnOnce(&Path) -> (String, String),
+    ) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("bienvenue-postgres-")
             .tempdir()
@@ -94,13 +111,32 @@ impl Cluster {
             .stdout(Stdio::null());
         run_as_user(&mut initdb);
         assert!(initdb.status().expect("initdb runs").success(), "initdb");
+        if setpriv.is_some() {
+            let rule = "host all all 0.0.0.0/0 trust\n";
+            let rules = folder.join("data/pg_hba.conf");
+            let mut rules = fs::OpenOptions::new().append(true).open(rules).expect("it");
+            rules.write_all(rule.as_bytes()).expect("a rule");
+        }
 
         let (listens, url) = place(&folder);
         let options = format!(
             "{listens} -k {} -c fsync=off -c max_connections=1000",
             folder.display()
         );
-        let mut keeper = Command::new("sh");
+        let mut keeper = match (setpriv, user) {
+            // Only root enters a namespace: the user is changed inside.
+            (Some(mut command), Some((uid, gid))) => {
+                command.args(["--clear-groups", "--reuid", &uid.to_string()]);
+                command.args(["--regid", &gid.to_string(), "sh"]);
+                command.current_dir(&folder);
+                command
+            }
+            _ => {
+                let mut command = Command::new("sh");
+                run_as_user(&mut command);
+                command
+            }
+        };
         keeper
             .args(["-c", KEEPER, "keeper"])
             .arg(programs)
@@ -110,7 +146,6 @@ impl Cluster {
             .stdout(Stdio::piped())
             // A Ctrl-C for the tests is not for the keeper, which has to clean up.
             .process_group(0);
-        run_as_user(&mut keeper);
         let mut keeper = keeper.spawn().expect("a shell");
         let mut cluster = Self {
             url,
