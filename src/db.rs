@@ -98,6 +98,20 @@ impl Db {
     /// Runs one unit of work that writes: all of it is on disk when this
     /// returns `Ok`, none of it otherwise. Only an `Unavailable` leaves open
     /// which.
+    ///
+    /// # The order of locks
+    ///
+    /// On PostgreSQL, where units of work write side by side, each of them locks rows in
+    /// this order, so that no two wait for each other:
+    ///
+    /// 1. the users whose sessions it deletes, or whose credentials it changes, in
+    ///    ascending order of their ids ([`lock_users`](users::lock_users));
+    /// 2. sessions of those users;
+    /// 3. outgoing mails;
+    /// 4. by the triggers, at the commit: the advisory lock on the log of revocations.
+    ///
+    /// What touches or sweeps sessions, or claims mails, of any user skips rows that are
+    /// locked and waits for none (`SKIP LOCKED`).
     async fn write<T, E>(
         &self,
         work: impl FnOnce(&mut AnyConnection) -> Result<T, E> + Send + 'static,

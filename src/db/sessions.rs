@@ -11,7 +11,7 @@ use super::{
     Db, DbError,
     connection::AnyConnection,
     schema::{sessions, users},
-    users::{UserRow, hold},
+    users::{UserRow, hold, lock_users},
 };
 use crate::{
     causes::with_causes,
@@ -121,9 +121,21 @@ pub(super) fn find(
         .transpose()
 }
 
-/// The same, and nobody else ends or opens sessions of its user until the unit
-/// of work ends. Whatever ends several sessions goes through here: it would
-/// wait for others in whatever order, and some of them for it.
+/// Whose a session is, whatever password it was opened with. That never changes.
+fn owner_of(
+    connection: &mut AnyConnection,
+    digest: SessionDigest,
+) -> Result<Option<UserId>, DbError> {
+    let owner: Option<i64> = sessions::table
+        .filter(sessions::digest.eq(digest.as_bytes()))
+        .select(sessions::user_id)
+        .first(connection)
+        .optional()?;
+    Ok(owner.map(UserId))
+}
+
+/// The same as [`find`], and nobody else ends or opens sessions of its user until the unit
+/// of work ends.
 fn find_and_hold(
     connection: &mut AnyConnection,
     digest: SessionDigest,
@@ -133,6 +145,18 @@ fn find_and_hold(
     };
     hold(connection, user.id)?;
     find(connection, digest)
+}
+
+/// Whether there is a session that was opened with the password that its user has.
+fn is_current(connection: &mut AnyConnection, digest: SessionDigest) -> Result<bool, DbError> {
+    let current: Option<i64> = sessions::table
+        .inner_join(users::table)
+        .filter(sessions::digest.eq(digest.as_bytes()))
+        .filter(sessions::credential_version.eq(users::credential_version))
+        .select(sessions::user_id)
+        .first(connection)
+        .optional()?;
+    Ok(current.is_some())
 }
 
 /// What is told of a session that was ended: no more than has to be readable
@@ -253,17 +277,26 @@ impl Db {
         most: u32,
     ) -> Result<Option<Vec<SessionDigest>>, DbError> {
         self.write(move |connection| {
+            // The session that is replaced may be another user's.
+            if let Some(replaced) = replaced
+                && let Some(owner) = owner_of(connection, replaced)?
+            {
+                lock_users(connection, [owner, session.user_id])?;
+            }
             // A change of the password that comes later ends this session too.
             let user = hold(connection, session.user_id)?;
             if user.map(|user| user.credential_version) != Some(session.credential_version) {
                 return Ok(None);
             }
+            let mut ended = Vec::new();
             if let Some(replaced) = replaced {
-                let replaced = sessions::digest.eq(replaced.as_bytes().to_vec());
-                diesel::delete(sessions::table.filter(replaced)).execute(connection)?;
+                let session = sessions::table.filter(sessions::digest.eq(replaced.as_bytes()));
+                if diesel::delete(session).execute(connection)? > 0 {
+                    ended.push(replaced);
+                }
             }
-            let mut ended = remove_beyond(connection, session.user_id, most.saturating_sub(1))?;
-            ended.extend(replaced);
+            let most = most.saturating_sub(1);
+            ended.extend(remove_beyond(connection, session.user_id, most)?);
             add(connection, digest, &session)?;
             Ok(Some(ended))
         })
@@ -428,14 +461,18 @@ impl Db {
         digest: SessionDigest,
     ) -> Result<Option<SessionTimes>, DbError> {
         self.write(move |connection| {
-            let found = find_and_hold(connection, digest)?;
+            let Some(owner) = owner_of(connection, digest)? else {
+                return Ok(None);
+            };
+            lock_users(connection, [owner])?;
+            let is_current = is_current(connection, digest)?;
             let session = sessions::table.filter(sessions::digest.eq(digest.as_bytes()));
             let ended: Option<EndedRow> = diesel::delete(session)
                 .returning(ENDED)
                 .get_result(connection)
                 .optional()?;
             let ended = ended.map(Ended::try_from).transpose()?;
-            Ok(found.and(ended).map(|ended| ended.times))
+            Ok(ended.filter(|_| is_current).map(|ended| ended.times))
         })
         .await
     }

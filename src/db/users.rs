@@ -121,6 +121,25 @@ pub(super) fn find(connection: &mut AnyConnection, by: &UserBy) -> Result<Option
     row.map(User::try_from).transpose()
 }
 
+/// Locks users until the unit of work ends, in [the order that all keep](Db::write): nobody
+/// else changes them, or opens or ends their sessions. An id that no user has is skipped.
+pub(super) fn lock_users(
+    connection: &mut AnyConnection,
+    ids: impl IntoIterator<Item = UserId>,
+) -> Result<(), DbError> {
+    // SQLite has one writer at a time anyway.
+    if let AnyConnection::Postgres(postgres) = connection {
+        let ids = ids.into_iter().map(|id| id.0);
+        users::table
+            .filter(users::id.eq_any(ids))
+            .order(users::id)
+            .select(users::id)
+            .for_no_key_update()
+            .load::<i64>(postgres)?;
+    }
+    Ok(())
+}
+
 /// A user whom nobody else changes until the unit of work ends.
 pub(super) fn hold(connection: &mut AnyConnection, id: UserId) -> Result<Option<User>, DbError> {
     let row: Option<UserRow> = match connection {

@@ -29,6 +29,7 @@ mod import;
 mod import_hostile;
 mod import_million;
 mod import_sources;
+mod locks;
 mod log;
 mod log_floods;
 mod mail;

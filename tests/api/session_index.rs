@@ -24,16 +24,16 @@ const MINUTE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the look-up of one session reads, and nothing else does.
-const BREAK: &str = "ALTER TABLE sessions RENAME COLUMN user_agent TO gone";
-const MEND: &str = "ALTER TABLE sessions RENAME COLUMN gone TO user_agent";
+pub const BREAK: &str = "ALTER TABLE sessions RENAME COLUMN user_agent TO gone";
+pub const MEND: &str = "ALTER TABLE sessions RENAME COLUMN gone TO user_agent";
 
 /// Well-formed, and nobody's.
-fn unknown(n: usize) -> String {
+pub fn unknown(n: usize) -> String {
     format!("sess_{n:042}A")
 }
 
 /// Waits until memory knows every session there is, while the look-up is broken.
-async fn is_complete(client: &Client) {
+pub async fn is_complete(client: &Client) {
     let complete = async {
         loop {
             match client.check(&unknown(0)).await.unwrap_err().code() {
