@@ -1,6 +1,6 @@
 //! Changing a password by those who know it.
 
-use super::{Auth, AuthError, Field, OpenedSession, sessions::digest_of};
+use super::{Auth, AuthError, Field, OpenedSession};
 use crate::{
     db::{ChangePasswordError, ChangeProof, PasswordChange},
     deadline::Deadline,
@@ -25,7 +25,7 @@ impl Auth {
         client: Client,
         deadline: Deadline,
     ) -> Result<OpenedSession, AuthError> {
-        let digest = digest_of(session_id)?;
+        let (digest, _) = self.recognise(session_id).await?;
         let user = self.stored_user(digest).await?;
         if current_password.is_empty() {
             let missing = PasswordPolicyError::Missing;

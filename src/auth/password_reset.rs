@@ -86,10 +86,10 @@ impl Auth {
             .ok_or(AuthError::ResetTokenInvalid)?
             .digest();
         let now = self.clock.now();
-        let user = self
-            .db
-            .find_user_by(UserBy::ResetToken(digest))
-            .await?
+        let look_up = self.look_up_permit().await?;
+        let found = self.db.find_user_by(UserBy::ResetToken(digest)).await?;
+        drop(look_up);
+        let user = found
             .filter(|user| user.reset.is_some_and(|reset| now < reset.expires_at))
             .filter(|user| {
                 email.is_none_or(|email| Email::parse(email).as_ref() == Ok(&user.email))

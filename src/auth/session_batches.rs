@@ -3,7 +3,8 @@
 use tokio::task::JoinSet;
 
 use super::{
-    Auth, AuthError, CheckedSession, Field, session_checks::Recalled, sessions::digest_of,
+    Auth, AuthError, CheckedSession, Field,
+    session_checks::{Recalled, digest_of},
 };
 use crate::domain::SessionDigest;
 

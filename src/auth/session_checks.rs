@@ -4,19 +4,19 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::time;
+use tokio::{sync::SemaphorePermit, time};
 
-use super::{Auth, AuthError, CheckedSession, LiveSession, sessions::digest_of};
+use super::{Auth, AuthError, CheckedSession, LiveSession};
 use crate::{
     db::DbError,
-    domain::{Revision, Session, SessionDigest, SessionOwner, SessionUse},
+    domain::{Revision, Session, SessionDigest, SessionOwner, SessionToken, SessionUse},
     session_index::Found,
 };
 
 /// The longest that an answer may be kept.
 const MAX_CACHE: Duration = Duration::from_secs(300);
 
-/// The longest wait for one of the connections that checks may have.
+/// The longest wait for one of the connections that look-ups may have.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What memory says of a session.
@@ -39,7 +39,38 @@ impl Auth {
         &self,
         session_id: &str,
     ) -> Result<CheckedSession, AuthError> {
+        self.check(digest_of(session_id)?).await
+    }
+
+    /// The open session that a `session_id` proves, and its digest, for what is done with
+    /// the session next; counts as use of it. Whatever is given a `session_id` begins with
+    /// this, so that a `session_id` that a caller made up costs the database nothing where
+    /// memory knows every session, and elsewhere a look-up within the limit that checks
+    /// have, but never a turn to write.
+    ///
+    /// # Errors
+    ///
+    /// `SessionInvalid`, `Unavailable`, `Internal`.
+    pub(super) async fn recognise(
+        &self,
+        session_id: &str,
+    ) -> Result<(SessionDigest, CheckedSession), AuthError> {
         let digest = digest_of(session_id)?;
+        let checked = self.check(digest).await?;
+        Ok((digest, checked))
+    }
+
+    /// The digest of a `session_id` that came with a login, for the session to be replaced;
+    /// `None` where memory proves that there is none. A login does not wait for more than
+    /// memory: the unit of work that opens its session looks for the other one anyway.
+    pub(super) fn digest_to_replace(&self, session_id: &str) -> Option<SessionDigest> {
+        let digest = digest_of(session_id).ok()?;
+        let is_absent =
+            matches!(self.recall(digest), Recalled::Nothing) && !self.revocations.has_others();
+        (!is_absent).then_some(digest)
+    }
+
+    async fn check(&self, digest: SessionDigest) -> Result<CheckedSession, AuthError> {
         match self.recall(digest) {
             Recalled::Live(checked) => Ok(checked),
             Recalled::Ended => Err(AuthError::SessionInvalid),
@@ -70,12 +101,7 @@ impl Auth {
         &self,
         digest: SessionDigest,
     ) -> Result<CheckedSession, AuthError> {
-        // Checks leave some connections to everything else, whoever asks whatever.
-        let permit = time::timeout(PATIENCE, self.look_ups.acquire()).await;
-        let Ok(Ok(_permit)) = permit else {
-            let busy = "every connection that checks may have is busy";
-            return Err(DbError::Unavailable(busy.into()).into());
-        };
+        let _permit = self.look_up_permit().await?;
         let (reading, revision) = (self.index.begin_reading(), self.revocations.revision());
         let found = self.db.find_session(digest).await?;
         let Some((session, user)) = found else {
@@ -94,6 +120,22 @@ impl Auth {
         }
         session.last_seen_at = used.times.last_seen_at;
         Ok(self.checked(owner, session, used, revision))
+    }
+
+    /// A permit to look up a secret in the database that anybody may have made up. There are
+    /// fewer than connections: look-ups leave some to everything else.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when there is none in time.
+    pub(super) async fn look_up_permit(&self) -> Result<SemaphorePermit<'_>, AuthError> {
+        match time::timeout(PATIENCE, self.look_ups.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => {
+                let busy = "every connection that look-ups may have is busy";
+                Err(DbError::Unavailable(busy.into()).into())
+            }
+        }
     }
 
     /// A session as the database has it, with a use that was not written yet.
@@ -168,4 +210,10 @@ impl Auth {
     pub(super) async fn knows_all_that_is_open(&self) -> bool {
         !self.revocations.has_others() || self.revocations.know_what_is_opened().await
     }
+}
+
+/// What a presented `session_id` is looked up by. Only checks use it: everything else
+/// [`recognise`](Auth::recognise)s the session first.
+pub(super) fn digest_of(session_id: &str) -> Result<SessionDigest, AuthError> {
+    SessionToken::digest_of(session_id).ok_or(AuthError::SessionInvalid)
 }

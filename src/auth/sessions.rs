@@ -62,7 +62,7 @@ impl Auth {
         presented: Option<&str>,
     ) -> Result<OpenedSession, AuthError> {
         let (token, session) = self.new_session(user, client)?;
-        let replaced = presented.and_then(|session_id| digest_of(session_id).ok());
+        let replaced = presented.and_then(|session_id| self.digest_to_replace(session_id));
         let reading = self.index.begin_reading();
         let ended = self
             .db
@@ -85,7 +85,7 @@ impl Auth {
     ///
     /// `SessionInvalid` when there was none to end, `Unavailable`, `Internal`.
     pub async fn destroy_session(&self, session_id: &str) -> Result<(), AuthError> {
-        let digest = digest_of(session_id)?;
+        let (digest, _) = self.recognise(session_id).await?;
         let ended = self.db.remove_session(digest).await;
         match ended {
             Ok(ended) => {
@@ -143,9 +143,4 @@ impl Auth {
             session,
         }
     }
-}
-
-/// What a presented `session_id` is looked up by.
-pub(super) fn digest_of(session_id: &str) -> Result<SessionDigest, AuthError> {
-    SessionToken::digest_of(session_id).ok_or(AuthError::SessionInvalid)
 }

@@ -477,6 +477,28 @@ impl Db {
         .await
     }
 
+    /// Whether a handle names a session of a user, expired or not.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn has_session(
+        &self,
+        user_id: UserId,
+        handle: SessionHandle,
+    ) -> Result<bool, DbError> {
+        self.read(move |connection| {
+            let found: Option<i64> = sessions::table
+                .filter(sessions::handle.eq(handle.to_string()))
+                .filter(sessions::user_id.eq(user_id.0))
+                .select(sessions::user_id)
+                .first(connection)
+                .optional()?;
+            Ok(found.is_some())
+        })
+        .await
+    }
+
     /// Ends, for the owner of the session `by`, the session of theirs that a
     /// handle names, and returns it. The outer `None`: `by` is no session any
     /// more, and nothing was ended.

@@ -239,13 +239,13 @@ on_each_database! {
 }
 
 /// Holds the table of sessions against every writer.
-enum Locker {
+pub enum Locker {
     Sqlite(Box<diesel::SqliteConnection>),
     Postgres(Box<diesel::PgConnection>),
 }
 
 impl Locker {
-    fn lock(database: &Database) -> Self {
+    pub fn lock(database: &Database) -> Self {
         if database.is_sqlite() {
             let mut connection = database.connect_sqlite();
             connection.batch_execute("BEGIN IMMEDIATE").unwrap();
@@ -259,7 +259,7 @@ impl Locker {
         }
     }
 
-    fn release(&mut self) {
+    pub fn release(&mut self) {
         match self {
             Self::Sqlite(connection) => connection.batch_execute("ROLLBACK"),
             Self::Postgres(connection) => connection.batch_execute("ROLLBACK"),

@@ -305,6 +305,21 @@ fn words_stay_in_their_rooms() {
     }
 }
 
+/// A `session_id` that was made up must not reach the database: it is looked for in
+/// memory before anything is done with its digest.
+#[test]
+fn only_checks_take_the_digest_of_a_session_id() {
+    let checks = ["session_batches.rs", "session_checks.rs"];
+    let above = sources().into_iter();
+    let above = above.filter(|source| ["auth", "http", "rpc"].contains(&source.room.as_str()));
+    let users = above.filter(|source| names(&source.code, "digest_of("));
+    let mut files: Vec<String> = users
+        .map(|source| source.path.file_name().unwrap().display().to_string())
+        .collect();
+    files.sort();
+    assert_eq!(files, checks);
+}
+
 /// The tests above would find what they look for.
 #[test]
 fn the_search_finds() {

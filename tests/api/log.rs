@@ -272,15 +272,21 @@ async fn a_failed_request_is_named_to_its_caller() {
 async fn a_fault_has_its_cause_in_the_log() {
     let database = Database::sqlite();
     let folder = tempfile::tempdir().unwrap();
-    let settings = ["--log-format=json", "--database-url", database.url()];
+    let settings = [
+        "--bcrypt-cost=4",
+        "--log-format=json",
+        "--database-url",
+        database.url(),
+    ];
     let process = Process::start(folder.path(), &settings);
-    database.execute("ALTER TABLE sessions RENAME TO gone");
-    let session_id = format!("sess_{}", "A".repeat(43));
     let mut client = Session::new(process.address);
-    let failed = client
-        .delete("/sessions")
-        .cookies("session_id", &session_id)
-        .await;
+    for path in ["/users", "/sessions"] {
+        let fields = [("email", EMAIL), ("password", PASSWORD)];
+        let done = client.post(path).data(fields).await;
+        assert_eq!(done.status_code, 200);
+    }
+    database.execute("ALTER TABLE sessions RENAME TO gone");
+    let failed = client.delete("/sessions").await;
     assert_eq!(failed.status_code, 503);
     let request_id = failed.header("x-request-id").unwrap();
     process.signal("TERM");

@@ -32,6 +32,7 @@ mod import_sources;
 mod locks;
 mod log;
 mod log_floods;
+mod made_up;
 mod mail;
 mod node_faults;
 mod nodes;

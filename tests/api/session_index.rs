@@ -33,7 +33,7 @@ pub fn unknown(n: usize) -> String {
 }
 
 /// Waits until memory knows every session there is, while the look-up is broken.
-pub async fn is_complete(client: &Client) {
+async fn is_complete(client: &Client) {
     let complete = async {
         loop {
             match client.check(&unknown(0)).await.unwrap_err().code() {
