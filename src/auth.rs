@@ -83,16 +83,9 @@ pub struct Auth {
 
 impl Auth {
     /// Builds the rules from the resources that they use.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system gives no randomness.
-    pub fn new(
-        resources: Resources,
-        clock: Clock,
-        settings: AuthSettings,
-    ) -> Result<Self, getrandom::Error> {
-        Ok(Self {
+    pub fn new(resources: Resources, clock: Clock, settings: AuthSettings) -> Self {
+        Self {
+            decoys: Decoys::new(resources.db.decoy_key()),
             db: resources.db,
             passwords: resources.passwords,
             mail_delivery: MailDelivery::new(resources.mailer),
@@ -102,7 +95,6 @@ impl Auth {
             resets: Arc::new(Semaphore::new(password_reset::REQUESTS_AT_ONCE)),
             clock,
             settings,
-            decoys: Decoys::new()?,
-        })
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! queries. The only room that names diesel.
 
 mod connection;
+mod decoys;
 mod error;
 pub mod import;
 mod lane;
@@ -14,23 +15,26 @@ mod pool;
 mod process_lock;
 mod revocations;
 mod schema;
+mod server_keys;
 mod sessions;
 mod url;
 mod users;
 
 use self::{
-    connection::AnyConnection,
+    connection::{AnyConnection, connect},
     error::OpenProblem,
     lane::{Lane, transaction},
     process_lock::ProcessLock,
 };
 pub use self::{
+    decoys::LoginTarget,
     error::{DbError, OpenError},
     log_reader::{Connected, LogReader},
     mail_claims::{Claim, OutgoingMail, Preference},
     outgoing_mails::MailKind,
     password_changes::{ChangePasswordError, ChangeProof, ChangedPassword, PasswordChange},
     revocations::LogPage,
+    server_keys::ServerKey,
     sessions::{Ended, Page},
     url::{DatabaseUrl, DatabaseUrlError},
     users::{AddUserError, UserBy, UserChanges},
@@ -42,6 +46,7 @@ pub struct Db {
     url: DatabaseUrl,
     readers: Lane,
     writers: Lane,
+    decoy_key: ServerKey,
     /// On SQLite.
     _lock: Option<ProcessLock>,
 }
@@ -67,6 +72,10 @@ impl Db {
             DatabaseUrl::Postgres(_) => None,
         };
         migrate::prepare(url)?;
+        let decoy_key = {
+            let mut connection = connect(url).map_err(|error| OpenProblem::refused(&error))?;
+            server_keys::load_or_create(&mut connection, server_keys::DECOYS)?
+        };
         let readers = Lane::open(url, connections);
         let writers = match url {
             // SQLite has one writer at a time: queue for it here, in order,
@@ -78,8 +87,15 @@ impl Db {
             url: url.clone(),
             readers,
             writers,
+            decoy_key,
             _lock: lock,
         })
+    }
+
+    /// The key that decides which decoy an unknown e-mail has: the same on all nodes of
+    /// this database, and after each start.
+    pub fn decoy_key(&self) -> ServerKey {
+        self.decoy_key.clone()
     }
 
     /// To follow the log of revocations with.

@@ -1,6 +1,7 @@
 //! The words of the trade, each a type that cannot hold a wrong value.
 
 mod common_passwords;
+mod decoy;
 mod email;
 mod password;
 mod public_url;
@@ -9,6 +10,7 @@ mod session;
 mod token;
 mod user;
 
+pub use decoy::{DecoySlot, give_slots, refill_slots};
 pub use email::{Email, EmailError};
 pub use password::{HashedPassword, NewPassword, Password, PasswordPolicy, PasswordPolicyError};
 pub use public_url::{PublicUrl, PublicUrlError};

@@ -185,11 +185,11 @@ impl Server {
             index,
             revocations,
         };
-        let auth = Auth::new(resources, clock, settings)?;
+        let auth = Auth::new(resources, clock, settings);
         if let Err(error) = auth.sample_decoys().await {
             tracing::warn!(
                 cause = with_causes(&error),
-                "there are no decoys for refused logins yet"
+                "the decoys of unknown e-mails do not follow the users yet"
             );
         }
         let health = HealthReporter::new();

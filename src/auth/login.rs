@@ -7,7 +7,7 @@ use tokio::time;
 use super::{Auth, AuthError, Field};
 use crate::{
     causes::with_causes,
-    db::UserBy,
+    db::LoginTarget,
     deadline::Deadline,
     domain::{Email, HashedPassword, Password, PasswordPolicyError, User},
     passwords::{HashingError, Purpose, Verdict},
@@ -36,11 +36,15 @@ impl Auth {
                 &PasswordPolicyError::Missing,
             ));
         }
-        let decoy = self.decoys.pick(&email);
-        let user = self.db.find_user_by(UserBy::Email(email)).await?;
-        let stored = match &user {
-            Some(user) => user.hashed_password.clone(),
-            None => decoy.unwrap_or_else(|| self.passwords.decoy()),
+        let slot = self.decoys.slot(&email);
+        let (user, stored) = match self.db.find_login_target(email, slot).await? {
+            LoginTarget::User(user) => {
+                let stored = user.hashed_password.clone();
+                (Some(user), stored)
+            }
+            LoginTarget::Decoy(stored) => {
+                (None, stored.unwrap_or_else(|| self.passwords.decoy()))
+            }
         };
         let password = Password::new(password);
         let verdict = self

@@ -73,6 +73,13 @@ pub(super) enum OpenProblem {
          SQLite file (several share a PostgreSQL database)"
     )]
     InUse,
+    #[error(
+        "its key for {0} in the table server_keys is damaged; delete that row, and the next start \
+         makes a new key"
+    )]
+    Key(String),
+    #[error("the operating system gives no randomness ({0})")]
+    NoRandomness(String),
     #[error("it is read-only ({0}); give this user the right to write it")]
     ReadOnly(String),
     #[error(

@@ -54,6 +54,29 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    server_keys (id) {
+        id -> BigInt,
+        purpose -> Text,
+        key -> Binary,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    decoys (slot) {
+        slot -> BigInt,
+        user_id -> BigInt,
+    }
+}
+
+diesel::table! {
+    decoy_sampling (considered) {
+        considered -> BigInt,
+        last_user_id -> Nullable<BigInt>,
+    }
+}
+
 diesel::joinable!(sessions -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(users, sessions, outgoing_mails);
 diesel::allow_tables_to_appear_in_same_query!(revocations, swept_revocations);

@@ -3,8 +3,8 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
     ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _, Queryable,
-    RunQueryDsl as _, define_sql_function,
-    result::{DatabaseErrorKind, Error as DieselError, QueryResult},
+    RunQueryDsl as _,
+    result::{DatabaseErrorKind, Error as DieselError},
 };
 use thiserror::Error;
 
@@ -71,6 +71,16 @@ struct NewUserRow {
     email: String,
     hashed_password: String,
     created_at: NaiveDateTime,
+}
+
+impl UserRow {
+    pub(super) fn has_email(&self, email: &Email) -> bool {
+        self.email == email.as_str()
+    }
+
+    pub(super) fn hashed_password(&self) -> HashedPassword {
+        HashedPassword::new(self.hashed_password.clone())
+    }
 }
 
 impl TryFrom<UserRow> for User {
@@ -287,42 +297,6 @@ impl Db {
                 .set(users::hashed_password.eq(hashed_password.expose()))
                 .execute(connection)?;
             Ok(changed == 1)
-        })
-        .await
-    }
-
-    /// The stored hashes of some users, at most `most`, each user as likely as
-    /// any other. It looks at every row.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot.
-    pub async fn sample_hashed_passwords(&self, most: u32) -> Result<Vec<HashedPassword>, DbError> {
-        define_sql_function! {
-            /// A random number.
-            fn random() -> Double;
-        }
-        self.read(move |connection| {
-            let ids: Vec<i64> = users::table
-                .select(users::id)
-                .order(random())
-                .limit(most.into())
-                .load(connection)?;
-            let mut stored = Vec::new();
-            for id in ids {
-                let hashed_password: QueryResult<Option<String>> = users::table
-                    .find(id)
-                    .select(users::hashed_password)
-                    .first(connection)
-                    .optional();
-                match hashed_password.map_err(DbError::from) {
-                    Ok(hashed_password) => stored.extend(hashed_password.map(HashedPassword::new)),
-                    // One damaged row is no matter of the others.
-                    Err(DbError::Fault(_)) => {}
-                    Err(unavailable) => return Err(unavailable),
-                }
-            }
-            Ok(stored)
         })
         .await
     }

@@ -21,8 +21,8 @@ const MAILS_AT_ONCE: usize = 8;
 /// tries that are due again, and what another node has left.
 const LOOK_FOR_MAIL: Duration = Duration::from_millis(250);
 
-/// How often to look what kinds of hashes are stored.
-const SAMPLE_EVERY: Duration = Duration::from_secs(600);
+/// How often to look for new users whose stored hashes may become decoys.
+const SAMPLE_EVERY: Duration = Duration::from_secs(60);
 
 /// How often to write which sessions were used.
 const WRITE_USES_EVERY: Duration = Duration::from_secs(1);
@@ -109,15 +109,20 @@ async fn begin_deliveries(auth: &Auth, deliveries: &mut JoinSet<()>) -> Result<b
 
 async fn sample_decoys(auth: Auth, mut stop: watch::Receiver<()>) {
     loop {
+        let wait = match auth.sample_decoys().await {
+            Ok(true) => BREATHER,
+            Ok(false) => SAMPLE_EVERY,
+            Err(error) => {
+                tracing::warn!(
+                    cause = with_causes(&error),
+                    "the decoys of unknown e-mails do not follow the users yet"
+                );
+                SAMPLE_EVERY
+            }
+        };
         tokio::select! {
-            () = time::sleep(SAMPLE_EVERY) => {}
+            () = time::sleep(wait) => {}
             _ = stop.changed() => return,
-        }
-        if let Err(error) = auth.sample_decoys().await {
-            tracing::warn!(
-                cause = with_causes(&error),
-                "the decoys of refused logins stay as they are"
-            );
         }
     }
 }

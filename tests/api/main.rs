@@ -14,6 +14,7 @@ mod calibrate;
 mod cookies;
 mod database_host;
 mod databases;
+mod decoys;
 mod devices;
 mod durability;
 mod fairness;

@@ -2,12 +2,12 @@
 
 use bienvenue::{
     db::{
-        AddUserError, ChangePasswordError, ChangeProof, Db, DbError, PasswordChange, Preference,
-        UserBy, UserChanges,
+        AddUserError, ChangePasswordError, ChangeProof, Db, DbError, LoginTarget, PasswordChange,
+        Preference, UserBy, UserChanges, import::Target,
     },
     domain::{
-        Client, CredentialVersion, Email, HashedPassword, PendingReset, ResetToken, Session,
-        SessionDigest, SessionHandle, SessionTimes, SessionToken, UserId,
+        Client, CredentialVersion, DecoySlot, Email, HashedPassword, PendingReset, ResetToken,
+        Session, SessionDigest, SessionHandle, SessionTimes, SessionToken, User, UserId,
     },
 };
 use chrono::{DateTime, Utc};
@@ -46,6 +46,22 @@ fn session(user_id: UserId) -> (SessionDigest, Session) {
         client: Client::new("a browser", "2001:db8::1".parse().unwrap()),
     };
     (SessionToken::generate().unwrap().digest(), session)
+}
+
+/// What unknown e-mails in the first slots are compared with.
+async fn decoys(db: &Db, slots: usize) -> Vec<Option<String>> {
+    let mut stored = Vec::new();
+    for slot in DecoySlot::all().take(slots) {
+        match db
+            .find_login_target(email("unknown@example.com"), slot)
+            .await
+            .unwrap()
+        {
+            LoginTarget::Decoy(decoy) => stored.push(decoy.map(|hash| hash.expose().to_owned())),
+            LoginTarget::User(user) => panic!("{user:?}"),
+        }
+    }
+    stored
 }
 
 on_each_database! {
@@ -161,29 +177,112 @@ on_each_database! {
         assert!(db.find_session(foreign).await.unwrap().is_some());
     }
 
-    /// Each user is as likely as any other, whatever lies between their ids.
-    async fn hashes_are_sampled_from_what_is_stored(database: Database) {
+    /// Each user is as likely as any other, whatever lies between their ids; and a slot
+    /// changes hands no more than new users make it.
+    async fn decoys_are_a_sample_of_the_users(database: Database) {
         let db = open(&database).await;
-        assert!(db.sample_hashed_passwords(7).await.unwrap().is_empty());
-        for n in 0..40 {
+        let add = async |n: usize| {
             let address = email(&format!("u{n}@example.com"));
-            db.add_user(address, hash(&n.to_string()), moment()).await.unwrap();
+            db.add_user(address, hash(&n.to_string()), moment()).await.unwrap().id
+        };
+        let sample = async || assert!(!db.sample_decoys().await.unwrap(), "there are more");
+        sample().await;
+        assert_eq!(decoys(&db, 1).await, [None]);
+        for n in 0..40 {
+            add(n).await;
         }
         database.execute("UPDATE users SET id = id + 5000000000 WHERE id > 10");
         database.execute("DELETE FROM users WHERE id = 1");
-        let mut seen = std::collections::BTreeMap::<String, usize>::new();
-        for _ in 0..100 {
-            let sample = db.sample_hashed_passwords(20).await.unwrap();
-            assert_eq!(sample.len(), 20);
-            for stored in sample {
-                *seen.entry(stored.expose().to_owned()).or_default() += 1;
-            }
+        if !database.is_sqlite() {
+            database.text("SELECT CAST(setval(pg_get_serial_sequence('users', 'id'), 6000000000) AS TEXT)");
         }
-        // 51 times each, give or take; chance alone is beyond these bounds
-        // once in 10^7 runs.
-        assert_eq!(seen.len(), 39);
-        assert!(seen.values().all(|times| (20..=80).contains(times)), "{seen:?}");
-        assert_eq!(db.sample_hashed_passwords(1_000).await.unwrap().len(), 39);
+        sample().await;
+        let count = |condition: &str| -> usize {
+            let count = format!("SELECT CAST(count(*) AS TEXT) FROM decoys WHERE {condition}");
+            database.text(&count).parse().unwrap()
+        };
+        let slots = usize::from(DecoySlot::COUNT);
+        assert_eq!(count("1 = 1"), slots);
+        // 105 each, give or take 10; chance alone is beyond these bounds once in 10^7 runs.
+        for id in (2..=10).chain(5_000_000_011..=5_000_000_040_i64) {
+            let times = count(&format!("user_id = {id}"));
+            assert!((40..=170).contains(&times), "{times} for user {id}");
+        }
+
+        let before = decoys(&db, 100).await;
+        sample().await;
+        assert_eq!(decoys(&db, 100).await, before, "nobody is new");
+        database.execute("UPDATE users SET hashed_password = 'another'");
+        assert_eq!(decoys(&db, 100).await, vec![Some("another".to_owned()); 100]);
+        // As many as there were: on average they get half of the slots.
+        for n in 40..79 {
+            add(n).await;
+        }
+        sample().await;
+        let kept = decoys(&db, 100).await;
+        let kept = kept.iter().filter(|stored| stored.as_deref() == Some("another")).count();
+        assert!((20..=80).contains(&kept), "{kept} of 100 slots are those of before");
+
+        // Whoever is deleted is nobody's decoy, and others take their slots.
+        database.execute("DELETE FROM users WHERE hashed_password = 'another'");
+        sample().await;
+        assert_eq!(count("1 = 1"), slots);
+        assert_eq!(count("user_id NOT IN (SELECT id FROM users)"), 0);
+        assert!(decoys(&db, 100).await.iter().all(Option::is_some));
+        database.execute("DELETE FROM users");
+        sample().await;
+        sample().await;
+        assert_eq!(decoys(&db, 1).await, [None]);
+        let last = add(99).await;
+        sample().await;
+        assert_eq!(count(&format!("user_id = {}", last.0)), slots);
+    }
+
+    /// A known e-mail has its user, whatever is in its slot.
+    async fn a_known_email_has_no_decoy(database: Database) {
+        let db = open(&database).await;
+        let ada = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
+        let slot = DecoySlot::from_random(0);
+        let find = async |address: &str| db.find_login_target(email(address), slot).await.unwrap();
+        for _ in 0..2 {
+            let found = find("ada@example.com").await;
+            assert!(matches!(found, LoginTarget::User(user) if user.id == ada.id));
+            db.sample_decoys().await.unwrap();
+        }
+        // What is wrong with the user of a slot is no matter of others.
+        database.execute("UPDATE users SET email = 'ADA@example.com'");
+        let found = find("eve@example.com").await;
+        assert!(matches!(found, LoginTarget::Decoy(Some(stored)) if stored == hash("one")));
+        if database.is_sqlite() {
+            database.execute("UPDATE users SET created_at = 'never'");
+            assert!(matches!(find("eve@example.com").await, LoginTarget::Decoy(None)));
+            database.execute("UPDATE users SET email = 'ada@example.com'");
+            let found = db.find_login_target(email("ada@example.com"), slot).await;
+            assert!(matches!(found, Err(DbError::Fault(_))), "{found:?}");
+        }
+    }
+
+    /// Imported users may have ids below those that were considered before.
+    async fn imported_users_become_decoys(database: Database) {
+        let db = open(&database).await;
+        let ada = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
+        database.execute("UPDATE users SET id = 1000");
+        db.sample_decoys().await.unwrap();
+        for (id, address) in [(7, "bob@example.com"), (2000, "eve@example.com")] {
+            let url = database.url().parse().unwrap();
+            let imported = User { id: UserId(id), email: email(address), ..ada.clone() };
+            task::spawn_blocking(move || {
+                let mut target = Target::open(&url).unwrap();
+                target.add(&[imported]).unwrap();
+                target.commit().unwrap();
+            })
+            .await
+            .unwrap();
+            db.sample_decoys().await.unwrap();
+            let count = format!("SELECT CAST(count(*) AS TEXT) FROM decoys WHERE user_id = {id}");
+            let slots: u32 = database.text(&count).parse().unwrap();
+            assert!(slots > 1_000, "user {id} has {slots} slots");
+        }
     }
 
     /// A mail is one sender's at a time, and requests for one address are one.

@@ -1,10 +1,13 @@
-//! An unknown e-mail costs the work of a known one. No statistics here: a
-//! hash of work or none is told apart by any clock.
+//! An unknown e-mail costs the work of a known one. But for one test that is run by
+//! hand, no statistics: a hash of work or none is told apart by any clock.
 
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    time::{Duration, Instant},
+};
 
 use crate::harness::{
-    Database, EMAIL, PASSWORD, Process, TestServer, on_each_database, server::Client,
+    Database, EMAIL, PASSWORD, Process, Random, TestServer, on_each_database, server::Client,
 };
 
 /// What refused logins cost.
@@ -106,4 +109,81 @@ on_each_database! {
         let [damaged, good] = refused([(&server, EMAIL), (&server, "bob@example.com")]).await;
         assert!(damaged.is_like(&good) && good.is_like(&damaged), "{damaged:?}, {good:?}");
     }
+}
+
+/// The times of refused logins as many e-mails, known and unknown at random.
+async fn times(client: &Client, logins: usize) -> [Vec<f64>; 2] {
+    let mut random = Random::from_environment();
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..logins {
+        let (class, number) = (random.below(2), random.below(E_MAILS));
+        let email = format!("{}{number}@example.com", ["known", "other"][class]);
+        let start = Instant::now();
+        let refused = client.login(&email, "wrong horse battery").await;
+        times[class].push(start.elapsed().as_secs_f64() * 1e6);
+        refused.unwrap_err();
+    }
+    times
+}
+
+const E_MAILS: usize = 64;
+
+/// Mean and variance of the mean.
+fn mean(times: &[f64]) -> [f64; 2] {
+    let count = times.len() as f64;
+    let mean = times.iter().sum::<f64>() / count;
+    let squares = times.iter().map(|time| (time - mean).powi(2)).sum::<f64>();
+    [mean, squares / (count - 1.0) / count]
+}
+
+/// The chance that a time of one class is longer than one of the other.
+fn area_under_curve(one: &[f64], other: &[f64]) -> f64 {
+    let shorter = |time: &f64| {
+        let below = other.partition_point(|others| others < time);
+        let not_above = other.partition_point(|others| others <= time);
+        (below + not_above) as f64 / 2.0
+    };
+    one.iter().map(shorter).sum::<f64>() / (one.len() * other.len()) as f64
+}
+
+/// Where the hash is next to nothing, everything else shows. It takes an otherwise idle
+/// machine and some minutes; `LOGINS` says how many logins.
+#[ignore = "a measurement: run it alone, on an idle machine"]
+#[tokio::test]
+async fn known_and_unknown_emails_take_the_same_time() {
+    let logins = env::var("LOGINS").map_or(100_000, |logins| logins.parse().unwrap());
+    let database = Database::sqlite();
+    let server = start(&database, "--bcrypt-cost=4").await;
+    for number in 0..E_MAILS {
+        server
+            .1
+            .register(&format!("known{number}@example.com"), PASSWORD)
+            .await
+            .unwrap();
+    }
+    drop(server);
+    let server = start(&database, "--bcrypt-cost=4").await;
+    times(&server.1, logins / 20).await;
+    let mut times = times(&server.1, logins).await;
+    for class in &mut times {
+        class.sort_by(f64::total_cmp);
+        class.truncate(class.len() * 95 / 100);
+    }
+    let [known, unknown] = &times;
+    let [
+        [known_mean, known_variance],
+        [unknown_mean, unknown_variance],
+    ] = [mean(known), mean(unknown)];
+    let t = (known_mean - unknown_mean) / (known_variance + unknown_variance).sqrt();
+    let median = |class: &[f64]| class[class.len() / 2];
+    let area = area_under_curve(known, unknown);
+    println!(
+        "known {known_mean:.1} us (median {:.1}), unknown {unknown_mean:.1} us (median {:.1}), \
+         t = {t:.2}, AUC {area:.4}",
+        median(known),
+        median(unknown),
+    );
+    assert!(t.abs() < 4.5);
+    assert!((median(known) - median(unknown)).abs() < 50.0);
+    assert!((area - 0.5).abs() < 0.05);
 }

@@ -11,6 +11,7 @@ use diesel::{
 use super::{
     super::{
         connection::{AnyConnection, connect},
+        decoys,
         error::{OpenError, OpenProblem, on_one_line},
         migrate,
         schema::users,
@@ -29,6 +30,8 @@ pub struct Target {
     connection: Option<AnyConnection>,
     /// Nobody is in the way then.
     was_empty: bool,
+    /// Of the users who were added.
+    lowest_id: Option<UserId>,
 }
 
 /// Those who were there before and have one of the ids or e-mails that were
@@ -113,6 +116,7 @@ impl Target {
             url: url.clone(),
             connection,
             was_empty,
+            lowest_id: None,
         })
     }
 
@@ -159,6 +163,12 @@ impl Target {
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
+        let lowest_added = added.iter().map(|user| user.id).min_by_key(|id| id.0);
+        self.lowest_id = self
+            .lowest_id
+            .into_iter()
+            .chain(lowest_added)
+            .min_by_key(|id| id.0);
         let mut rows = added.iter().map(|user| Row {
             id: user.id.0,
             email: user.email.as_str(),
@@ -194,6 +204,9 @@ impl Target {
             postgres
                 .batch_execute(FOLLOW_IDS)
                 .map_err(|error| broken(&self.url, &error))?;
+        }
+        if let Some(lowest) = self.lowest_id {
+            decoys::consider_from(connection, lowest).map_err(|error| broken(&self.url, &error))?;
         }
         connection
             .batch_execute("COMMIT")
