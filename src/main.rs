@@ -107,7 +107,8 @@ fn import(order: &Order) -> ExitCode {
 }
 
 fn calibrate(threads: usize) -> ExitCode {
-    let runtime = match runtime::Builder::new_current_thread().build() {
+    let runtime = runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("cannot start: {error}"));

@@ -1,6 +1,7 @@
 //! Password hashing as a resource: what is stored, how it is computed, and how
 //! the cores are shared. It knows nothing of users or sessions.
 
+mod admission;
 mod calibrate;
 mod engine;
 mod kernel;
@@ -13,7 +14,9 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 pub use self::{
+    admission::Admission,
     calibrate::{Calibration, CalibrationError},
+    engine::{DEFAULT_SHARE, MAX_SHARE, MIN_SHARE},
     purpose::Purpose,
     stored::{MAX_COST, MIN_COST, UnreadableHash, Verdict},
 };
@@ -35,6 +38,9 @@ pub struct HashingSettings {
     pub threads: usize,
     /// The longest that one may wait to begin.
     pub max_wait: Duration,
+    /// The least part of the time of these threads' cores that they get while somebody
+    /// waits for a hash, in percent: [`MIN_SHARE`] to [`MAX_SHARE`].
+    pub share: u8,
 }
 
 /// Hashes and verifies passwords on threads of their own. Cheap to clone; all
@@ -92,9 +98,31 @@ impl Passwords {
     pub fn new(settings: HashingSettings) -> Result<Self, StartError> {
         Ok(Self {
             cost: settings.cost,
-            engine: Engine::start(settings.threads, settings.max_wait)?,
+            engine: Engine::start(settings.threads, settings.max_wait, settings.share)?,
             decoy: Arc::new(stored::decoy(settings.cost)?),
         })
+    }
+
+    /// Asks whether a hash that is wanted now would be let in, which costs about a
+    /// microsecond. Whatever a hash needs is looked up after this, so that a refusal
+    /// costs nothing else. It reserves nothing: others may take the room meanwhile.
+    ///
+    /// Only bcrypt is asked. An imported hash in another format is refused along with
+    /// everything else while bcrypt keeps the cores busy; where only those other formats
+    /// do, that shows when the hash has been read.
+    ///
+    /// # Errors
+    ///
+    /// `Overloaded`.
+    pub fn admission(
+        &self,
+        purpose: Purpose,
+        deadline: Deadline,
+    ) -> Result<Admission, HashingError> {
+        let admission = Admission { purpose, deadline };
+        self.engine
+            .look(kernel::expansions(self.cost), admission.demand())?;
+        Ok(admission)
     }
 
     /// Computes what to store for a new password, at the configured cost.
@@ -105,15 +133,10 @@ impl Passwords {
     pub async fn hash(
         &self,
         password: NewPassword,
-        purpose: Purpose,
-        deadline: Deadline,
+        admission: Admission,
     ) -> Result<HashedPassword, HashingError> {
-        let demand = Demand {
-            purpose,
-            deadline,
-            only_if_idle: false,
-        };
-        self.new_hash(&Password::from(password), demand).await
+        self.new_hash(&Password::from(password), admission.demand())
+            .await
     }
 
     /// Computes what to store instead of a hash that was outdated, for a password
@@ -164,14 +187,9 @@ impl Passwords {
         &self,
         password: &Password,
         stored: HashedPassword,
-        purpose: Purpose,
-        deadline: Deadline,
+        admission: Admission,
     ) -> Result<Verdict, HashingError> {
-        let demand = Demand {
-            purpose,
-            deadline,
-            only_if_idle: false,
-        };
+        let demand = admission.demand();
         match StoredHash::parse(stored.expose()) {
             Ok(stored) => self.verdict(password, &stored, demand).await,
             Err(unreadable) => {
@@ -259,6 +277,7 @@ mod tests {
             cost: MIN_COST,
             threads: 2,
             max_wait: Duration::from_secs(5),
+            share: DEFAULT_SHARE,
         })
         .unwrap()
     }
@@ -268,8 +287,8 @@ mod tests {
     }
 
     async fn hash(passwords: &Passwords, text: &str) -> HashedPassword {
-        let hashed = passwords.hash(chosen(text), Purpose::Registration, soon());
-        hashed.await.unwrap()
+        let admission = passwords.admission(Purpose::Registration, soon()).unwrap();
+        passwords.hash(chosen(text), admission).await.unwrap()
     }
 
     async fn verify(
@@ -277,8 +296,8 @@ mod tests {
         password: &Password,
         stored: HashedPassword,
     ) -> Result<Verdict, HashingError> {
-        let verdict = passwords.verify(password, stored, Purpose::Login, soon());
-        verdict.await
+        let admission = passwords.admission(Purpose::Login, soon())?;
+        passwords.verify(password, stored, admission).await
     }
 
     fn chosen(text: &str) -> NewPassword {

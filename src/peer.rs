@@ -40,6 +40,11 @@ impl Peer {
         self.address
     }
 
+    /// A number that no other open connection has.
+    pub fn connection(&self) -> usize {
+        Arc::as_ptr(&self.requests).addr()
+    }
+
     /// The address that the request comes from: the peer's, or what a trusted
     /// proxy says.
     pub fn client_ip(&self) -> IpAddr {

@@ -10,14 +10,15 @@ use crate::{
     db::LoginTarget,
     deadline::Deadline,
     domain::{Email, HashedPassword, Password, PasswordPolicyError, User},
-    passwords::{HashingError, Purpose, Verdict},
+    passwords::{Admission, HashingError, Purpose, Verdict},
 };
 
 impl Auth {
     /// The user whose e-mail and password these are.
     ///
     /// Known and unknown e-mails take the same path: the same look-ups, one
-    /// verification, the same answer.
+    /// verification, the same answer. A login that there is no room for is refused
+    /// before any of that.
     ///
     /// # Errors
     ///
@@ -36,19 +37,18 @@ impl Auth {
                 &PasswordPolicyError::Missing,
             ));
         }
+        let admission = self.passwords.admission(Purpose::Login, deadline)?;
         let slot = self.decoys.slot(&email);
         let (user, stored) = match self.db.find_login_target(email, slot).await? {
             LoginTarget::User(user) => {
                 let stored = user.hashed_password.clone();
                 (Some(user), stored)
             }
-            LoginTarget::Decoy(stored) => {
-                (None, stored.unwrap_or_else(|| self.passwords.decoy()))
-            }
+            LoginTarget::Decoy(stored) => (None, stored.unwrap_or_else(|| self.passwords.decoy())),
         };
         let password = Password::new(password);
         let verdict = self
-            .verdict(user.as_ref(), &password, stored, Purpose::Login, deadline)
+            .verdict(user.as_ref(), &password, stored, admission)
             .await?;
         match (verdict, user) {
             (Verdict::Right, Some(user)) => Ok(user),
@@ -71,14 +71,9 @@ impl Auth {
         user: Option<&User>,
         password: &Password,
         stored: HashedPassword,
-        purpose: Purpose,
-        deadline: Deadline,
+        admission: Admission,
     ) -> Result<Verdict, AuthError> {
-        match self
-            .passwords
-            .verify(password, stored, purpose, deadline)
-            .await
-        {
+        match self.passwords.verify(password, stored, admission).await {
             Err(HashingError::Unreadable(why)) => {
                 if let Some(user) = user {
                     tracing::error!(
@@ -99,7 +94,7 @@ impl Auth {
         let half = deadline.remaining(Instant::now()) / 2;
         let hashed = self
             .passwords
-            .rehash_if_idle(password, Deadline::after(half));
+            .rehash_if_idle(password, deadline.sooner(half));
         let Ok(Ok(hashed_password)) = time::timeout(half, hashed).await else {
             return;
         };

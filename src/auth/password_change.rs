@@ -25,6 +25,9 @@ impl Auth {
         client: Client,
         deadline: Deadline,
     ) -> Result<OpenedSession, AuthError> {
+        let admission = self
+            .passwords
+            .admission(Purpose::PasswordChange, deadline)?;
         let (digest, _) = self.recognise(session_id).await?;
         let user = self.stored_user(digest).await?;
         if current_password.is_empty() {
@@ -34,9 +37,8 @@ impl Auth {
         let new_password = self.admit_new_password(new_password, &user.email)?;
         let current_password = Password::new(current_password);
         let stored = user.hashed_password.clone();
-        let purpose = Purpose::PasswordChange;
         let verdict = self
-            .verdict(Some(&user), &current_password, stored, purpose, deadline)
+            .verdict(Some(&user), &current_password, stored, admission)
             .await?;
         if verdict == Verdict::Wrong {
             return Err(AuthError::WrongPassword);
@@ -47,7 +49,7 @@ impl Auth {
                 &PasswordPolicyError::Unchanged,
             ));
         }
-        let hashed_password = self.passwords.hash(new_password, purpose, deadline).await?;
+        let hashed_password = self.passwords.hash(new_password, admission).await?;
         let (token, session) = self.new_session(&user, client)?;
         let change = PasswordChange {
             user,

@@ -85,6 +85,7 @@ impl Auth {
         let digest = ResetToken::parse(reset_token)
             .ok_or(AuthError::ResetTokenInvalid)?
             .digest();
+        let admission = self.passwords.admission(Purpose::PasswordReset, deadline)?;
         let now = self.clock.now();
         let look_up = self.look_up_permit().await?;
         let found = self.db.find_user_by(UserBy::ResetToken(digest)).await?;
@@ -96,10 +97,7 @@ impl Auth {
             })
             .ok_or(AuthError::ResetTokenInvalid)?;
         let new_password = self.admit_new_password(new_password, &user.email)?;
-        let hashed_password = self
-            .passwords
-            .hash(new_password, Purpose::PasswordReset, deadline)
-            .await?;
+        let hashed_password = self.passwords.hash(new_password, admission).await?;
         let change = PasswordChange {
             user,
             proof: ChangeProof::ResetToken(digest),

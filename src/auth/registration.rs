@@ -29,10 +29,8 @@ impl Auth {
             .password_policy
             .admit(password, &email)
             .map_err(|error| AuthError::invalid(Field::Password, &error))?;
-        let hashed_password = self
-            .passwords
-            .hash(password, Purpose::Registration, deadline)
-            .await?;
+        let admission = self.passwords.admission(Purpose::Registration, deadline)?;
+        let hashed_password = self.passwords.hash(password, admission).await?;
         let now = self.clock.now();
         match self.db.add_user(email.clone(), hashed_password, now).await {
             Ok(user) => Ok(user),

@@ -5,7 +5,7 @@ use clap::Args;
 use super::values;
 use crate::{
     domain::PasswordPolicy,
-    passwords::{HashingSettings, MAX_COST, MIN_COST},
+    passwords::{DEFAULT_SHARE, HashingSettings, MAX_COST, MAX_SHARE, MIN_COST, MIN_SHARE},
 };
 
 /// What passwords may be and what hashing them may cost.
@@ -54,6 +54,18 @@ pub struct PasswordSettings {
         value_parser = values::duration
     )]
     pub hash_max_wait: Duration,
+
+    /// Least part of its threads' cores that hashing gets while somebody waits for a
+    /// hash, in percent (1 to 50), however busy the server is with other requests; up to
+    /// there it gives way to them
+    #[arg(
+        long,
+        env = "BIENVENUE_HASH_SHARE",
+        value_name = "PERCENT",
+        default_value_t = DEFAULT_SHARE,
+        value_parser = values::number(MIN_SHARE..=MAX_SHARE)
+    )]
+    pub hash_share: u8,
 }
 
 impl PasswordSettings {
@@ -71,6 +83,7 @@ impl PasswordSettings {
             cost: self.bcrypt_cost,
             threads: self.hash_threads.unwrap_or_else(cores),
             max_wait: self.hash_max_wait,
+            share: self.hash_share,
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{
     Demand, HashingError, Purpose,
-    engine::Engine,
+    engine::{DEFAULT_SHARE, Engine},
     kernel::{self, Input, MAX_LANES},
 };
 use crate::deadline::Deadline;
@@ -53,8 +53,8 @@ impl Calibration {
     ///
     /// When the operating system gives no threads, or a hash fails.
     pub async fn measure(threads: usize) -> Result<Self, CalibrationError> {
-        let one_core = Engine::start(1, PATIENCE)?;
-        let machine = Engine::start(threads, PATIENCE)?;
+        let one_core = Engine::start(1, PATIENCE, DEFAULT_SHARE)?;
+        let machine = Engine::start(threads, PATIENCE, DEFAULT_SHARE)?;
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
             rounds.push([

@@ -8,6 +8,7 @@ mod bcrypt_thread;
 mod crew;
 mod forecast;
 mod gauge;
+mod handover;
 mod job;
 mod pool;
 mod priority;
@@ -18,22 +19,18 @@ mod tests;
 mod waiting;
 mod whole_thread;
 
-use std::{
-    io,
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use self::{
-    bcrypt_thread::Handover,
     crew::Crew,
+    handover::Handover,
     job::{BcryptJob, WholeJob},
     pool::Pool,
     state::Shape,
+    whole_thread::Shift,
 };
 use super::{
     Purpose,
@@ -44,6 +41,16 @@ use crate::deadline::Deadline;
 /// How many lanes take hardly longer than one (docs/hashing.md): while a core's are
 /// not all taken, there is no need to wake another.
 const LANES_FOR_NOTHING: usize = 3;
+
+/// The least share of the cores that hashing can be given, in percent.
+pub const MIN_SHARE: u8 = 1;
+
+/// The largest: no thread may raise its own priority above that of those that serve
+/// requests, and beside one of them each gets a half.
+pub const MAX_SHARE: u8 = 50;
+
+/// A half.
+pub const DEFAULT_SHARE: u8 = 50;
 
 /// A first guess at what a foreign hash takes, until one was measured.
 const WHOLE_GUESS: Duration = Duration::from_millis(100);
@@ -86,20 +93,22 @@ pub(super) enum EngineError {
 
 impl Engine {
     /// Proves the lanes and starts the threads. What waits longer than `max_wait`
-    /// to begin is refused.
-    pub(super) fn start(threads: usize, max_wait: Duration) -> io::Result<Self> {
+    /// to begin is refused. While somebody waits, the threads get `share` percent of
+    /// their cores at least.
+    pub(super) fn start(threads: usize, max_wait: Duration, share: u8) -> io::Result<Self> {
         let proof = kernel::prove();
         if let Err(mismatch) = &proof {
             tracing::error!(
                 "{mismatch}: hashing goes on with that crate, at a fraction of the speed"
             );
         }
-        Self::start_with(threads, max_wait, proof.ok())
+        Self::start_with(threads, max_wait, share, proof.ok())
     }
 
     fn start_with(
         threads: usize,
         max_wait: Duration,
+        share: u8,
         pace: Option<kernel::Pace>,
     ) -> io::Result<Self> {
         let guess = pace.unwrap_or_default();
@@ -129,13 +138,21 @@ impl Engine {
             is_proven: pace.is_some(),
         }));
         for number in 0..threads {
-            start_bcrypt(&bcrypt, Crew::new(number, guess), number)?;
-            let pool = Arc::clone(&whole);
-            spawn(format!("hash-{number}"), move || {
-                whole_thread::run(&pool, number);
-            })?;
+            start_bcrypt(&bcrypt, Crew::new(number, guess, share), number, share)?;
+            start_whole(&whole, number, share)?;
         }
         Ok(engine)
+    }
+
+    /// Whether one more computation would be let in now, as far as that can be told
+    /// before it is known what it is. Where it would not, its caller is told when to come
+    /// back, as if it were so much work.
+    pub(super) fn look(&self, work: u64, demand: Demand) -> Result<(), EngineError> {
+        if self.0.is_proven {
+            self.0.bcrypt.look(work, demand)
+        } else {
+            self.0.whole.look(1, demand)
+        }
     }
 
     /// Computes a bcrypt digest.
@@ -147,7 +164,7 @@ impl Engine {
         let (reply, result) = oneshot::channel();
         let work = input.expansions();
         let job = BcryptJob { input, reply };
-        let _place = self.0.bcrypt.enter(job, work, demand)?;
+        let _place = self.0.bcrypt.enter(job, work, demand).await?;
         result.await.unwrap_or(Err(EngineError::Broken))
     }
 
@@ -160,7 +177,7 @@ impl Engine {
     ) -> Result<T, EngineError> {
         let (reply, result) = oneshot::channel();
         let job = WholeJob::new(compute, reply);
-        let _place = self.0.whole.enter(job, 1, demand)?;
+        let _place = self.0.whole.enter(job, 1, demand).await?;
         result.await.unwrap_or(Err(EngineError::Broken))
     }
 }
@@ -173,24 +190,31 @@ impl Drop for Pools {
 }
 
 /// Starts the thread that works these lanes, and the one that relieves it.
-fn start_bcrypt(pool: &Arc<Pool<BcryptJob>>, crew: Crew, number: usize) -> io::Result<()> {
-    let (to_relief, from_usual) = mpsc::sync_channel(1);
-    let (to_usual, from_relief) = mpsc::sync_channel(1);
-    let usual = Handover {
-        to_other: to_relief,
-        from_other: from_relief,
-    };
-    let relief = Handover {
-        to_other: to_usual,
-        from_other: from_usual,
-    };
-    let pools = [Arc::clone(pool), Arc::clone(pool)];
-    let [pool, reliefs_pool] = pools;
+fn start_bcrypt(
+    pool: &Arc<Pool<BcryptJob>>,
+    crew: Crew,
+    number: usize,
+    share: u8,
+) -> io::Result<()> {
+    let [usual, relief] = Handover::pair();
+    let [pool, reliefs_pool] = [Arc::clone(pool), Arc::clone(pool)];
     spawn(format!("bcrypt-{number}"), move || {
         bcrypt_thread::run(&pool, crew, &usual);
     })?;
     spawn(format!("relief-{number}"), move || {
-        bcrypt_thread::relieve(&reliefs_pool, &relief);
+        bcrypt_thread::relieve(&reliefs_pool, share, &relief);
+    })
+}
+
+/// The same for what has no lanes.
+fn start_whole(pool: &Arc<Pool<WholeJob>>, number: usize, share: u8) -> io::Result<()> {
+    let [usual, relief] = Handover::pair();
+    let [pool, reliefs_pool] = [Arc::clone(pool), Arc::clone(pool)];
+    spawn(format!("hash-{number}"), move || {
+        whole_thread::run(&pool, Shift::new(number, share), &usual);
+    })?;
+    spawn(format!("hash-relief-{number}"), move || {
+        whole_thread::relieve(&reliefs_pool, share, &relief);
     })
 }
 

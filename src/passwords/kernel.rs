@@ -13,7 +13,7 @@ mod rounds;
 use zeroize::Zeroizing;
 
 pub(super) use self::{
-    input::{Input, MAX_KEY_BYTES},
+    input::{Input, MAX_KEY_BYTES, expansions},
     lanes::Lanes,
     proof::{Pace, prove},
     reference::bcrypt as reference,

@@ -1,6 +1,7 @@
 //! How long a request may take, and how many a connection may have in progress.
 
 use std::{
+    net::{IpAddr, Ipv6Addr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -20,7 +21,7 @@ use tokio::{
 use tonic::body::Body;
 
 use crate::{
-    deadline::Deadline,
+    deadline::{Deadline, Source},
     http,
     peer::Peer,
     rpc::{gate, status},
@@ -70,7 +71,8 @@ impl<R> Limit<R> {
             Some(None) => return Err((self.connection_full)()),
             counted => counted.flatten(),
         };
-        let deadline = self.deadline(request.headers());
+        let source = request.extensions().get().map(source).unwrap_or_default();
+        let deadline = self.deadline(request.headers()).from_source(source);
         request.extensions_mut().insert(deadline);
         Ok(Limited {
             answer: answer(request),
@@ -87,6 +89,19 @@ impl<R> Limit<R> {
         let patience = (self.patience)(headers);
         Deadline::after(patience.map_or(self.timeout, |own| own.min(self.timeout)))
     }
+}
+
+/// Whose turn a request takes: its connection's, or that of the client for whom a
+/// trusted proxy sends it.
+fn source(peer: &Peer) -> Source {
+    let client = peer.client_ip();
+    if client == peer.address().ip().to_canonical() {
+        return Source::Connection(peer.connection());
+    }
+    Source::Client(match client {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    })
 }
 
 /// The answer to a request in progress, or that it took too long.
@@ -133,6 +148,24 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn clients_of_a_proxy_take_turns_by_their_network() {
+        let peer = |ip: &str| Peer::new(format!("{ip}:4711").parse().unwrap(), 1);
+        let [one, other] = [peer("192.0.2.1"), peer("192.0.2.1")];
+        assert_eq!(source(&one), source(&one.clone()));
+        assert_ne!(source(&one), source(&other), "two connections");
+        let proxy = ["192.0.2.1/32".parse().unwrap()];
+        let client = |of: &Peer, ip: &str| source(&of.of_request(&proxy, [ip.as_bytes()].into_iter()));
+        assert_eq!(client(&one, "192.0.2.1"), source(&one), "the proxy itself");
+        for (ip, same, another) in [
+            ("198.51.100.7", "198.51.100.7", "198.51.100.8"),
+            ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1"),
+        ] {
+            assert_eq!(client(&one, ip), client(&other, same));
+            assert_ne!(client(&one, ip), client(&one, another));
+        }
+    }
 
     #[test]
     fn a_deadline_is_the_smaller_of_the_callers_and_ours() {

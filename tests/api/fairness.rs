@@ -1,8 +1,15 @@
 //! However many calls of one kind there are, the others have their share of the
 //! hashing.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use tokio::{task::JoinSet, time::sleep};
 use tonic::Status;
 
 use crate::harness::{
@@ -178,4 +185,54 @@ async fn a_flood_of_logins_takes_nobodys_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_registrations_takes_nobodys_room() {
     nobody_else_is_refused_in_a_flood_of(Kind::Registration).await;
+}
+
+/// Callers on one connection who ask again as soon as they are refused fill the queue
+/// whenever there is room in it: others are served all the same, if need be when they
+/// come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_on_one_connection_shuts_nobody_out() {
+    // Less than what as many callers as a connection may have would wait for.
+    let scene = Scene::set(Duration::from_millis(50), "--hash-max-wait=400ms").await;
+    let flooding = Client::connect(scene.server.address).await;
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let mut flood = JoinSet::new();
+    for _ in 0..64 {
+        let (client, refusals) = (flooding.clone(), Arc::clone(&refusals));
+        flood.spawn(async move {
+            loop {
+                if !Call::make(client.login(FLOODER, NEW_PASSWORD))
+                    .await
+                    .is_served()
+                {
+                    refusals.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    while refusals.load(Ordering::Relaxed) < 100 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let mut tries = Vec::new();
+    for _ in 0..6 {
+        let mut own = 1;
+        // Where the machine is busy with something else, too.
+        while let Some(retry_after) = log_in(&scene.server.client).await.retry_after() {
+            assert!(
+                own < 8,
+                "a login was refused {own} times; before it, they took {tries:?}"
+            );
+            own += 1;
+            sleep(retry_after).await;
+        }
+        tries.push(own);
+    }
+    assert!(
+        flood.try_join_next().is_none(),
+        "the flood had an answer that makes no sense"
+    );
+}
+
+async fn log_in(client: &Client) -> Call {
+    Call::make(client.login(EMAIL, PASSWORD)).await
 }

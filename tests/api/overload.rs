@@ -10,11 +10,14 @@ use std::{
 
 use bienvenue::proto::v1::LoginRequest;
 use futures_util::future::join_all;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
 use tonic::{Code, Request};
 
 use crate::harness::{
-    Call, Database, EMAIL, Flood, NEW_PASSWORD, PASSWORD, Pace, TestServer, on_each_database,
+    Call, Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Pace, TestServer, on_each_database,
     refused, server::Client,
 };
 
@@ -55,6 +58,57 @@ on_each_database! {
         let (served, refused): (Vec<_>, Vec<_>) = tries.partition(Call::is_served);
         assert!(!served.is_empty() && !refused.is_empty(), "{} served", served.len());
         server.client.register("later@example.com", PASSWORD).await.unwrap();
+    }
+
+    /// Known or not, and whatever the hash is for.
+    async fn a_refusal_asks_the_database_nothing(database: Database) {
+        let settings = [
+            "--hash-threads=1",
+            "--hash-max-wait=500ms",
+            "--request-timeout=60s",
+        ];
+        let server = TestServer::start_with(&database, &settings).await;
+        server.register().await;
+        let session_id = server.login().await.session_id;
+        let reset_token = server.reset_token().await;
+        // So that the engine stays full.
+        database.execute(
+            "UPDATE users SET hashed_password = replace(hashed_password, '$04$', '$16$')",
+        );
+        let client = &server.client;
+        let mut logins: JoinSet<Call> = (0..32)
+            .map(|_| {
+                let client = client.clone();
+                async move { Call::make(client.login(EMAIL, NEW_PASSWORD)).await }
+            })
+            .collect();
+        for _ in 0..16 {
+            let first = logins.join_next().await.unwrap().unwrap();
+            assert!(!first.is_served(), "the engine is not full");
+        }
+        // When nothing else has begun for a while, the lanes are taken too.
+        let (mut number, mut refused) = (0, 0);
+        while refused < 10 {
+            let email = format!("user{number}@example.com");
+            let call = Call::make(client.register(&email, PASSWORD)).await;
+            refused = if call.is_served() { 0 } else { refused + 1 };
+            number += 1;
+            sleep(Duration::from_millis(20)).await;
+        }
+        // Whatever reads or writes users fails now.
+        database.execute("ALTER TABLE users RENAME TO users_away");
+        let refusals = [
+            ("a known e-mail", client.login(EMAIL, PASSWORD).await.map(drop)),
+            ("an unknown e-mail", client.login("eve@example.com", PASSWORD).await.map(drop)),
+            ("a registration", client.register("bob@example.com", PASSWORD).await.map(drop)),
+            ("a change", client.change_password(&session_id, PASSWORD, NEW_PASSWORD).await.map(drop)),
+            ("a reset", client.reset_password(&reset_token, NEW_PASSWORD).await.map(drop)),
+        ];
+        database.execute("ALTER TABLE users_away RENAME TO users");
+        for (what, refusal) in refusals {
+            println!("{what}");
+            refusal.expect_refusal(Code::ResourceExhausted, "OVERLOADED");
+        }
     }
 }
 
@@ -140,14 +194,21 @@ async fn a_deadline_that_cannot_be_met_is_refused_at_once() {
     let database = Database::sqlite();
     let pace = Pace::at_least(Duration::from_millis(50)).await;
     let server = start(&database, Duration::from_secs(50), pace).await;
-    let flood = Flood::start(server.address, 64, async |client: Client| {
-        client.login(EMAIL, NEW_PASSWORD).await
-    });
-    let flood = flood.await;
+    // On the same connection: those on others do not stand in the same line.
+    let (mut flood, served) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..48 {
+        let (client, served) = (server.client.clone(), Arc::clone(&served));
+        flood.spawn(async move {
+            loop {
+                let call = Call::make(client.login(EMAIL, NEW_PASSWORD)).await;
+                served.fetch_add(usize::from(call.is_served()), Ordering::Relaxed);
+            }
+        });
+    }
     // All the others stand in line by then.
-    flood
-        .until(|flood| flood.served().iter().any(|&served| served > 0))
-        .await;
+    while served.load(Ordering::Relaxed) == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
     let login = async |deadline| {
         let mut request = Request::new(LoginRequest {
             email: EMAIL.to_owned(),
@@ -159,7 +220,7 @@ async fn a_deadline_that_cannot_be_met_is_refused_at_once() {
     let impatient = async {
         for _ in 0..4 {
             // The client itself gives up when that has passed.
-            let status = login(pace.hash * 8).await.unwrap_err();
+            let status = login(pace.hash * 4).await.unwrap_err();
             refused(&status, Code::ResourceExhausted, "OVERLOADED");
         }
     };

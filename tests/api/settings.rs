@@ -81,6 +81,7 @@ fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
             "2",
             "write a duration",
         ),
+        ("--hash-share", "BIENVENUE_HASH_SHARE", "51", "from 1 to 50"),
         (
             "--reflection",
             "BIENVENUE_REFLECTION",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bienvenue::{
     deadline::Deadline,
     domain::{HashedPassword, Password},
-    passwords::{HashingSettings, Passwords, Purpose, Verdict},
+    passwords::{DEFAULT_SHARE, HashingSettings, Passwords, Purpose, Verdict},
 };
 
 /// Longer than any wait here.
@@ -23,6 +23,7 @@ impl Subject {
             cost,
             threads: 1,
             max_wait: PATIENCE,
+            share: DEFAULT_SHARE,
         };
         let stored = (0..callers).map(|number| {
             let text = format!("correct horse {number}");
@@ -55,12 +56,12 @@ pub struct Caller {
 impl Caller {
     /// One bcrypt.
     pub async fn verify(&self) {
-        let verdict = self.passwords.verify(
-            &self.password,
-            self.hash.clone(),
-            Purpose::Login,
-            Deadline::after(PATIENCE),
-        );
+        let deadline = Deadline::after(PATIENCE);
+        let admission = self.passwords.admission(Purpose::Login, deadline);
+        let admission = admission.expect("room for one more");
+        let verdict = self
+            .passwords
+            .verify(&self.password, self.hash.clone(), admission);
         assert_eq!(verdict.await.expect("a verdict"), Verdict::Right);
     }
 }

@@ -19,6 +19,19 @@ use crate::passwords::kernel::{Digest, Lanes, MAX_LANES, Pace};
 /// all that it takes to hear of it, stays under one.
 const SLICE: Duration = Duration::from_micros(500);
 
+/// How often the pool hears of lanes that nobody joins or leaves. Not after each slice:
+/// this thread may lose its core while it holds the pool's lock.
+const COME_BY_EVERY: Duration = Duration::from_millis(5);
+
+/// For how long one thread works the lanes.
+#[derive(Clone, Copy)]
+pub(super) struct Stint {
+    /// Until the share of its core is that.
+    pub(super) until: Share,
+    /// Or until there has been nothing to do for so long; `None`: it waits for work.
+    pub(super) linger: Option<Duration>,
+}
+
 /// Lanes at work.
 pub(super) struct Crew {
     /// Which of the pool's threads this is.
@@ -31,10 +44,16 @@ pub(super) struct Crew {
     /// And at best.
     best_steps: [Duration; MAX_LANES + 1],
     pulse: Pulse,
+    share: u8,
+    /// What was done since the pool heard of it last.
+    seen: Option<Seen>,
+    came_by: Option<Instant>,
 }
 
 impl Crew {
-    pub(super) fn new(number: usize, pace: Pace) -> Self {
+    /// For one of the pool's threads, which is to have this share of its core, in
+    /// percent.
+    pub(super) fn new(number: usize, pace: Pace, share: u8) -> Self {
         Self {
             number,
             pace,
@@ -42,35 +61,51 @@ impl Crew {
             replies: Vec::with_capacity(MAX_LANES),
             steps: [Gauge::new(pace.full); MAX_LANES + 1],
             best_steps: [Duration::MAX; MAX_LANES + 1],
-            pulse: Pulse::default(),
+            pulse: Pulse::new(share),
+            share,
+            seen: None,
+            came_by: None,
         }
     }
 
     /// The same with nothing in its lanes.
     pub(super) fn fresh(&self) -> Self {
-        Self::new(self.number, self.pace)
+        Self::new(self.number, self.pace, self.share)
     }
 
-    /// Works until the core's share is that, or was looked at so often without being
-    /// it; `false` when the pool is closed.
-    pub(super) fn work(&mut self, pool: &Pool<BcryptJob>, until: Share, looks: u32) -> bool {
-        let mut seen = None;
-        let mut looked = 0;
+    /// Works for a stint; `false` when the pool is closed.
+    pub(super) fn work(&mut self, pool: &Pool<BcryptJob>, stint: Stint) -> bool {
+        self.pulse.restart();
+        self.came_by = None;
         loop {
+            let before = self.lanes.len();
             self.let_leave();
-            let Some(joining) = pool.come_by(self.number, self.free_at(), seen) else {
-                return false;
-            };
-            for job in joining {
-                self.let_join(job);
+            if self.lanes.len() < before || self.should_come_by(pool) {
+                let (free_at, seen) = (self.free_at(), self.seen.take());
+                let Some(joining) = pool.come_by(self.number, free_at, seen, stint.linger) else {
+                    return false;
+                };
+                for job in joining {
+                    self.let_join(job);
+                }
+                self.came_by = Some(Instant::now());
+                if self.lanes.len() == 0 {
+                    if stint.linger.is_some() {
+                        return true;
+                    }
+                    continue;
+                }
             }
-            let share;
-            (seen, share) = self.advance();
-            looked += u32::from(share.is_some());
-            if share == Some(until) || looked >= looks {
+            if self.advance() == Some(stint.until) {
                 return true;
             }
         }
+    }
+
+    fn should_come_by(&self, pool: &Pool<BcryptJob>) -> bool {
+        let lanes = self.lanes.len();
+        let is_due = |came_by: Instant| came_by.elapsed() >= COME_BY_EVERY;
+        lanes == 0 || self.came_by.is_none_or(is_due) || pool.has_job_for(lanes)
     }
 
     /// Answers whoever's digest is ready, and drops whatever nobody waits for.
@@ -101,25 +136,25 @@ impl Crew {
         }
     }
 
-    /// Works for a slice, or less if one is ready sooner.
-    fn advance(&mut self) -> (Option<Seen>, Option<Share>) {
+    /// Works for a slice, or less if one is ready sooner; tells the share of the core
+    /// whenever it was looked at for long enough.
+    fn advance(&mut self) -> Option<Share> {
         let lanes = self.lanes.len();
         let at_most = SLICE.as_nanos() / self.steps[lanes].unit().as_nanos();
         let begun = Instant::now();
         let steps = self.lanes.advance((at_most as u64).max(1));
         let took = begun.elapsed();
-        let Some(step) = took.checked_div(steps as u32) else {
-            return (None, None);
-        };
+        let step = took.checked_div(steps as u32)?;
         self.steps[lanes].observe(took, steps);
         let best = &mut self.best_steps[lanes];
         *best = step.min(*best);
-        let seen = Seen {
-            took,
-            units: steps,
+        let before = self.seen.filter(|seen| seen.lanes == lanes);
+        self.seen = Some(Seen {
+            took: took + before.map_or(Duration::ZERO, |seen| seen.took),
+            units: steps + before.map_or(0, |seen| seen.units),
             lanes,
-        };
-        (Some(seen), self.pulse.observe(took, times(*best, steps)))
+        });
+        self.pulse.observe(took, times(*best, steps))
     }
 
     /// When each lane in use will be ready.

@@ -8,7 +8,7 @@ use super::waiting::Ahead;
 /// The longest that anybody is asked to stay away. Refused callers are given one
 /// time each, so that all of them can be served; a flood could put these off for
 /// ever.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// `unit` times `work`, for more work than fits `u32`.
 pub(super) fn times(unit: Duration, work: u64) -> Duration {
@@ -16,7 +16,7 @@ pub(super) fn times(unit: Duration, work: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// In how long each lane is free, the soonest first.
+/// In how long each lane is free, in no order.
 pub(super) struct Openings(Vec<Duration>);
 
 impl Openings {
@@ -28,16 +28,16 @@ impl Openings {
             let overdue = now.saturating_duration_since(free_at);
             *lane = overdue.max(free_at.saturating_duration_since(now));
         }
-        free_in.sort_unstable();
         Self(free_in)
     }
 
     /// How long a computation waits with so much ahead of it: each one ahead takes
     /// the lane that is free next. As if all of them took as long as their mean.
-    pub(super) fn wait(&self, ahead: Ahead, unit: Duration) -> Duration {
+    pub(super) fn wait(&mut self, ahead: Ahead, unit: Duration) -> Duration {
         let lanes = self.0.len() as u64;
         let mean = times(unit, ahead.work.checked_div(ahead.jobs).unwrap_or(0));
-        let first = self.0[(ahead.jobs % lanes) as usize];
+        let nth = (ahead.jobs % lanes) as usize;
+        let (_, first, _) = self.0.select_nth_unstable(nth);
         first.saturating_add(times(mean, ahead.jobs / lanes))
     }
 
@@ -77,31 +77,31 @@ mod tests {
         Openings::new(free_in.iter().map(|&ms| now + MS * ms), all, now)
     }
 
-    fn wait(openings: &Openings, jobs: u64, work: u64) -> Duration {
+    fn wait(openings: &mut Openings, jobs: u64, work: u64) -> Duration {
         openings.wait(Ahead { jobs, work }, MS)
     }
 
     #[test]
     fn a_free_lane_is_no_wait() {
-        assert_eq!(wait(&openings(&[50, 60], 3), 0, 0), Duration::ZERO);
-        assert_eq!(wait(&openings(&[], 3), 2, 200), Duration::ZERO);
+        assert_eq!(wait(&mut openings(&[50, 60], 3), 0, 0), Duration::ZERO);
+        assert_eq!(wait(&mut openings(&[], 3), 2, 200), Duration::ZERO);
     }
 
     #[test]
     fn one_waits_for_the_lanes_that_those_ahead_leave() {
-        let openings = openings(&[50, 10, 30], 3);
-        assert_eq!(wait(&openings, 0, 0), MS * 10);
-        assert_eq!(wait(&openings, 1, 100), MS * 30);
-        assert_eq!(wait(&openings, 2, 200), MS * 50);
-        assert_eq!(wait(&openings, 3, 300), MS * 110);
-        assert_eq!(wait(&openings, 7, 700), MS * 230);
+        let mut openings = openings(&[50, 10, 30], 3);
+        assert_eq!(wait(&mut openings, 0, 0), MS * 10);
+        assert_eq!(wait(&mut openings, 1, 100), MS * 30);
+        assert_eq!(wait(&mut openings, 2, 200), MS * 50);
+        assert_eq!(wait(&mut openings, 3, 300), MS * 110);
+        assert_eq!(wait(&mut openings, 7, 700), MS * 230);
     }
 
     #[test]
     fn an_overdue_lane_is_not_free_yet() {
         let now = Instant::now();
-        let openings = Openings::new([now - MS * 3].into_iter(), 1, now);
-        assert_eq!(wait(&openings, 0, 0), MS * 3);
+        let mut openings = Openings::new([now - MS * 3].into_iter(), 1, now);
+        assert_eq!(wait(&mut openings, 0, 0), MS * 3);
     }
 
     #[test]

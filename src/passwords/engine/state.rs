@@ -26,7 +26,7 @@ pub(super) struct Shape {
 
 impl Shape {
     /// The longest forecast with which one is let in: it may be off.
-    fn safe_wait(&self) -> Duration {
+    pub(super) fn safe_wait(&self) -> Duration {
         self.max_wait - self.max_wait / 8
     }
 
@@ -100,12 +100,13 @@ impl<J> State<J> {
     pub(super) fn admit(
         &mut self,
         shape: Shape,
-        openings: &Openings,
+        openings: &mut Openings,
         work: u64,
         demand: Demand,
         now: Instant,
     ) -> Result<(), Refusal> {
-        let ahead = self.waiting.ahead_of_another(demand.purpose);
+        let source = demand.deadline.source();
+        let ahead = self.waiting.ahead_of_another(demand.purpose, Some(source));
         let wait = openings.wait(ahead, self.full());
         let lanes = if wait.is_zero() {
             self.fewest() + 1
@@ -125,6 +126,11 @@ impl<J> State<J> {
             Some(room_in) if !room_in.is_zero() => Err(Refusal::Later(room_in)),
             _ => Ok(()),
         }
+    }
+
+    /// How long one more would wait, of a source that has none in the queue.
+    pub(super) fn wait_of_a_newcomer(&self, openings: &mut Openings, purpose: Purpose) -> Duration {
+        openings.wait(self.waiting.ahead_of_another(purpose, None), self.full())
     }
 
     pub(super) fn observe(&mut self, seen: Seen) {
@@ -170,8 +176,8 @@ impl<J> State<J> {
         if self.waiting.len() == 0 {
             return given_up;
         }
-        let openings = self.openings(shape, now);
-        while let Some((number, room_in)) = self.hopeless(shape, &openings, now) {
+        let mut openings = self.openings(shape, now);
+        while let Some((number, room_in)) = self.hopeless(shape, &mut openings, now) {
             if let Some(pending) = self.waiting.remove(number) {
                 let retry_after =
                     self.come_back(&openings, now, room_in, pending.work, number.purpose());
@@ -182,7 +188,7 @@ impl<J> State<J> {
         while let Some((purpose, pending)) =
             longest_ago.and_then(|longest_ago| self.waiting.pop_since_before(longest_ago))
         {
-            let ahead = self.waiting.ahead_of_another(purpose);
+            let ahead = self.waiting.ahead_of_another(purpose, None);
             let wait = openings.wait(ahead, self.full());
             let room_in = wait.saturating_sub(shape.safe_wait());
             let retry_after = self.come_back(&openings, now, room_in, pending.work, purpose);
@@ -195,7 +201,7 @@ impl<J> State<J> {
     fn hopeless(
         &self,
         shape: Shape,
-        openings: &Openings,
+        openings: &mut Openings,
         now: Instant,
     ) -> Option<(Number, Duration)> {
         self.waiting.last_ones().find_map(|(number, last, ahead)| {

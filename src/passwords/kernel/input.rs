@@ -16,6 +16,11 @@ pub(in crate::passwords) struct Input {
     pub(super) cost: u32,
 }
 
+/// How many expansions a cost asks for: two for each of its iterations.
+pub(in crate::passwords) fn expansions(cost: u32) -> u64 {
+    2 << cost
+}
+
 impl Input {
     pub(in crate::passwords) fn new(key: &[u8], cost: u32, salt: [u8; 16]) -> Self {
         let mut terminated = Box::new(Zeroizing::new([0; MAX_KEY_BYTES]));
@@ -42,7 +47,7 @@ impl Input {
 
     /// How many expansions the cost asks for: two for each of its iterations.
     pub(in crate::passwords) fn expansions(&self) -> u64 {
-        2 << self.cost
+        expansions(self.cost)
     }
 
     /// Writes the key, and the salt, as 18 words each, repeated as often as it takes.
