@@ -29,6 +29,9 @@
 //! - **Overload**: logins at twice the rate that the cores could serve at best,
 //!   with the default settings; the p99 of the time to a RESOURCE_EXHAUSTED reply
 //!   whose reason is OVERLOADED, from when the login was due.
+//! - **Logins of others**: one connection logs in as fast as it is answered, with as
+//!   many logins in progress as it may have; the part that is served of logins that
+//!   others make at a steady rate meanwhile.
 //! - **A caller that left**: the CPU time, less that of an idle server, that the
 //!   process spends from when a login is cancelled in the middle of its hash; the
 //!   most of all tries.

@@ -4,6 +4,7 @@ mod abandoned;
 mod checks;
 mod client;
 mod flood;
+mod others;
 mod overload;
 mod saturation;
 mod subject;
@@ -14,6 +15,7 @@ use crate::table::Row;
 pub fn rows() -> Vec<Row> {
     let mut rows = saturation::rows();
     rows.push(overload::row());
+    rows.push(others::row());
     rows.push(abandoned::row());
     rows
 }

@@ -55,6 +55,11 @@ impl Flood {
         f64::from(served) / start.elapsed().as_secs_f64()
     }
 
+    /// How many logins were served, and how many not.
+    pub fn counts(&self) -> [u64; 2] {
+        [self.served(), self.failed.load(Ordering::Relaxed)]
+    }
+
     fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
