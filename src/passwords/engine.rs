@@ -199,10 +199,10 @@ fn start_bcrypt(
     let [usual, relief] = Handover::pair();
     let [pool, reliefs_pool] = [Arc::clone(pool), Arc::clone(pool)];
     spawn(format!("bcrypt-{number}"), move || {
-        bcrypt_thread::run(&pool, crew, &usual);
+        bcrypt_thread::run(&pool, &usual);
     })?;
     spawn(format!("relief-{number}"), move || {
-        bcrypt_thread::relieve(&reliefs_pool, share, &relief);
+        bcrypt_thread::relieve(&reliefs_pool, crew, share, &relief);
     })
 }
 

@@ -3,7 +3,9 @@
 //! Lanes are worked by a thread that runs only where nothing else wants the core,
 //! so that a session check never waits for a login. While that leaves it less than the
 //! share of the core that hashing is to have, a second thread works the lanes, at a
-//! priority that keeps that share against the threads that serve requests.
+//! priority that keeps that share against the threads that serve requests. Empty lanes
+//! are with the second thread: where the core is busy, the first one could take a second
+//! to wake up.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,7 +13,7 @@ use std::{
 };
 
 use super::{
-    crew::{Crew, Stint},
+    crew::{Crew, End},
     handover::Handover,
     job::BcryptJob,
     pool::Pool,
@@ -19,54 +21,62 @@ use super::{
     pulse::Share,
 };
 
-/// How long the second thread waits for work before it hands the lanes back: calls that
-/// follow one another must not meet a starved thread each time.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// How long the first thread may take to wake up before the second works in its place.
+const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Works the lanes where nothing else wants the core.
-pub(super) fn run(pool: &Pool<BcryptJob>, crew: Crew, handover: &Handover<Crew>) {
+/// Works the lanes where nothing else wants the core, while they are in use.
+pub(super) fn run(pool: &Pool<BcryptJob>, handover: &Handover<Crew>) {
     priority::idle();
-    let mut crew = Some(crew);
-    while let Some(next) = crew.take().or_else(|| handover.receive()) {
-        let stint = Stint {
-            until: Share::Starved,
-            linger: None,
-        };
-        if !work(pool, next, stint, handover) {
-            return;
-        }
-    }
-}
-
-/// Works the lanes while the other thread is starved.
-pub(super) fn relieve(pool: &Pool<BcryptJob>, share: u8, handover: &Handover<Crew>) {
-    priority::keep_share(share);
     while let Some(crew) = handover.receive() {
-        let stint = Stint {
-            until: Share::Ample,
-            linger: Some(LINGER),
-        };
-        if !work(pool, crew, stint, handover) {
+        let (crew, end) = guarded(crew, |crew| crew.work(pool, Share::Starved));
+        if end == End::Closed || !handover.give(crew) {
             return;
         }
     }
 }
 
-/// Works the lanes for a stint and hands them over; `false` when the pool is closed.
-fn work(pool: &Pool<BcryptJob>, mut crew: Crew, stint: Stint, handover: &Handover<Crew>) -> bool {
-    loop {
-        let fresh = crew.fresh();
-        let worked = catch_unwind(AssertUnwindSafe(move || {
-            let is_open = crew.work(pool, stint);
-            (crew, is_open)
-        }));
-        match worked {
-            Ok((crew, true)) => return handover.give(crew),
-            Ok((_, false)) => return false,
-            Err(_) => {
-                tracing::error!("a hashing thread panicked; what it had begun has failed");
-                crew = fresh;
+/// Begins what waits while the lanes are empty, and works them while the other thread is
+/// starved.
+pub(super) fn relieve(pool: &Pool<BcryptJob>, crew: Crew, share: u8, handover: &Handover<Crew>) {
+    priority::keep_share(share);
+    let mut next = Some(crew);
+    while let Some(mut crew) = next {
+        let mut end;
+        if crew.is_empty() {
+            (crew, end) = guarded(crew, |crew| crew.begin(pool));
+            if end == End::Closed || !handover.give(crew) {
+                return;
+            }
+            let Some(given_back) = handover.take_back_after(PATIENCE) else {
+                next = handover.receive();
+                continue;
+            };
+            crew = given_back;
+        }
+        (crew, end) = guarded(crew, |crew| crew.work(pool, Share::Ample));
+        match end {
+            End::Closed => return,
+            End::Empty => next = Some(crew),
+            End::Share => {
+                if !handover.give(crew) {
+                    return;
+                }
+                next = handover.receive();
             }
         }
     }
+}
+
+/// Works with the lanes. Where that panics, what is in them has failed, and it goes on
+/// with empty ones.
+fn guarded(mut crew: Crew, work: impl FnOnce(&mut Crew) -> End) -> (Crew, End) {
+    let fresh = crew.fresh();
+    let worked = catch_unwind(AssertUnwindSafe(move || {
+        let end = work(&mut crew);
+        (crew, end)
+    }));
+    worked.unwrap_or_else(|_| {
+        tracing::error!("a hashing thread panicked; what it had begun has failed");
+        (fresh, End::Empty)
+    })
 }

@@ -23,13 +23,15 @@ const SLICE: Duration = Duration::from_micros(500);
 /// this thread may lose its core while it holds the pool's lock.
 const COME_BY_EVERY: Duration = Duration::from_millis(5);
 
-/// For how long one thread works the lanes.
-#[derive(Clone, Copy)]
-pub(super) struct Stint {
-    /// Until the share of its core is that.
-    pub(super) until: Share,
-    /// Or until there has been nothing to do for so long; `None`: it waits for work.
-    pub(super) linger: Option<Duration>,
+/// Why a thread stops working the lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The share of its core is what it was to work until.
+    Share,
+    /// Nothing is in them, and nothing waits.
+    Empty,
+    /// The pool is closed.
+    Closed,
 }
 
 /// Lanes at work.
@@ -73,39 +75,60 @@ impl Crew {
         Self::new(self.number, self.pace, self.share)
     }
 
-    /// Works for a stint; `false` when the pool is closed.
-    pub(super) fn work(&mut self, pool: &Pool<BcryptJob>, stint: Stint) -> bool {
+    /// Whether nothing is in the lanes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.len() == 0
+    }
+
+    /// Waits until something can begin, and begins it.
+    pub(super) fn begin(&mut self, pool: &Pool<BcryptJob>) -> End {
+        while self.is_empty() {
+            if !self.come_by(pool, None) {
+                return End::Closed;
+            }
+        }
+        End::Share
+    }
+
+    /// Works until the share of this thread's core is that, or the lanes are empty.
+    pub(super) fn work(&mut self, pool: &Pool<BcryptJob>, until: Share) -> End {
         self.pulse.restart();
         self.came_by = None;
         loop {
             let before = self.lanes.len();
             self.let_leave();
-            if self.lanes.len() < before || self.should_come_by(pool) {
-                let (free_at, seen) = (self.free_at(), self.seen.take());
-                let Some(joining) = pool.come_by(self.number, free_at, seen, stint.linger) else {
-                    return false;
-                };
-                for job in joining {
-                    self.let_join(job);
-                }
-                self.came_by = Some(Instant::now());
-                if self.lanes.len() == 0 {
-                    if stint.linger.is_some() {
-                        return true;
-                    }
-                    continue;
-                }
+            if (self.lanes.len() < before || self.should_come_by(pool))
+                && !self.come_by(pool, Some(Duration::ZERO))
+            {
+                return End::Closed;
             }
-            if self.advance() == Some(stint.until) {
-                return true;
+            if self.is_empty() {
+                return End::Empty;
+            }
+            if self.advance() == Some(until) {
+                return End::Share;
             }
         }
+    }
+
+    /// Tells the pool of the lanes and takes what begins in them; waits for that so long
+    /// at most, or for ever. `false` when the pool is closed.
+    fn come_by(&mut self, pool: &Pool<BcryptJob>, linger: Option<Duration>) -> bool {
+        let (free_at, seen) = (self.free_at(), self.seen.take());
+        let Some(joining) = pool.come_by(self.number, free_at, seen, linger) else {
+            return false;
+        };
+        for job in joining {
+            self.let_join(job);
+        }
+        self.came_by = Some(Instant::now());
+        true
     }
 
     fn should_come_by(&self, pool: &Pool<BcryptJob>) -> bool {
         let lanes = self.lanes.len();
         let is_due = |came_by: Instant| came_by.elapsed() >= COME_BY_EVERY;
-        lanes == 0 || self.came_by.is_none_or(is_due) || pool.has_job_for(lanes)
+        self.is_empty() || self.came_by.is_none_or(is_due) || pool.has_job_for(lanes)
     }
 
     /// Answers whoever's digest is ready, and drops whatever nobody waits for.

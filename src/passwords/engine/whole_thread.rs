@@ -5,11 +5,10 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
-    bcrypt_thread::LINGER,
     handover::Handover,
     job::{Job as _, WholeJob},
     pool::Pool,
@@ -17,6 +16,10 @@ use super::{
     pulse::{Pulse, Share},
     state::Seen,
 };
+
+/// How long the second thread waits for work before it hands it back: calls that follow
+/// one another must not meet a starved thread each time.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The right to work as one of the pool's threads.
 pub(super) struct Shift {
