@@ -293,10 +293,13 @@ impl SessionIndex {
         self.0.shards.iter().any(|shard| lock(shard).has_room())
     }
 
-    /// Notes that a session was used: to be written to the database, with others.
+    /// Notes that a session was used: to be written to the database, with others. Where
+    /// there is no room for that, nothing changes, and the next check tries again.
     pub fn touch(&self, digest: SessionDigest, now: DateTime<Utc>) {
-        self.shard(digest).touch(digest, now);
-        note_use(&self.0.touched, digest, now);
+        let mut shard = self.shard(digest);
+        if note_use(&self.0.touched, digest, now) {
+            shard.touch(digest, now);
+        }
     }
 
     /// When a session was used last, as far as that is held; also when nothing else
@@ -305,9 +308,22 @@ impl SessionIndex {
         self.shard(digest).last_seen_at(digest)
     }
 
-    /// The uses that were noted since the last call.
-    pub fn take_touched(&self) -> Touched {
-        std::mem::take(&mut *lock(&self.0.touched))
+    /// How many uses wait to be written.
+    pub fn touched(&self) -> usize {
+        lock(&self.0.touched).len()
+    }
+
+    /// Takes some of the uses that wait, at most `most`.
+    pub fn take_touched(&self, most: usize) -> Touched {
+        let mut touched = lock(&self.0.touched);
+        let rest = touched.len().saturating_sub(most);
+        touched.split_off(rest)
+    }
+
+    /// Has uses wait again that were taken and could not be written, also where others
+    /// have taken their room.
+    pub fn give_back_touched(&self, used: Touched) {
+        lock(&self.0.touched).extend(used);
     }
 
     fn shard(&self, digest: SessionDigest) -> MutexGuard<'_, Shard> {
@@ -365,18 +381,23 @@ impl Held<'_> {
         self.record.owner()
     }
 
-    /// Notes that it was used: to be written to the database, with others.
+    /// Notes that it was used: to be written to the database, with others. Where there
+    /// is no room for that, nothing changes, and the next check tries again.
     pub fn touch(&mut self, now: DateTime<Utc>) {
-        self.record.touch(now);
-        note_use(self.touched, self.record.digest, now);
+        if note_use(self.touched, self.record.digest, now) {
+            self.record.touch(now);
+        }
     }
 }
 
-fn note_use(touched: &Mutex<Touched>, digest: SessionDigest, now: DateTime<Utc>) {
+/// Whether there was room for it.
+fn note_use(touched: &Mutex<Touched>, digest: SessionDigest, now: DateTime<Utc>) -> bool {
     let mut touched = lock(touched);
-    if touched.len() < MOST_TOUCHED {
+    let has_room = touched.len() < MOST_TOUCHED;
+    if has_room {
         touched.push((digest, now));
     }
+    has_room
 }
 
 /// A panic elsewhere is no reason to stop: what is under a lock is whole between

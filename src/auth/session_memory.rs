@@ -4,6 +4,7 @@ use tokio::sync::watch;
 
 use super::{Auth, AuthError};
 use crate::{
+    db::DbError,
     domain::Revision,
     revocations::{Watch, WatchError},
     session_index::Completion,
@@ -72,13 +73,24 @@ impl Auth {
     ///
     /// # Errors
     ///
-    /// `Unavailable`, `Internal`: some uses are noted at the next check only.
+    /// `Unavailable`: the rest is written by the next call. `Internal`: some uses were
+    /// dropped.
     pub async fn write_uses(&self) -> Result<(), AuthError> {
-        let mut used = self.index.take_touched();
-        while !used.is_empty() {
-            let rest = used.split_off(used.len().min(WRITTEN_AT_ONCE));
-            self.db.touch_sessions(used).await?;
-            used = rest;
+        // Not those that are noted meanwhile, of which there may be no end.
+        let mut waiting = self.index.touched();
+        while waiting > 0 {
+            let used = self.index.take_touched(waiting.min(WRITTEN_AT_ONCE));
+            waiting -= used.len();
+            if used.is_empty() {
+                break;
+            }
+            if let Err(error) = self.db.touch_sessions(used.clone()).await {
+                // What the database refuses for good is not to hold up the rest.
+                if matches!(error, DbError::Unavailable(_)) {
+                    self.index.give_back_touched(used);
+                }
+                return Err(error.into());
+            }
         }
         Ok(())
     }

@@ -116,6 +116,8 @@ impl Shard {
         if self.most == 0 {
             return;
         }
+        // A use that has not been written yet is missing in what was read.
+        let used = self.last_seen_at(digest);
         self.release(digest);
         if self.records.len() >= self.most {
             self.release_one();
@@ -124,8 +126,11 @@ impl Shard {
         if let Some(slot) = self.find_mut(digest) {
             slot.record = place;
             let user_agent = self.user_agents.share(session.client.user_agent());
-            self.records
-                .push(Record::new(digest, session, owner, user_agent));
+            let mut record = Record::new(digest, session, owner, user_agent);
+            if let Some(used) = used {
+                record.touch(used);
+            }
+            self.records.push(record);
         }
     }
 

@@ -211,9 +211,53 @@ fn a_use_is_said_and_waits_to_be_noted() {
             panic!("it is not held");
         };
         assert_eq!(session.last_seen_at, used);
-        assert_eq!(index.take_touched(), [(digest(1), used)]);
-        assert!(index.take_touched().is_empty());
+        assert_eq!(index.take_touched(usize::MAX), [(digest(1), used)]);
+        assert!(index.take_touched(usize::MAX).is_empty());
     }
+}
+
+#[test]
+fn a_use_outlasts_what_was_read_before_it() {
+    let index = SessionIndex::new(10);
+    keep(&index, 1);
+    let used = session(1).1.last_seen_at + chrono::TimeDelta::hours(1);
+    index.touch(digest(1), used);
+    keep(&index, 1);
+    assert_eq!(index.last_seen_at(digest(1)), Some(used));
+}
+
+#[test]
+fn a_use_without_room_is_tried_again() {
+    let index = SessionIndex::new(10);
+    keep(&index, 1);
+    keep(&index, 2);
+    let before = session(1).1.last_seen_at;
+    let used = before + chrono::TimeDelta::hours(1);
+    for number in 0..MOST_TOUCHED as u64 {
+        index.touch(digest(1_000 + number), used);
+    }
+    let touches: [&dyn Fn(u64); 2] = [&|number| index.touch(digest(number), used), &|number| {
+        index.look_up(digest(number), |found| match found {
+            Found::Held(mut held) => held.touch(used),
+            _ => panic!("it is not held"),
+        });
+    }];
+    for (number, touch) in (1..).zip(touches) {
+        touch(number);
+        let unchanged = session(number).1.last_seen_at;
+        assert_eq!(index.last_seen_at(digest(number)), Some(unchanged));
+    }
+    assert_eq!(index.take_touched(usize::MAX).len(), MOST_TOUCHED);
+    for (number, touch) in (1..).zip(touches) {
+        touch(number);
+        assert_eq!(index.last_seen_at(digest(number)), Some(used));
+    }
+    let taken = index.take_touched(usize::MAX);
+    assert_eq!(taken, [(digest(1), used), (digest(2), used)]);
+    index.give_back_touched(taken);
+    assert_eq!(index.touched(), 2);
+    assert_eq!(index.take_touched(1), [(digest(2), used)]);
+    assert_eq!(index.take_touched(1), [(digest(1), used)]);
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -27,6 +27,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub const BREAK: &str = "ALTER TABLE sessions RENAME COLUMN user_agent TO gone";
 pub const MEND: &str = "ALTER TABLE sessions RENAME COLUMN gone TO user_agent";
 
+/// A change of an SQLite file's schema has memory loaded anew, once the log can be read.
+fn unread(database: &Database) -> (&'static str, &'static str) {
+    match database.is_sqlite() {
+        true => (
+            "ALTER TABLE swept_revocations RENAME TO unread",
+            "ALTER TABLE unread RENAME TO swept_revocations",
+        ),
+        false => ("SELECT 1", "SELECT 1"),
+    }
+}
+
 /// Well-formed, and nobody's.
 pub fn unknown(n: usize) -> String {
     format!("sess_{n:042}A")
@@ -95,7 +106,8 @@ on_each_database! {
         // Of the sessions at the start, too, whose they are.
         server.client.check(&before).await.unwrap();
         let start = Instant::now();
-        database.batch(BREAK);
+        let (unread, read) = unread(&database);
+        database.batch(&format!("BEGIN; {BREAK}; {unread}; COMMIT"));
         is_complete(&server.client).await;
         let checks = (0..8).map(|caller| {
             let client = server.client.clone();
@@ -121,6 +133,7 @@ on_each_database! {
         }
         assert!(start.elapsed() < PATIENCE);
         server.stop().await;
+        database.batch(read);
         // That the database would have been noticed.
         let server = TestServer::start_with(&database, &["--session-index-size=0", "--revocation-max-lag=1m"]).await;
         is_complete(&server.client).await;
@@ -159,6 +172,38 @@ on_each_database! {
             };
             timeout(PATIENCE, written).await.expect("they are written");
         }
+    }
+
+    /// Uses that could not be written are written once the database can.
+    async fn uses_outlast_a_database_that_is_away(database: Database) {
+        let server = TestServer::start_watched(&database, &["--revocation-max-lag=1m"]).await;
+        server.register().await;
+        let logins = server.logins(8).await;
+        for login in &logins {
+            server.client.check(&login.session_id).await.unwrap();
+        }
+        server.clock.advance(20 * MINUTE);
+        let now = server.clock.now().format("%Y-%m-%d %H:%M:%S").to_string();
+        // By the new time as well, memory is up to date.
+        let mut watcher = server.watch(None).await.unwrap();
+        watcher.next().await.unwrap();
+        let (unread, read) = unread(&database);
+        let (away, back) = ("last_seen_at TO gone", "gone TO last_seen_at");
+        let rename = |columns| format!("ALTER TABLE sessions RENAME COLUMN {columns}");
+        database.batch(&format!("BEGIN; {}; {unread}; COMMIT", rename(away)));
+        for login in &logins {
+            server.client.check(&login.session_id).await.unwrap();
+        }
+        // They are written every second, which fails at least once.
+        sleep(Duration::from_millis(2_500)).await;
+        database.batch(&format!("BEGIN; {}; {read}; COMMIT", rename(back)));
+        let used = format!("SELECT CAST(count(*) AS TEXT) FROM sessions WHERE last_seen_at >= '{now}'");
+        let written = async {
+            while database.text(&used) != "8" {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, written).await.expect("they are written");
     }
 }
 
