@@ -29,7 +29,7 @@ use self::{
 pub use self::{
     decoys::LoginTarget,
     error::{DbError, OpenError},
-    log_reader::{Connected, LogReader},
+    log_reader::{LogRead, LogReader},
     mail_claims::{Claim, OutgoingMail, Preference},
     outgoing_mails::MailKind,
     password_changes::{ChangePasswordError, ChangeProof, ChangedPassword, PasswordChange},

@@ -39,9 +39,17 @@ pub enum News {
     Current(Revision),
     /// The log is followed from some revision on: what came before is in the log.
     Begun,
-    /// The log cannot be followed on from where it was: what came next is in the
-    /// log, if it is anywhere.
+    /// The log may be another one from now on: what came next is in the log, if it is
+    /// anywhere.
     Interrupted,
+}
+
+/// A place in one log of revocations.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    revision: Revision,
+    /// The load that was begun when the log was.
+    load: Option<u64>,
 }
 
 /// How the log is followed, by everyone who has to do with it. Cheap to clone.
@@ -99,9 +107,21 @@ impl Revocations {
         self.0.currency.at(now)
     }
 
-    /// The last revision that has been taken into account.
-    pub fn revision(&self) -> Revision {
-        self.0.currency.revision()
+    /// The place in the log up to which memory is proven to be now, and in which log.
+    pub fn position(&self, now: DateTime<Utc>) -> Option<Position> {
+        // Before the revision, which a restart of the log takes back first.
+        let load = *self.0.loads.borrow();
+        let revision = self.current(now)?;
+        Some(Position { load, revision })
+    }
+
+    /// The revision of a position of before, if the log is still the same one; 0
+    /// otherwise, so that nobody compares it to the revisions of another log.
+    pub fn revision_at(&self, position: Option<Position>, now: DateTime<Utc>) -> Revision {
+        match (position, self.position(now)) {
+            (Some(before), Some(after)) if before.load == after.load => before.revision,
+            _ => Revision::default(),
+        }
     }
 
     /// Whether other nodes open sessions: then what the index knows nothing of may

@@ -102,7 +102,8 @@ impl Auth {
         digest: SessionDigest,
     ) -> Result<CheckedSession, AuthError> {
         let _permit = self.look_up_permit().await?;
-        let (reading, revision) = (self.index.begin_reading(), self.revocations.revision());
+        let position = self.revocations.position(self.clock.now());
+        let reading = self.index.begin_reading();
         let found = self.db.find_session(digest).await?;
         let Some((session, user)) = found else {
             self.index.end(digest);
@@ -119,6 +120,7 @@ impl Auth {
             self.index.touch(digest, now);
         }
         session.last_seen_at = used.times.last_seen_at;
+        let revision = self.revocations.revision_at(position, now);
         Ok(self.checked(owner, session, used, revision))
     }
 

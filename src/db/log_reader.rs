@@ -1,5 +1,5 @@
-//! Who follows the log of revocations: a connection of its own, that nobody else's
-//! work can hold up. It blocks.
+//! Following the log of revocations on a connection of its own, so that no other work
+//! holds it up. It blocks.
 
 use diesel::{
     QueryableByName, RunQueryDsl as _,
@@ -14,7 +14,7 @@ use super::{
     sessions::to_digest,
     url::DatabaseUrl,
 };
-use crate::domain::{Revision, SessionDigest};
+use crate::domain::{Revision, Revocation, SessionDigest};
 
 /// How many revocations are read at once.
 const READ_AT_ONCE: u32 = 5_000;
@@ -30,12 +30,6 @@ const MEND_OPENED: &str = "
     UPDATE sessions SET opened_in = pg_current_xact_id()
     WHERE opened_in > pg_current_xact_id()";
 
-/// Which history this is. After a failover to a server that had not yet received
-/// everything, it is another one, and revisions may have been used again.
-const TIMELINE: &str = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) AS text";
-
-const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text AS text";
-
 /// What became visible between two snapshots. The first condition is one that an
 /// index helps with.
 const OPENED: &str = "
@@ -46,12 +40,6 @@ const OPENED: &str = "
       AND NOT pg_visible_in_snapshot(opened_in, $1::pg_snapshot)";
 
 #[derive(QueryableByName)]
-struct TextRow {
-    #[diesel(sql_type = Text)]
-    text: String,
-}
-
-#[derive(QueryableByName)]
 struct OpenedRow {
     #[diesel(sql_type = Nullable<Text>)]
     text: Option<String>,
@@ -59,23 +47,55 @@ struct OpenedRow {
     digest: Option<Vec<u8>>,
 }
 
-/// Reads the log, and on PostgreSQL what other nodes open.
+/// Reads the log from where the last reading ended, and on PostgreSQL what other
+/// nodes open.
 pub struct LogReader {
     url: DatabaseUrl,
     connection: Option<AnyConnection>,
-    timeline: Option<String>,
+    /// `None` before the first reading.
+    position: Option<Position>,
     /// The snapshot up to which it is known what was opened.
     opened_until: Option<String>,
 }
 
-/// Where to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connected {
-    /// Where the connection before ended.
-    Again,
-    /// Anew, at the last revision there is: whatever is in memory may be of another
-    /// history.
-    Anew(Revision),
+/// Up to where the log was read, and the proof of which log that was.
+struct Position {
+    incarnation: String,
+    revision: Revision,
+    /// The entry at that revision, once it was read.
+    entry: Option<Revocation>,
+}
+
+impl Position {
+    /// Whether what was read is the continuation of the log up to here.
+    fn is_continued_by(&self, page: &LogPage) -> bool {
+        let is_same_entry = match (&self.entry, &page.start) {
+            (Some(entry), Some(start)) => entry == start,
+            // What was read may have been swept since then.
+            (_, None) | (None, _) => true,
+        };
+        is_same_entry
+            && page.continues(self.revision)
+            && page.incarnation.as_ref() == Some(&self.incarnation)
+    }
+}
+
+/// What a reading of the log came to.
+#[derive(Debug)]
+pub enum LogRead {
+    /// The log goes on from where the reading before ended.
+    Continued {
+        /// What was added since then, in order.
+        revocations: Vec<Revocation>,
+        /// Up to where the log has been read.
+        revision: Revision,
+        /// Whether there may be more.
+        has_more: bool,
+    },
+    /// It is the first reading, or nothing proves that this is the log that was read
+    /// before: it goes on from the last revision there is. What is known of sessions
+    /// may be of another history, which is not to be told from the log.
+    Restarted(Revision),
 }
 
 impl LogReader {
@@ -83,7 +103,7 @@ impl LogReader {
         Self {
             url,
             connection: None,
-            timeline: None,
+            position: None,
             opened_until: None,
         }
     }
@@ -93,41 +113,25 @@ impl LogReader {
         matches!(self.url, DatabaseUrl::Postgres(_))
     }
 
-    /// Connects, in place of a connection that there may be. `begun`: whether it
-    /// follows something already.
+    /// Connects, in place of a connection that there may be. The log has to be
+    /// [`read`](Self::read) before anything else: it may be that of another server.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub fn connect(&mut self, begun: bool) -> Result<Connected, DbError> {
+    pub fn connect(&mut self) -> Result<(), DbError> {
         self.connection = None;
         let away = |error: diesel::ConnectionError| DbError::Unavailable(error.into());
-        let (mut connection, timeline) = match &self.url {
-            DatabaseUrl::Sqlite(path) => (
-                AnyConnection::Sqlite(connect_sqlite(path).map_err(away)?),
-                String::new(),
-            ),
+        self.connection = Some(match &self.url {
+            DatabaseUrl::Sqlite(path) => AnyConnection::Sqlite(connect_sqlite(path).map_err(away)?),
             DatabaseUrl::Postgres(uri) => {
                 let mut postgres = connect_postgres(uri).map_err(away)?;
                 postgres.batch_execute(LISTEN)?;
                 diesel::sql_query(MEND_OPENED).execute(&mut postgres)?;
-                let timeline: TextRow = diesel::sql_query(TIMELINE).get_result(&mut postgres)?;
-                (AnyConnection::Postgres(postgres), timeline.text)
+                AnyConnection::Postgres(postgres)
             }
-        };
-        let is_same = begun && self.timeline.as_ref() == Some(&timeline);
-        let connected = if is_same {
-            Connected::Again
-        } else {
-            if let AnyConnection::Postgres(postgres) = &mut connection {
-                let snapshot: TextRow = diesel::sql_query(SNAPSHOT).get_result(postgres)?;
-                self.opened_until = Some(snapshot.text);
-            }
-            Connected::Anew(revocations::head(&mut connection)?)
-        };
-        self.timeline = Some(timeline);
-        self.connection = Some(connection);
-        Ok(connected)
+        });
+        Ok(())
     }
 
     /// Drops the connection.
@@ -158,13 +162,43 @@ impl LogReader {
         Ok(notified)
     }
 
-    /// What the log has after a revision.
+    /// Reads on in the log. A connection may outlive the log that it reads: its tables
+    /// may be restored meanwhile, or its entries rewritten.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
-    pub fn read(&mut self, after: Revision) -> Result<LogPage, DbError> {
-        revocations::read(self.connection()?, after, READ_AT_ONCE)
+    /// When the database cannot, or sessions may end without an entry in the log.
+    pub fn read(&mut self) -> Result<LogRead, DbError> {
+        let position = self.position.as_ref();
+        let from = position.map_or(Revision(i64::MAX), |position| position.revision);
+        let page = revocations::read(self.connection()?, from, READ_AT_ONCE)?;
+        let Some(incarnation) = page.incarnation.clone() else {
+            let why = "a trigger that logs what ends sessions is missing or disabled; restore \
+                       the triggers on the tables sessions and users";
+            return Err(DbError::Fault(why.into()));
+        };
+        match &mut self.position {
+            Some(position) if position.is_continued_by(&page) => {
+                position.entry = page.revocations.last().copied().or(page.start);
+                if let Some(last) = page.revocations.last() {
+                    position.revision = last.revision;
+                }
+                Ok(LogRead::Continued {
+                    revision: position.revision,
+                    revocations: page.revocations,
+                    has_more: page.has_more,
+                })
+            }
+            position => {
+                *position = Some(Position {
+                    incarnation,
+                    revision: page.head,
+                    entry: None,
+                });
+                self.opened_until = page.snapshot;
+                Ok(LogRead::Restarted(page.head))
+            }
+        }
     }
 
     /// The sessions that were opened, on whichever node, since it was asked last,

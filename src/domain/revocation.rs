@@ -2,13 +2,14 @@
 
 use super::{SessionDigest, SessionHandle, UserId};
 
-/// A place in the log of revocations. Later ones are greater; some are never
-/// used. 0 is before the first.
+/// A place in the log of revocations. Later ones are greater; most numbers are never
+/// used, so that the revision of one log is hardly ever that of another. 0 is before
+/// the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub i64);
 
 /// One entry of the log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocation {
     /// Its place.
     pub revision: Revision,
@@ -19,7 +20,7 @@ pub struct Revocation {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationEvent {
     /// A session ended, for whatever reason.
     SessionEnded {

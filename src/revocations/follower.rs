@@ -15,8 +15,8 @@ use super::{
 use crate::{
     causes::with_causes,
     clock::Clock,
-    db::{Connected, DbError, LogReader},
-    domain::{Revision, Revocation, RevocationEvent},
+    db::{DbError, LogRead, LogReader},
+    domain::{Revocation, RevocationEvent},
     session_index::SessionIndex,
 };
 
@@ -37,8 +37,8 @@ pub(super) struct Follower {
     clock: Clock,
     interval: Duration,
     shared: Arc<Shared>,
-    /// Up to where the log was read; `None` before it is.
-    revision: Option<Revision>,
+    /// Whether the log has been read before.
+    has_begun: bool,
     next_reading: Instant,
     last_opened: Instant,
     retry: Duration,
@@ -59,7 +59,7 @@ impl Follower {
             clock,
             interval,
             shared,
-            revision: None,
+            has_begun: false,
             next_reading: now,
             last_opened: now,
             retry: FIRST_RETRY,
@@ -117,28 +117,28 @@ impl Follower {
         Ok(())
     }
 
+    /// The log is read before a wish is granted: after a reconnect, the first reading
+    /// tells whether memory is of the same history as the database.
     fn connect(&mut self) -> Result<(), DbError> {
-        match self.reader.connect(self.revision.is_some())? {
-            Connected::Again => {}
-            Connected::Anew(head) => self.begin_at(head),
-        }
+        self.reader.connect()?;
+        self.read()?;
         self.next_reading = Instant::now();
         Ok(())
     }
 
-    /// Forgets all that is in memory, and has it loaded again: everything up to
-    /// `head` was before that.
-    fn begin_at(&mut self, head: Revision) {
+    /// Forgets all that is in memory, and has it loaded again from a state of the
+    /// database that includes the whole log up to here.
+    fn restart(&mut self) {
         self.shared.currency.doubt();
         let generation = self.index.clear();
-        let news = if self.revision.replace(head).is_none() {
-            News::Begun
-        } else {
+        let news = if std::mem::replace(&mut self.has_begun, true) {
             tracing::warn!(
-                "the log of revocations does not go on from where it was read up to: the session \
-                 index is loaded anew"
+                "the session index is loaded anew: the database was restarted, restored or changed \
+                 by hand, and nothing proves that its history is the same"
             );
             News::Interrupted
+        } else {
+            News::Begun
         };
         let _ = self.shared.news.send(news);
         self.shared.loads.send_replace(Some(generation));
@@ -162,24 +162,29 @@ impl Follower {
             instant: Instant::now(),
             calendar: self.clock.now(),
         };
-        let mut revision = self.revision.unwrap_or_default();
         loop {
-            let page = self.reader.read(revision)?;
-            if page.swept_through > revision || page.head < revision {
-                self.begin_at(page.head);
-                return Ok(());
-            }
-            for revocation in &page.revocations {
-                self.take_into_account(revocation);
-                revision = revocation.revision;
-            }
-            self.revision = Some(revision);
-            if !page.has_more {
-                break;
-            }
+            let revision = match self.reader.read()? {
+                LogRead::Continued {
+                    revocations,
+                    revision,
+                    has_more,
+                } => {
+                    for revocation in &revocations {
+                        self.take_into_account(revocation);
+                    }
+                    if has_more {
+                        continue;
+                    }
+                    revision
+                }
+                LogRead::Restarted(head) => {
+                    self.restart();
+                    head
+                }
+            };
+            self.shared.currency.prove(began, revision);
+            return Ok(());
         }
-        self.shared.currency.prove(began, revision);
-        Ok(())
     }
 
     fn take_into_account(&self, revocation: &Revocation) {

@@ -26,7 +26,8 @@ pub enum Told {
 /// Why a watch is over.
 #[derive(Debug, Error)]
 pub enum WatchError {
-    /// The log does not go back that far, or never went that far.
+    /// The log does not go back that far, or is another one since the database has
+    /// lost its latest changes.
     #[error("the log does not go on from there")]
     Swept,
     /// The node cannot follow the log on from where it was.
@@ -123,7 +124,7 @@ impl Watch {
 
     async fn read_on(&mut self) -> Result<(), WatchError> {
         let page = self.db.revocations_after(self.told, READ_AT_ONCE).await?;
-        if page.swept_through > self.told || page.head < self.told {
+        if !page.continues(self.told) {
             return Err(WatchError::Swept);
         }
         self.read.extend(page.revocations);

@@ -50,6 +50,19 @@ async fn log_out_some(server: &TestServer, many: usize) -> Vec<String> {
     ended
 }
 
+/// Waits until the log has been swept up to a revision.
+async fn is_swept(database: &Database, revision: i64) {
+    let through = "SELECT CAST(through AS TEXT) FROM swept_revocations";
+    let swept = async {
+        while database.text(through) != revision.to_string() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), swept)
+        .await
+        .expect("a sweep");
+}
+
 on_each_database! {
     /// Logout, revocation of one and of all others.
     async fn what_its_user_ends_is_told(database: Database) {
@@ -194,9 +207,14 @@ on_each_database! {
         let server = TestServer::start_watched(&database, &[]).await;
         server.register().await;
         log_out_some(&server, 2).await;
-        let last = head(&database);
-        for future in [last + 1, last + 1_000, i64::MAX] {
-            let refusal = server.watch(Some(future)).await;
+        let log = log_after(&database, 0);
+        let [first, last] = [log[0].0, log[1].0];
+        // Neither what comes after the last one nor what lies between was ever given.
+        for unknown in [last + 1, last + 1_000, i64::MAX, first - 1, first + 1, last - 1] {
+            if unknown == 0 || unknown == first || unknown == last {
+                continue;
+            }
+            let refusal = server.watch(Some(unknown)).await;
             refusal.map(drop).expect_refusal(Code::OutOfRange, "REVISION_SWEPT");
         }
         for negative in [-1, i64::MIN] {
@@ -212,19 +230,21 @@ on_each_database! {
         let server = TestServer::start_watched(&database, &settings).await;
         let user = server.register().await;
         let mut current = server.watch(None).await.unwrap();
-        log_out_some(&server, 3).await;
-        let last = head(&database);
-        let through = "SELECT CAST(through AS TEXT) FROM swept_revocations";
-        let swept = async {
-            while database.text(through) != last.to_string() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), swept).await.expect("a sweep");
-        for since in 0..last {
+        let mut revisions = Vec::new();
+        for _ in 0..3 {
+            log_out_some(&server, 1).await;
+            revisions.push(head(&database));
+        }
+        let (before_last, last) = (revisions[1], revisions[2]);
+        // All but the last one, by which the log is recognised.
+        is_swept(&database, before_last).await;
+        assert_eq!(log_after(&database, 0).len(), 1);
+        for since in [0, 1, revisions[0], before_last - 1] {
             let refusal = server.watch(Some(since)).await;
             refusal.map(drop).expect_refusal(Code::OutOfRange, "REVISION_SWEPT");
         }
+        let mut after_the_sweep = server.watch(Some(before_last)).await.unwrap();
+        assert_eq!(after_the_sweep.until(last).await.len(), 1);
         // Who was up to date is not concerned, nor is who begins anew.
         assert_eq!(current.until(last).await.len(), 3);
         let mut anew = server.watch(None).await.unwrap();
@@ -235,14 +255,9 @@ on_each_database! {
             assert_eq!(watcher.event().await.1, ended);
             assert!(watcher.last > last, "a revision is never used twice");
         }
-        // A start on a log that was swept begins where that ended.
+        // A start on a log that was swept begins at its end.
+        is_swept(&database, last).await;
         let last = current.last;
-        let refilled = async {
-            while database.text(through) != last.to_string() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), refilled).await.expect("a sweep");
         server.stop().await;
         let server = TestServer::start_watched(&database, &settings).await;
         assert_eq!(server.watch(None).await.unwrap().last, last);
@@ -313,7 +328,11 @@ on_each_database! {
             let (server, database) = (&server, &database);
             async move {
                 sleep(Duration::from_millis(n * 30)).await;
-                let since = n.is_multiple_of(2).then(|| head(database) * i64::try_from(n).unwrap() / 16);
+                let since = n.is_multiple_of(2).then(|| {
+                    let log = log_after(database, 0);
+                    let place = log.len() * usize::try_from(n).unwrap() / 16;
+                    log.get(place).map_or(0, |entry| entry.0)
+                });
                 let watcher = server.watch(since).await.unwrap();
                 (watcher.last, watcher)
             }
@@ -348,11 +367,11 @@ on_each_database! {
             for _ in 0..5 {
                 watchers.push(Watcher::begin_on(client.channel.clone(), None).await.unwrap());
             }
-            let last = head(&database);
+            let (log, last) = (log_after(&database, 0), head(&database));
             for mut watcher in watchers {
                 let since = watcher.last;
-                let told = watcher.until(last).await.len();
-                assert_eq!(told, usize::try_from(last - since).unwrap(), "after {since}");
+                let rest = log.iter().filter(|entry| entry.0 > since).count();
+                assert_eq!(watcher.until(last).await.len(), rest, "after {since}");
             }
         }
     }

@@ -32,12 +32,32 @@ const KEEPER: &str = r#"
         exit 1
     }
     stop() { "$1/pg_ctl" -D "$2/data" -m immediate -w stop >/dev/null 2>&1; }
-    trap 'stop "$@"; rm -rf "$2"' EXIT
+    copy() { rm -rf "$2" && cp -a "$1" "$2" || exit 1; }
+    replicate() {
+        "$1/pg_basebackup" -h "$2" -U postgres -D "$2/replica" -R --no-sync >/dev/null 2>&1 &&
+        "$1/pg_ctl" -D "$2/replica" -l "$2/log" -w -t 60 -o "$3 -p 5433" start >/dev/null 2>&1 ||
+        exit 1
+    }
+    # The promoted server gets the address of the one that it replaces.
+    promote() {
+        "$1/pg_ctl" -D "$2/replica" -w -t 60 promote >/dev/null 2>&1 &&
+        ln -sf .s.PGSQL.5433 "$2/.s.PGSQL.5432" || exit 1
+    }
+    end() {
+        stop "$@"
+        "$1/pg_ctl" -D "$2/replica" -m immediate -w stop >/dev/null 2>&1
+        rm -rf "$2"
+    }
+    trap 'end "$@"' EXIT
     while read -r order; do
         case $order in
             start) start "$@" ;;
             stop) stop "$@" ;;
             kill) kill -9 "$(head -n 1 "$2/data/postmaster.pid")" ;;
+            save) copy "$2/data" "$2/saved" ;;
+            restore) copy "$2/saved" "$2/data" ;;
+            replicate) replicate "$@" ;;
+            promote) promote "$@" ;;
         esac
         echo "$order"
     done"#;
@@ -176,6 +196,27 @@ impl Cluster {
     /// Starts it and waits until it takes connections.
     pub fn start(&mut self) {
         self.order("start");
+    }
+
+    /// Copies its files, while it is stopped.
+    pub fn save(&mut self) {
+        self.order("save");
+    }
+
+    /// Puts the copy in the place of its files, while it is stopped.
+    pub fn restore(&mut self) {
+        self.order("restore");
+    }
+
+    /// Starts an asynchronous replica of a cluster on a socket; returns its URL.
+    pub fn replicate(&mut self) -> String {
+        self.order("replicate");
+        format!("{}&port=5433", self.url)
+    }
+
+    /// Makes the replica a primary, at the address of the stopped one.
+    pub fn promote(&mut self) {
+        self.order("promote");
     }
 
     fn order(&mut self, order: &str) {

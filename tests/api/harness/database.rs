@@ -7,7 +7,7 @@ use std::{
 
 use diesel::{
     Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection,
-    connection::SimpleConnection as _,
+    connection::SimpleConnection as _, query_builder::SqlQuery,
 };
 use tempfile::TempDir;
 use tokio::{runtime::Builder, task};
@@ -114,18 +114,11 @@ impl Database {
 
     /// The one text that a query yields.
     pub fn text(&self, sql: &str) -> String {
-        #[derive(diesel::QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = diesel::sql_types::Text)]
-            text: String,
+        if !self.is_sqlite() {
+            return text_of(&self.url, sql);
         }
-        let query = diesel::sql_query(format!("SELECT ({sql}) AS text"));
-        let row: Row = match *self.home {
-            Home::Sqlite { .. } => query.get_result(&mut self.connect_sqlite()),
-            Home::Postgres { .. } => query.get_result(&mut connect_postgres(&self.url)),
-        }
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
-        row.text
+        let row: Result<TextRow, _> = select_text(sql).get_result(&mut self.connect_sqlite());
+        row.unwrap_or_else(|error| panic!("{sql}: {error}")).text
     }
 
     /// Keeps everybody else from writing mails until what is returned first is
@@ -172,6 +165,22 @@ impl Drop for Home {
             run(&mut connect_postgres(server), &drop);
         }
     }
+}
+
+#[derive(diesel::QueryableByName)]
+struct TextRow {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    text: String,
+}
+
+fn select_text(sql: &str) -> SqlQuery {
+    diesel::sql_query(format!("SELECT ({sql}) AS text"))
+}
+
+/// The one text that a query yields on a PostgreSQL server.
+pub fn text_of(url: &str, sql: &str) -> String {
+    let row: Result<TextRow, _> = select_text(sql).get_result(&mut connect_postgres(url));
+    row.unwrap_or_else(|error| panic!("{sql}: {error}")).text
 }
 
 pub fn connect_postgres(url: &str) -> PgConnection {

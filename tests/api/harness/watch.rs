@@ -112,10 +112,15 @@ impl Watcher {
 
     /// The next message that is no heartbeat.
     pub async fn event(&mut self) -> (i64, Event) {
+        self.next_event().await.expect("a message")
+    }
+
+    /// The same, or the status that the stream ends with.
+    pub async fn next_event(&mut self) -> Result<(i64, Event), Status> {
         loop {
-            let (revision, event) = self.next().await.expect("a message");
+            let (revision, event) = self.next().await?;
             if !matches!(event, Event::Heartbeat(_)) {
-                return (revision, event);
+                return Ok((revision, event));
             }
         }
     }
@@ -192,15 +197,16 @@ pub fn head(database: &Database) -> i64 {
     text.parse().expect("a number")
 }
 
+const SESSION_COLUMNS: &str =
+    "digest, handle, user_id, created_at, last_seen_at, user_agent, ip, credential_version";
+
 /// Opens many sessions of a user behind the server's back, none of which anybody
 /// has the `session_id` of.
 pub fn open_sessions(database: &Database, user_id: i64, many: usize) {
-    let version = format!("(SELECT credential_version FROM users WHERE id = {user_id})");
-    let columns =
-        "digest, handle, user_id, created_at, last_seen_at, user_agent, ip, credential_version";
     database.batch(&if database.is_sqlite() {
+        let version = format!("(SELECT credential_version FROM users WHERE id = {user_id})");
         format!(
-            "INSERT INTO sessions ({columns})
+            "INSERT INTO sessions ({SESSION_COLUMNS})
              WITH RECURSIVE series (n) AS (
                  SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {many})
              SELECT randomblob(32),
@@ -209,11 +215,16 @@ pub fn open_sessions(database: &Database, user_id: i64, many: usize) {
              FROM series"
         )
     } else {
-        format!(
-            "INSERT INTO sessions ({columns})
-             SELECT sha256(gen_random_uuid()::text::bytea), gen_random_uuid()::text,
-                    {user_id}, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC', '', '::1', {version}
-             FROM generate_series(1, {many})"
-        )
+        open_sessions_sql(user_id, many)
     });
+}
+
+/// The statement for that on PostgreSQL.
+pub fn open_sessions_sql(user_id: i64, many: usize) -> String {
+    format!(
+        "INSERT INTO sessions ({SESSION_COLUMNS})
+         SELECT sha256(gen_random_uuid()::text::bytea), gen_random_uuid()::text, users.id,
+                now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC', '', '::1', credential_version
+         FROM users, generate_series(1, {many}) WHERE users.id = {user_id}"
+    )
 }
