@@ -17,6 +17,7 @@ mod revocations;
 mod schema;
 mod server_keys;
 mod sessions;
+mod snapshot;
 mod url;
 mod users;
 

@@ -4,7 +4,7 @@
 use diesel::{
     QueryableByName, RunQueryDsl as _,
     connection::SimpleConnection as _,
-    sql_types::{Binary, Nullable, Text},
+    sql_types::{BigInt, Binary, Text},
 };
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     connection::{AnyConnection, connect_postgres, connect_sqlite},
     revocations::{self, LogPage},
     sessions::to_digest,
+    snapshot::Snapshot,
     url::DatabaseUrl,
 };
 use crate::domain::{Revision, Revocation, SessionDigest};
@@ -19,32 +20,36 @@ use crate::domain::{Revision, Revocation, SessionDigest};
 /// How many revocations are read at once.
 const READ_AT_ONCE: u32 = 5_000;
 
+/// How many sessions that were opened since the last look are read. Where there are
+/// more, to load all sessions page by page is quicker than to read these at once, which
+/// might never be done within the limit on a statement.
+const MOST_OPENED: usize = 50_000;
+
 /// What the connection is known by among the server's.
 const LISTEN: &str = "
     SET application_name = 'bienvenue revocations';
     LISTEN bienvenue_revocations;";
 
-/// Numbers of transactions that are yet to come are from another server, whose
-/// data were restored here. Nothing would ever count as seen.
-const MEND_OPENED: &str = "
-    UPDATE sessions SET opened_in = pg_current_xact_id()
-    WHERE opened_in > pg_current_xact_id()";
+const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text AS text";
 
-/// What became visible between two snapshots. The first condition is one that an
-/// index helps with.
+/// The sessions of transactions from one number up to another, and of some before. The
+/// upper bound leaves out what was restored from a server with higher numbers.
 const OPENED: &str = "
-    SELECT pg_current_snapshot()::text AS text, NULL AS digest
+    SELECT digest FROM sessions WHERE opened_in >= $1::xid8 AND opened_in < $2::xid8
     UNION ALL
-    SELECT NULL, digest FROM sessions
-    WHERE opened_in >= pg_snapshot_xmin($1::pg_snapshot)
-      AND NOT pg_visible_in_snapshot(opened_in, $1::pg_snapshot)";
+    SELECT digest FROM sessions WHERE opened_in = ANY ($3::xid8[])
+    LIMIT $4";
+
+#[derive(QueryableByName)]
+struct TextRow {
+    #[diesel(sql_type = Text)]
+    text: String,
+}
 
 #[derive(QueryableByName)]
 struct OpenedRow {
-    #[diesel(sql_type = Nullable<Text>)]
-    text: Option<String>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    digest: Option<Vec<u8>>,
+    #[diesel(sql_type = Binary)]
+    digest: Vec<u8>,
 }
 
 /// Reads the log from where the last reading ended, and on PostgreSQL what other
@@ -55,7 +60,7 @@ pub struct LogReader {
     /// `None` before the first reading.
     position: Option<Position>,
     /// The snapshot up to which it is known what was opened.
-    opened_until: Option<String>,
+    opened_until: Option<Snapshot>,
 }
 
 /// Up to where the log was read, and the proof of which log that was.
@@ -127,7 +132,6 @@ impl LogReader {
             DatabaseUrl::Postgres(uri) => {
                 let mut postgres = connect_postgres(uri).map_err(away)?;
                 postgres.batch_execute(LISTEN)?;
-                diesel::sql_query(MEND_OPENED).execute(&mut postgres)?;
                 AnyConnection::Postgres(postgres)
             }
         });
@@ -177,8 +181,13 @@ impl LogReader {
                        the triggers on the tables sessions and users";
             return Err(DbError::Fault(why.into()));
         };
+        let snapshot = page.snapshot.as_deref().map(to_snapshot).transpose()?;
+        let is_same_server = match (&self.opened_until, &snapshot) {
+            (Some(before), Some(now)) => before.precedes(now),
+            _ => true,
+        };
         match &mut self.position {
-            Some(position) if position.is_continued_by(&page) => {
+            Some(position) if is_same_server && position.is_continued_by(&page) => {
                 position.entry = page.revocations.last().copied().or(page.start);
                 if let Some(last) = page.revocations.last() {
                     position.revision = last.revision;
@@ -195,7 +204,7 @@ impl LogReader {
                     revision: page.head,
                     entry: None,
                 });
-                self.opened_until = page.snapshot;
+                self.opened_until = snapshot;
                 Ok(LogRead::Restarted(page.head))
             }
         }
@@ -203,24 +212,41 @@ impl LogReader {
 
     /// The sessions that were opened, on whichever node, since it was asked last,
     /// and are open; perhaps more than these. On SQLite there are no other nodes,
-    /// and none are returned.
+    /// and none are returned. `None` when there are too many: the next reading of the
+    /// log is a restart.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub fn opened(&mut self) -> Result<Vec<SessionDigest>, DbError> {
+    pub fn opened(&mut self) -> Result<Option<Vec<SessionDigest>>, DbError> {
         let since = self.opened_until.clone();
         let (AnyConnection::Postgres(postgres), Some(since)) = (self.connection()?, since) else {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         };
-        let rows: Vec<OpenedRow> = diesel::sql_query(OPENED)
-            .bind::<Text, _>(since)
-            .load(postgres)?;
-        let until = rows.iter().find_map(|row| row.text.clone());
-        let opened = rows.iter().filter_map(|row| row.digest.as_deref());
-        let opened: Result<Vec<SessionDigest>, DbError> = opened.map(to_digest).collect();
-        self.opened_until = until;
-        opened
+        let until: TextRow = diesel::sql_query(SNAPSHOT).get_result(postgres)?;
+        let until = to_snapshot(&until.text)?;
+        let ended = since.ended_by(&until);
+        let mut opened = Vec::new();
+        if !ended.is_empty() {
+            let earlier: Vec<String> = ended.earlier.iter().map(u64::to_string).collect();
+            // As the parameters of a query of its own, they are numbers that the planner
+            // can find in its statistics.
+            let rows: Vec<OpenedRow> = diesel::sql_query(OPENED)
+                .bind::<Text, _>(ended.first.to_string())
+                .bind::<Text, _>(ended.end.to_string())
+                .bind::<Text, _>(format!("{{{}}}", earlier.join(",")))
+                .bind::<BigInt, _>(MOST_OPENED as i64 + 1)
+                .load(postgres)?;
+            if rows.len() > MOST_OPENED {
+                self.position = None;
+                return Ok(None);
+            }
+            for row in rows {
+                opened.push(to_digest(&row.digest)?);
+            }
+        }
+        self.opened_until = Some(until);
+        Ok(Some(opened))
     }
 
     fn connection(&mut self) -> Result<&mut AnyConnection, DbError> {
@@ -228,4 +254,9 @@ impl LogReader {
             .as_mut()
             .ok_or_else(|| DbError::Unavailable("it is not connected".into()))
     }
+}
+
+fn to_snapshot(text: &str) -> Result<Snapshot, DbError> {
+    let unknown = |_| DbError::Fault(format!("{text:?} is no snapshot").into());
+    text.parse().map_err(unknown)
 }

@@ -134,7 +134,8 @@ impl Follower {
         let news = if std::mem::replace(&mut self.has_begun, true) {
             tracing::warn!(
                 "the session index is loaded anew: the database was restarted, restored or changed \
-                 by hand, and nothing proves that its history is the same"
+                 by hand, so that nothing proves that its history is the same, or this node has \
+                 lagged far behind"
             );
             News::Interrupted
         } else {
@@ -152,8 +153,10 @@ impl Follower {
         }
         self.last_opened = Instant::now();
         let reading = self.index.begin_reading();
-        let opened = self.reader.opened()?;
-        self.index.note(reading, opened);
+        match self.reader.opened()? {
+            Some(opened) => self.index.note(reading, opened),
+            None => self.read()?,
+        }
         Ok(())
     }
 

@@ -38,6 +38,7 @@ mod log_positions;
 mod mail;
 mod node_faults;
 mod nodes;
+mod opened_sessions;
 mod outgoing_mail;
 mod overload;
 mod password_change;

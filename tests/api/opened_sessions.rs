@@ -1,0 +1,164 @@
+//! What other nodes open, whatever the transactions' numbers are.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use tokio::time::timeout;
+use tonic::Code;
+
+use crate::harness::{
+    Database, TestServer, Watcher,
+    database::connect_postgres,
+    refused,
+    watch::{open_sessions, open_sessions_sql, session_ended},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A `session_id` and the statement that opens its session for the usual user.
+const FOREIGN: &str = "sess_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const OPEN_FOREIGN: &str = "
+    INSERT INTO sessions (digest, handle, user_id, created_at, last_seen_at, user_agent, ip,
+                          credential_version)
+    SELECT sha256('sess_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'), gen_random_uuid()::text, id,
+           now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC', '', '::1', credential_version
+    FROM users";
+
+/// What has been read of the sessions, in rows and entries of indexes.
+const READ: &str = "
+    SELECT (seq_tup_read + coalesce(idx_tup_fetch, 0) + (
+                SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'sessions'
+           ))::bigint::text
+    FROM pg_stat_user_tables WHERE relname = 'sessions'";
+
+/// Waits for heartbeats, each of which comes after a look for what others opened.
+async fn heartbeats(watcher: &mut Watcher, many: usize) {
+    let all = async {
+        for _ in 0..many {
+            watcher.next().await.unwrap();
+        }
+    };
+    timeout(PATIENCE, all).await.expect("heartbeats");
+}
+
+/// After a dump was restored into a cluster that has seen fewer transactions, the
+/// sessions were opened by transactions that are yet to come. To follow the log
+/// takes no write to them, which might have to wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_transactions_to_come_hold_nothing_up() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let server = TestServer::start(&database).await;
+    let user = server.register().await;
+    let restored = server.logins(3).await;
+    server.stop().await;
+    let open_in = |ahead: usize| {
+        database.execute(&format!(
+            "UPDATE sessions
+             SET opened_in = ((pg_current_xact_id()::text::bigint + {ahead})::text)::xid8"
+        ))
+    };
+    open_in(1_000_000);
+    let mut raw = connect_postgres(database.url());
+    raw.batch_execute("BEGIN; SELECT 1 FROM sessions FOR UPDATE")
+        .unwrap();
+
+    let a = TestServer::start_watched(&database, &[]).await;
+    let b = TestServer::start(&database).await;
+    let mut watcher = a.watch(None).await.unwrap();
+    heartbeats(&mut watcher, 3).await;
+    raw.batch_execute("COMMIT").unwrap();
+    // Until those transactions have come, and after.
+    open_in(60);
+    for _ in 0..60 {
+        let login = b.login().await;
+        a.client.check(&login.session_id).await.unwrap();
+        b.client.logout(&login.session_id).await.unwrap();
+        let handle = login.session.unwrap().handle;
+        assert_eq!(watcher.event().await.1, session_ended(&handle, user.id));
+        a.client.has_no_session(&login.session_id).await;
+    }
+    for login in &restored {
+        a.client.check(&login.session_id).await.unwrap();
+        b.client.logout(&login.session_id).await.unwrap();
+        watcher.event().await;
+        a.client.has_no_session(&login.session_id).await;
+    }
+}
+
+/// A transaction that stays open, anywhere in the cluster, does not have every look
+/// read what was opened since; and what it opened itself is known once it is committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_transaction_makes_no_look_longer() {
+    const MANY: usize = 20_000;
+    const LOOKS: usize = 15;
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let server = TestServer::start_watched(&database, &[]).await;
+    let user = server.register().await;
+    let mut watcher = server.watch(None).await.unwrap();
+    heartbeats(&mut watcher, 1).await;
+    let mut raw = connect_postgres(database.url());
+    raw.batch_execute("BEGIN; SELECT pg_current_xact_id()")
+        .unwrap();
+    open_sessions(&database, user.id, MANY);
+    // Opened in the transaction that stays open, and in transactions to come.
+    raw.batch_execute(OPEN_FOREIGN).unwrap();
+    open_sessions(&database, user.id, MANY);
+    database.batch(
+        "UPDATE sessions SET opened_in = '9000000000000000000' WHERE digest IN (
+             SELECT digest FROM sessions ORDER BY digest LIMIT 1000)",
+    );
+    database.batch("VACUUM ANALYZE sessions");
+    // Those have been noted, and counted.
+    let read = || -> i64 { database.text(READ).parse().unwrap() };
+    let mut before = -1;
+    for _ in 0..10 {
+        heartbeats(&mut watcher, 10).await;
+        let now = read();
+        if std::mem::replace(&mut before, now) == now {
+            break;
+        }
+    }
+    heartbeats(&mut watcher, LOOKS).await;
+    let during = usize::try_from(read() - before).unwrap();
+    println!("{LOOKS} looks read {during}");
+    assert!(during < LOOKS * 100, "{LOOKS} looks read {during}");
+
+    server.client.has_no_session(FOREIGN).await;
+    raw.batch_execute("COMMIT").unwrap();
+    for _ in 0..20 {
+        server.client.check(FOREIGN).await.unwrap();
+    }
+}
+
+/// More sessions than are read in one go.
+#[tokio::test(flavor = "multi_thread")]
+async fn very_many_sessions_are_opened_at_once() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let server = TestServer::start_watched(&database, &[]).await;
+    let user = server.register().await;
+    let known = server.login().await;
+    let mut watcher = server.watch(None).await.unwrap();
+    heartbeats(&mut watcher, 3).await;
+    let mut raw = connect_postgres(database.url());
+    let many = open_sessions_sql(user.id, 60_000);
+    raw.batch_execute(&format!("BEGIN; {many}; {OPEN_FOREIGN}; COMMIT"))
+        .unwrap();
+    for _ in 0..20 {
+        for session_id in [FOREIGN, &known.session_id] {
+            server.client.check(session_id).await.unwrap();
+        }
+    }
+    let end = timeout(PATIENCE, watcher.end()).await.expect("the end");
+    refused(&end, Code::Unavailable, "UNAVAILABLE");
+    let mut watcher = server.watch(Some(watcher.last)).await.unwrap();
+    heartbeats(&mut watcher, 3).await;
+    for session_id in [FOREIGN, &known.session_id] {
+        server.client.check(session_id).await.unwrap();
+    }
+}
