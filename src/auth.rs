@@ -31,6 +31,7 @@ use crate::{
     session_index::SessionIndex,
 };
 
+pub use devices::{MOST_LISTED, SessionPage};
 pub use error::{AuthError, Field};
 pub use mail_delivery::ClaimedMail;
 pub use sessions::{CheckedSession, LiveSession, OpenedSession};

@@ -7,6 +7,7 @@ mod password;
 mod public_url;
 mod revocation;
 mod session;
+mod session_position;
 mod token;
 mod user;
 
@@ -16,5 +17,6 @@ pub use password::{HashedPassword, NewPassword, Password, PasswordPolicy, Passwo
 pub use public_url::{PublicUrl, PublicUrlError};
 pub use revocation::{Revision, Revocation, RevocationEvent};
 pub use session::{Client, Session, SessionHandle, SessionLimits, SessionTimes, SessionUse};
+pub use session_position::SessionPosition;
 pub use token::{ResetDigest, ResetToken, SessionDigest, SessionToken, Token, TokenDigest};
 pub use user::{CredentialVersion, PendingReset, SessionOwner, User, UserId};

@@ -3,38 +3,91 @@
 
 use std::cmp::Reverse;
 
-use super::{Auth, AuthError, Field, LiveSession, sessions::MOST_SESSIONS};
-use crate::domain::{Session, SessionHandle};
+use super::{Auth, AuthError, Field, LiveSession};
+use crate::domain::{Session, SessionHandle, SessionPosition};
+
+/// The most sessions that are listed at once.
+pub const MOST_LISTED: usize = 100;
 
 /// How many expired sessions are removed in one unit of work, so that nobody
 /// who wants to write waits long.
 const SWEPT_AT_ONCE: u32 = 500;
 
+/// Some of the open sessions of a user: a page has those that were opened before those
+/// of the page before it.
+#[derive(Debug)]
+pub struct SessionPage {
+    /// Those seen last come first.
+    pub sessions: Vec<LiveSession>,
+    /// The session that was presented, on whichever page it is.
+    pub current: SessionHandle,
+    /// What to ask for the next page with, if there is one.
+    pub next_page_token: Option<String>,
+}
+
+fn page_size_of(page_size: i32) -> Result<usize, AuthError> {
+    match usize::try_from(page_size) {
+        Ok(0) => Ok(MOST_LISTED),
+        Ok(size) => Ok(size.min(MOST_LISTED)),
+        Err(_) => {
+            let problem = format!("is negative; write 1 to {MOST_LISTED}, or 0");
+            Err(AuthError::invalid(Field::PageSize, &problem))
+        }
+    }
+}
+
+/// Where a page begins; `None` for the first one.
+fn position_of(page_token: &str) -> Result<Option<SessionPosition>, AuthError> {
+    if page_token.is_empty() {
+        return Ok(None);
+    }
+    let position = SessionPosition::from_token(page_token);
+    let invalid = || {
+        let problem = "is none that ListSessions gave; leave it out for the first page";
+        AuthError::invalid(Field::PageToken, &problem)
+    };
+    position.map(Some).ok_or_else(invalid)
+}
+
 impl Auth {
-    /// The open sessions of the user whose session this is, those seen last
-    /// first; and which of them is this one.
+    /// A page of the open sessions of the user whose session this is. At most 100, or
+    /// `page_size` if that is less and not 0, of those that come after `page_token`, an
+    /// empty one being the start.
     ///
     /// # Errors
     ///
-    /// `SessionInvalid`, `Unavailable`, `Internal`.
+    /// `SessionInvalid`, `InvalidField` for a negative size or what is no token,
+    /// `Unavailable`, `Internal`.
     pub async fn list_sessions(
         &self,
         session_id: &str,
-    ) -> Result<(Vec<LiveSession>, SessionHandle), AuthError> {
+        page_size: i32,
+        page_token: &str,
+    ) -> Result<SessionPage, AuthError> {
         let current = self.get_user_from_session_id(session_id).await?;
-        let user_id = current.owner.id;
-        let sessions = self.db.list_sessions(user_id, MOST_SESSIONS).await?;
-        let mut sessions: Vec<Session> = sessions
-            .into_iter()
-            .map(|(digest, session)| self.with_last_use(digest, session))
-            .collect();
+        let size = page_size_of(page_size)?;
+        let mut next = position_of(page_token)?;
+        let mut sessions: Vec<Session> = Vec::new();
+        // Sessions that have expired are still in the table for a while.
+        while let Some(left @ 1..) = size.checked_sub(sessions.len()) {
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            let page = self.db.list_sessions(current.owner.id, next, left);
+            let page = page.await?;
+            let known = page.items.into_iter();
+            let known = known.map(|(digest, session)| self.with_last_use(digest, session));
+            sessions.extend(known.filter(|session| self.is_live(session.times())));
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
         sessions.sort_by_key(|session| Reverse(session.last_seen_at));
-        let open = sessions
-            .into_iter()
-            .filter(|session| self.is_live(session.times()))
-            .map(|session| self.live(session))
-            .collect();
-        Ok((open, current.live.session.handle))
+        let sessions = sessions.into_iter().map(|session| self.live(session));
+        Ok(SessionPage {
+            sessions: sessions.collect(),
+            current: current.live.session.handle,
+            next_page_token: next.map(SessionPosition::to_token),
+        })
     }
 
     /// Ends the session that a handle names, of the user whose session this

@@ -30,6 +30,10 @@ pub enum Field {
     Handle,
     /// `session_ids`
     SessionIds,
+    /// `page_size`
+    PageSize,
+    /// `page_token`
+    PageToken,
 }
 
 impl fmt::Display for Field {
@@ -41,6 +45,8 @@ impl fmt::Display for Field {
             Self::NewPassword => "new_password",
             Self::Handle => "handle",
             Self::SessionIds => "session_ids",
+            Self::PageSize => "page_size",
+            Self::PageToken => "page_token",
         })
     }
 }

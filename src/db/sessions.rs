@@ -17,7 +17,7 @@ use crate::{
     causes::with_causes,
     domain::{
         Client, CredentialVersion, Session, SessionDigest, SessionHandle, SessionOwner,
-        SessionTimes, User, UserId,
+        SessionPosition, SessionTimes, User, UserId,
     },
 };
 
@@ -246,11 +246,28 @@ fn is_expired(last_seen_before: DateTime<Utc>, created_before: DateTime<Utc>) ->
 
 /// A part of many.
 #[derive(Debug)]
-pub struct Page<T> {
+pub struct Page<T, P = SessionDigest> {
     /// What is in it.
     pub items: Vec<T>,
     /// After which to go on, where there may be more.
-    pub next: Option<SessionDigest>,
+    pub next: Option<P>,
+}
+
+/// After every session: the end of the year 9999.
+const END_OF_TIME: NaiveDateTime = match DateTime::from_timestamp(253_402_300_799, 0) {
+    Some(time) => time.naive_utc(),
+    None => NaiveDateTime::MAX,
+};
+
+/// Where a row stands among the sessions of its user. One whose handle is damaged stands
+/// behind all that were opened at the same time.
+fn position(row: &SessionRow) -> SessionPosition {
+    const LAST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+    let handle = SessionHandle::parse(&row.handle).or_else(|| SessionHandle::parse(LAST));
+    SessionPosition {
+        created_at: row.created_at.and_utc(),
+        handle: handle.unwrap_or_else(SessionHandle::generate),
+    }
 }
 
 /// A damaged row is in the way of no other.
@@ -315,8 +332,8 @@ impl Db {
         self.read(move |connection| find(connection, digest)).await
     }
 
-    /// The sessions of a user, expired ones too, those seen last first, at most
-    /// `most` of them.
+    /// The sessions of a user that come after a position, expired ones too, at most
+    /// `most` of them: those opened last first. A row that cannot be read is left out.
     ///
     /// # Errors
     ///
@@ -324,22 +341,36 @@ impl Db {
     pub async fn list_sessions(
         &self,
         user_id: UserId,
+        after: Option<SessionPosition>,
         most: u32,
-    ) -> Result<Vec<(SessionDigest, Session)>, DbError> {
+    ) -> Result<Page<(SessionDigest, Session), SessionPosition>, DbError> {
+        let created_at = after.map_or(END_OF_TIME, |after| after.created_at.naive_utc());
+        let handle = after.map_or_else(String::new, |after| after.handle.to_string());
+        let comes_after = sessions::created_at.lt(created_at).or(sessions::created_at
+            .eq(created_at)
+            .and(sessions::handle.gt(handle)));
         self.read(move |connection| {
-            let rows: Vec<SessionRow> = sessions::table
+            let mut rows: Vec<SessionRow> = sessions::table
                 .inner_join(users::table)
                 .filter(sessions::user_id.eq(user_id.0))
                 .filter(sessions::credential_version.eq(users::credential_version))
+                .filter(comes_after)
                 .select(sessions::all_columns)
-                .order((sessions::last_seen_at.desc(), sessions::handle))
-                .limit(most.into())
+                .order((sessions::created_at.desc(), sessions::handle))
+                // One more tells whether there are more.
+                .limit(i64::from(most) + 1)
                 .load(connection)?;
-            let sessions = rows.into_iter().filter_map(|row| {
+            let has_more = rows.len() > most as usize;
+            rows.truncate(most as usize);
+            let next = rows.last().filter(|_| has_more).map(position);
+            let items = rows.into_iter().filter_map(|row| {
                 let digest = SessionDigest::from_bytes(&row.digest)?;
                 Some((digest, readable(row)?))
             });
-            Ok(sessions.collect())
+            Ok(Page {
+                items: items.collect(),
+                next,
+            })
         })
         .await
     }

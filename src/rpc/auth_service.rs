@@ -98,15 +98,21 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
-        let (open, current) = self
-            .auth
-            .list_sessions(&request.get_ref().session_id)
-            .await?;
-        let sessions = open
-            .iter()
-            .map(|live| messages::session(live, live.session.handle == current))
-            .collect();
-        Ok(Response::new(ListSessionsResponse { sessions }))
+        let ListSessionsRequest {
+            session_id,
+            page_size,
+            page_token,
+        } = request.get_ref();
+        let listed = self.auth.list_sessions(session_id, *page_size, page_token);
+        let page = listed.await?;
+        let sessions = page.sessions.iter();
+        let sessions =
+            sessions.map(|live| messages::session(live, live.session.handle == page.current));
+        let response = ListSessionsResponse {
+            sessions: sessions.collect(),
+            next_page_token: page.next_page_token.unwrap_or_default(),
+        };
+        Ok(Response::new(response))
     }
 
     async fn revoke_session(

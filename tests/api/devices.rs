@@ -1,7 +1,8 @@
 //! Sessions on several devices: listed, ended one by one or all at once.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use bienvenue::proto::v1::LoginResponse;
 use tonic::Code;
 
 use crate::harness::{
@@ -48,6 +49,97 @@ on_each_database! {
                 .await
                 .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
         }
+    }
+
+    /// Page by page every session comes once, although all are used meanwhile and
+    /// others are opened.
+    async fn sessions_are_listed_in_pages(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let mut open = Vec::new();
+        for _ in 0..6 {
+            open.extend(server.logins(41).await);
+            server.clock.advance(HOUR);
+        }
+        let session_id = open[0].session_id.clone();
+        let handles = |logins: &[LoginResponse]| -> BTreeSet<String> {
+            let sessions = logins.iter().map(|login| login.session.clone().unwrap());
+            sessions.map(|session| session.handle).collect()
+        };
+        let all = handles(&open);
+        for (page_size, expected) in [(0, 100), (100, 100), (101, 100), (i32::MAX, 100), (7, 7)] {
+            let (mut token, mut pages, mut listed) = (String::new(), 0, Vec::new());
+            let mut more = Vec::new();
+            loop {
+                let page = server.client.list_page(&session_id, page_size, &token).await.unwrap();
+                let is_last = page.next_page_token.is_empty();
+                assert!(is_last || page.sessions.len() == expected, "{}", page.sessions.len());
+                let seen = page.sessions.iter().map(|session| session.last_seen_at.unwrap().seconds);
+                assert!(seen.is_sorted_by(|one, next| one >= next), "those seen last come first");
+                listed.extend(page.sessions);
+                pages += 1;
+                if is_last {
+                    break;
+                }
+                token = page.next_page_token;
+                // What was opened first is used now, and more is opened.
+                server.clock.advance(HOUR);
+                server.client.check(&open[pages].session_id).await.unwrap();
+                more.push(server.login().await.session_id);
+            }
+            assert_eq!(pages, open.len().div_ceil(expected), "{page_size}");
+            let current = listed.iter().filter(|session| session.current);
+            assert_eq!(current.count(), 1);
+            let found: BTreeSet<String> =
+                listed.iter().map(|session| session.handle.clone()).collect();
+            assert_eq!((listed.len(), &found), (all.len(), &all), "{page_size}");
+            for session_id in more {
+                server.client.logout(&session_id).await.unwrap();
+            }
+        }
+        // The first page has those that were opened last.
+        let first: BTreeSet<String> = server
+            .client
+            .list_sessions(&session_id)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|session| session.handle)
+            .collect();
+        assert!(first.is_superset(&handles(&open[open.len() - 82..])));
+    }
+
+    /// A page that cannot be is refused, whoever's it was.
+    async fn no_other_text_is_a_page_token(database: Database) {
+        let server = TestServer::start(&database).await;
+        server.register().await;
+        let session_id = server.logins(3).await.remove(0).session_id;
+        let page = server.client.list_page(&session_id, 1, "").await.unwrap();
+        let token = page.next_page_token;
+        for (page_size, page_token, field) in [
+            (-1, "", "page_size"),
+            (i32::MIN, &token, "page_size"),
+            (1, "x", "page_token"),
+            (1, &token[1..], "page_token"),
+            (1, &format!("{token}="), "page_token"),
+            (1, &format!(" {token}"), "page_token"),
+            (1, &session_id, "page_token"),
+            (1, &"A".repeat(10_000), "page_token"),
+        ] {
+            let refusal = server.client.list_page(&session_id, page_size, page_token).await;
+            let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
+            assert_eq!(violation(&details).0, field);
+        }
+        server
+            .client
+            .list_page("", -1, "x")
+            .await
+            .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+        // Another user's leads to one's own sessions.
+        server.client.register("bob@example.com", PASSWORD).await.unwrap();
+        let other = server.client.login("bob@example.com", PASSWORD).await.unwrap();
+        let page = server.client.list_page(&other.session_id, 1, &token).await.unwrap();
+        assert!(page.sessions.is_empty());
     }
 
     /// What has expired is not listed, counted or revoked.

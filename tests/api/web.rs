@@ -119,7 +119,7 @@ on_each_database! {
             let checked: GetUserBySessionResponse =
                 web.call(server.address, "GetUserBySession", &check).await.unwrap();
             assert_eq!(checked, server.client.check(&session_id).await.unwrap());
-            let list = ListSessionsRequest { session_id: session_id.clone() };
+            let list = ListSessionsRequest { session_id: session_id.clone(), ..Default::default() };
             let listed: ListSessionsResponse =
                 web.call(server.address, "ListSessions", &list).await.unwrap();
             assert_eq!(listed.sessions, server.client.list_sessions(&session_id).await.unwrap());

@@ -16,9 +16,9 @@ use bienvenue::{
     config::Config,
     proto::v1::{
         ChangePasswordRequest, ChangePasswordResponse, GetUserBySessionRequest,
-        GetUserBySessionResponse, ListSessionsRequest, LoginRequest, LoginResponse, LogoutRequest,
-        RegisterRequest, RequestPasswordResetRequest, ResetPasswordRequest,
-        RevokeOtherSessionsRequest, RevokeSessionRequest, Session, User,
+        GetUserBySessionResponse, ListSessionsRequest, ListSessionsResponse, LoginRequest,
+        LoginResponse, LogoutRequest, RegisterRequest, RequestPasswordResetRequest,
+        ResetPasswordRequest, RevokeOtherSessionsRequest, RevokeSessionRequest, Session, User,
         auth_service_client::AuthServiceClient,
     },
     server::Server,
@@ -322,12 +322,23 @@ impl Client {
         self.stub().logout(request).await.map(drop)
     }
 
+    /// The first page.
     pub async fn list_sessions(&self, session_id: &str) -> Result<Vec<Session>, Status> {
+        Ok(self.list_page(session_id, 0, "").await?.sessions)
+    }
+
+    pub async fn list_page(
+        &self,
+        session_id: &str,
+        page_size: i32,
+        page_token: &str,
+    ) -> Result<ListSessionsResponse, Status> {
         let request = ListSessionsRequest {
             session_id: session_id.to_owned(),
+            page_size,
+            page_token: page_token.to_owned(),
         };
-        let response = self.stub().list_sessions(request).await?;
-        Ok(response.into_inner().sessions)
+        Ok(self.stub().list_sessions(request).await?.into_inner())
     }
 
     pub async fn revoke_session(&self, session_id: &str, handle: &str) -> Result<(), Status> {
