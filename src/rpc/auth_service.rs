@@ -80,7 +80,7 @@ impl AuthService for AuthRpc {
         let session_ids = request.get_ref().session_ids.iter();
         let session_ids: Vec<&str> = session_ids.map(String::as_str).collect();
         let outcomes = self.auth.get_users_from_session_ids(&session_ids).await?;
-        let results = outcomes.into_iter().map(messages::outcome).collect();
+        let results = messages::outcomes(outcomes);
         Ok(Response::new(BatchGetUserBySessionResponse { results }))
     }
 

@@ -9,6 +9,7 @@ use bienvenue::proto::v1::{
     BatchGetUserBySessionRequest, BatchGetUserBySessionResponse, SessionCheckError,
     batch_get_user_by_session_result::Outcome,
 };
+use prost::Message as _;
 use tonic::{Code, Status};
 
 use crate::harness::{
@@ -140,6 +141,34 @@ on_each_database! {
             let (field, problem) = violation(&details);
             assert_eq!(field, "session_ids");
             assert!(problem.contains("256"), "{problem}");
+        }
+    }
+
+    /// Made-up ids bring back fewer bytes than they take to send, over each protocol.
+    async fn made_up_ids_cost_their_sender(database: Database) {
+        let server = TestServer::start(&database).await;
+        for (session_ids, most) in [
+            (unknown(0..MOST), 256 * 24),
+            (vec![String::new(); MOST], 256 * 26),
+        ] {
+            let request = BatchGetUserBySessionRequest { session_ids };
+            let native = server.client.stub().batch_get_user_by_session(request.clone()).await;
+            let web = Web::Binary.call(server.address, "BatchGetUserBySession", &request).await;
+            for response in [native.unwrap().into_inner(), web.unwrap()] {
+                let (sent, received) = (request.encoded_len(), response.encoded_len());
+                println!("{sent} bytes bring back {received}");
+                assert!(received < most, "{sent} bytes bring back {received}");
+                let results = outcomes(response);
+                let reason_of = |outcome: &Outcome| match outcome {
+                    Outcome::Error(error) => error.reason.clone(),
+                    Outcome::Found(_) => String::new(),
+                };
+                assert!(results.iter().all(|outcome| reason_of(outcome) == "SESSION_INVALID"));
+                // The first ones are in words.
+                let words = |outcome: &Outcome| matches!(outcome, Outcome::Error(error) if !error.message.is_empty());
+                assert_eq!(results.iter().filter(|outcome| words(outcome)).count(), 16);
+                assert!(results[..16].iter().all(words));
+            }
         }
     }
 
