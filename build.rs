@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
-    let mut builder = tonic_prost_build::configure();
+    let mut builder =
+        tonic_prost_build::configure().codec_path("crate::proto::codec::CompactCodec");
     let mut debug = String::new();
     for file in &descriptors.file {
         for message in &file.message_type {

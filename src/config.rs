@@ -103,6 +103,7 @@ impl Config {
         self.sessions.validate()?;
         self.admin.validate()?;
         self.mail.validate()?;
+        self.limits.validate()?;
         let public_host = self.network.public_url(0).host();
         self.mail
             .delivery(&self.database.database_url, &public_host)?;

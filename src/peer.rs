@@ -1,5 +1,8 @@
 //! Who is at the other end of a connection.
 
+mod reply_room;
+mod traffic;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -9,8 +12,11 @@ use std::{
 
 use ipnet::IpNet;
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use self::{
+    reply_room::{ReplyMemory, ReplyRoom},
+    traffic::{RequestPermit, Traffic, WaitingReply},
+};
 use crate::domain::Client;
 
 /// How long to stay away from a connection that is full.
@@ -22,16 +28,18 @@ const RETRY_CONNECTION: Duration = Duration::from_secs(1);
 pub struct Peer {
     address: SocketAddr,
     client_ip: IpAddr,
-    requests: Arc<Semaphore>,
+    traffic: Arc<Traffic>,
+    is_over_limit: bool,
 }
 
 impl Peer {
-    /// A peer whose connection may have some requests in progress at once.
-    pub fn new(address: SocketAddr, requests: usize) -> Self {
+    /// The peer of a connection with this traffic.
+    pub fn new(address: SocketAddr, traffic: Arc<Traffic>) -> Self {
         Self {
             address,
             client_ip: address.ip().to_canonical(),
-            requests: Arc::new(Semaphore::new(requests)),
+            traffic,
+            is_over_limit: false,
         }
     }
 
@@ -42,7 +50,7 @@ impl Peer {
 
     /// A number that no other open connection has.
     pub fn connection(&self) -> usize {
-        Arc::as_ptr(&self.requests).addr()
+        Arc::as_ptr(&self.traffic).addr()
     }
 
     /// The address that the request comes from: the peer's, or what a trusted
@@ -51,10 +59,24 @@ impl Peer {
         self.client_ip
     }
 
-    /// Counts a request in, until what is returned is dropped; `None` when the
-    /// connection has its share in progress.
-    pub fn begin_request(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.requests).try_acquire_owned().ok()
+    /// What its connection has in progress.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    /// The peer as a request shows it that came while the connection had its share in
+    /// progress.
+    pub fn over_limit(self) -> Self {
+        let is_over_limit = true;
+        Self {
+            is_over_limit,
+            ..self
+        }
+    }
+
+    /// Whether the connection had its share in progress when the request came.
+    pub fn is_over_limit(&self) -> bool {
+        self.is_over_limit
     }
 
     /// Who logs in with a request that has this header `User-Agent`. It is in
@@ -100,6 +122,9 @@ pub enum OverLimit {
     /// More requests in progress than one connection may have.
     #[error("too many requests at once on this connection; wait for some, or open another")]
     ConnectionFull,
+    /// Replies wait to be sent, and there is no room for more of them.
+    #[error("too many replies wait to be read; read those of this connection and try again")]
+    RepliesUnread,
     /// A request took longer than it may.
     #[error("the request took longer than the server allows")]
     TooSlow,
@@ -109,14 +134,14 @@ impl OverLimit {
     /// The case in one word, for programs and the log.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::ConnectionFull => "OVERLOADED",
+            Self::ConnectionFull | Self::RepliesUnread => "OVERLOADED",
             Self::TooSlow => "DEADLINE_EXCEEDED",
         }
     }
 
     /// When to try again, where that helps.
     pub fn retry_after(self) -> Option<Duration> {
-        (self == Self::ConnectionFull).then_some(RETRY_CONNECTION)
+        (self != Self::TooSlow).then_some(RETRY_CONNECTION)
     }
 }
 
@@ -166,9 +191,14 @@ fn parse_hop(bytes: &[u8]) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn client<T: AsRef<[u8]>>(peer: &str, trusted: &[&str], forwarded_for: &[T]) -> String {
+    fn peer(address: &str) -> Peer {
+        let traffic = Traffic::new(1, &ReplyMemory::default());
+        Peer::new(format!("{address}:4711").parse().unwrap(), traffic)
+    }
+
+    fn client<T: AsRef<[u8]>>(address: &str, trusted: &[&str], forwarded_for: &[T]) -> String {
         let trusted: Vec<IpNet> = trusted.iter().map(|text| text.parse().unwrap()).collect();
-        Peer::new(format!("{peer}:4711").parse().unwrap(), 1)
+        peer(address)
             .of_request(&trusted, forwarded_for.iter().map(AsRef::as_ref))
             .client(None)
             .ip()
@@ -177,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_user_agent_need_not_be_text() {
-        let peer = Peer::new("192.0.2.1:4711".parse().unwrap(), 1);
+        let peer = peer("192.0.2.1");
         for (sent, kept) in [
             (None, ""),
             (Some(&b""[..]), ""),

@@ -1,5 +1,7 @@
 //! The generated code of `proto/`, and its descriptors.
 
+pub mod codec;
+
 /// Package `bienvenue.v1`.
 pub mod v1 {
     #![allow(

@@ -6,6 +6,7 @@ mod auth_service;
 mod fields;
 pub mod gate;
 mod messages;
+mod reply_room;
 mod session_answers;
 mod session_ids;
 pub mod status;

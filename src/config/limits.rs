@@ -60,8 +60,9 @@ pub struct LimitSettings {
     )]
     pub max_connections_per_peer: usize,
 
-    /// How many unary calls and forms a connection may have in progress; further
-    /// ones are told to come back
+    /// How many unary calls and forms a connection may have in progress, from the
+    /// head of the request to the last byte of the reply; further ones are told to
+    /// come back
     #[arg(
         long,
         env = "BIENVENUE_MAX_REQUESTS_PER_CONNECTION",
@@ -112,6 +113,39 @@ pub struct LimitSettings {
     )]
     pub handshake_timeout: Duration,
 
+    /// Longest that a reply may wait for its peer to read it, before the connection
+    /// is asked to close and then, after max-connection-age-grace, cut
+    #[arg(
+        long,
+        env = "BIENVENUE_SEND_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = values::duration
+    )]
+    pub send_timeout: Duration,
+
+    /// How many bytes of large replies (lists and batches) may wait to be sent on one
+    /// connection; calls beyond that are told to come back
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_UNSENT_PER_CONNECTION",
+        value_name = "SIZE",
+        default_value = "1MiB",
+        value_parser = values::bytes(256 * 1024..=1024 * 1024 * 1024)
+    )]
+    pub max_unsent_per_connection: usize,
+
+    /// The same for all connections together; when three quarters are taken, slow
+    /// readers are cut well before send-timeout
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_UNSENT",
+        value_name = "SIZE",
+        default_value = "64MiB",
+        value_parser = values::bytes(1024 * 1024..=64 * 1024 * 1024 * 1024)
+    )]
+    pub max_unsent: usize,
+
     /// How often an HTTP/2 peer is asked whether it is still there
     #[arg(
         long,
@@ -152,4 +186,17 @@ pub struct LimitSettings {
         value_parser = values::duration
     )]
     pub max_connection_age_grace: Duration,
+}
+
+impl LimitSettings {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if self.max_unsent < self.max_unsent_per_connection {
+            return Err(
+                "--max-unsent is less than --max-unsent-per-connection: write at least as much, \
+                 since it is for all connections together"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
 }

@@ -2,13 +2,15 @@
 
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
-use super::messages;
+use super::{
+    messages,
+    reply_room::{self, peer},
+};
 use crate::{
-    auth::{Auth, AuthError},
+    auth::{Auth, AuthError, MOST_LISTED},
     deadline::Deadline,
     domain::Client,
     effect::NoEffect,
-    peer::Peer,
     proto::v1::{
         BatchGetUserBySessionRequest, BatchGetUserBySessionResponse, ChangePasswordRequest,
         ChangePasswordResponse, GetUserBySessionRequest, GetUserBySessionResponse,
@@ -77,11 +79,16 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<BatchGetUserBySessionRequest>,
     ) -> Result<Response<BatchGetUserBySessionResponse>, Status> {
+        let peer = peer(&request)?;
         let session_ids = request.get_ref().session_ids.iter();
         let session_ids: Vec<&str> = session_ids.map(String::as_str).collect();
+        let room = reply_room::take(peer, messages::batch_bytes(session_ids.len())).await?;
         let outcomes = self.auth.get_users_from_session_ids(&session_ids).await?;
         let results = messages::outcomes(outcomes);
-        Ok(Response::new(BatchGetUserBySessionResponse { results }))
+        Ok(reply_room::respond(
+            BatchGetUserBySessionResponse { results },
+            room,
+        ))
     }
 
     async fn logout(
@@ -98,6 +105,8 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
+        let most = MOST_LISTED * messages::MAX_SESSION_BYTES;
+        let room = reply_room::take(peer(&request)?, most).await?;
         let ListSessionsRequest {
             session_id,
             page_size,
@@ -112,7 +121,7 @@ impl AuthService for AuthRpc {
             sessions: sessions.collect(),
             next_page_token: page.next_page_token.unwrap_or_default(),
         };
-        Ok(Response::new(response))
+        Ok(reply_room::respond(response, room))
     }
 
     async fn revoke_session(
@@ -202,10 +211,8 @@ impl AuthService for AuthRpc {
 
 /// Who is asking, as far as the request and its connection tell.
 fn client<T>(request: &Request<T>) -> Result<Client, AuthError> {
-    let peer = request.extensions().get::<Peer>();
-    let peer = peer.ok_or_else(|| AuthError::Internal("the request has no peer".into()))?;
     let user_agent = request.metadata().get("user-agent");
-    Ok(peer.client(user_agent.map(MetadataValue::as_bytes)))
+    Ok(peer(request)?.client(user_agent.map(MetadataValue::as_bytes)))
 }
 
 /// When whoever is asking stops waiting; what every request passes has noted it.

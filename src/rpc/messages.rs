@@ -29,9 +29,20 @@ pub(super) fn checked(checked: CheckedSession) -> v1::GetUserBySessionResponse {
     }
 }
 
+/// The most bytes that a session takes in a reply, with its length and its tag.
+pub(super) const MAX_SESSION_BYTES: usize = 416;
+
+/// The same of a result of a batch.
+const MAX_RESULT_BYTES: usize = 768;
+
 /// How many refused sessions of a batch have their reason put into words. All of them in
 /// words would be thirty times as long as a batch of empty `session_id`s.
 pub(super) const MOST_IN_WORDS: usize = 16;
+
+/// The most bytes that the reply to a batch of so many sessions takes.
+pub(super) fn batch_bytes(session_ids: usize) -> usize {
+    session_ids * MAX_RESULT_BYTES
+}
 
 /// The results of a batch.
 pub(super) fn outcomes(
@@ -116,9 +127,52 @@ fn timestamp(time: DateTime<Utc>) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::Ipv6Addr, time::Duration};
+
     use prost::Message as _;
 
     use super::*;
+    use crate::domain::{
+        Client, CredentialVersion, Email, Revision, Session, SessionHandle, UserId,
+    };
+
+    /// Room for replies is taken by these sizes.
+    #[test]
+    fn no_session_and_no_result_takes_more_than_is_said() {
+        let last = DateTime::from_timestamp_micros(253_402_300_799_999_999).unwrap();
+        let ip = Ipv6Addr::from_bits(u128::MAX).into();
+        let domain = vec!["d".repeat(60); 3].join(".");
+        let email = format!("{}@{domain}.example", "l".repeat(60));
+        let checked = CheckedSession {
+            owner: SessionOwner {
+                id: UserId(i64::MAX),
+                email: Email::parse(&email).unwrap(),
+                created_at: last,
+            },
+            live: LiveSession {
+                session: Session {
+                    handle: SessionHandle::generate(),
+                    user_id: UserId(i64::MAX),
+                    credential_version: CredentialVersion(1),
+                    created_at: last,
+                    last_seen_at: last,
+                    client: Client::new(&"u".repeat(1_000), ip),
+                },
+                expires_at: last,
+            },
+            revision: Revision(i64::MAX),
+            cache_for: Duration::new(u64::from(u32::MAX), 999_999_999),
+        };
+        let response = v1::ListSessionsResponse {
+            sessions: vec![session(&checked.live, true)],
+            ..Default::default()
+        };
+        let bytes = response.encoded_len();
+        assert!((350..=MAX_SESSION_BYTES).contains(&bytes), "{bytes}");
+        let results = outcomes(vec![Ok(checked)]);
+        let bytes = v1::BatchGetUserBySessionResponse { results }.encoded_len();
+        assert!((600..=MAX_RESULT_BYTES).contains(&bytes), "{bytes}");
+    }
 
     /// Made-up ids cost whoever sends them more than they bring back.
     #[test]

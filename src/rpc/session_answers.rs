@@ -25,7 +25,11 @@ use tonic_prost::ProstCodec;
 use tower::Service;
 
 use super::{
-    auth_service::AuthRpc, fields::Fields, messages::MOST_IN_WORDS, session_ids::SessionIds,
+    auth_service::AuthRpc,
+    fields::Fields,
+    messages::{self, MOST_IN_WORDS},
+    reply_room::{self, peer},
+    session_ids::SessionIds,
 };
 use crate::{
     auth::{Auth, AuthError, CheckedSession},
@@ -135,9 +139,11 @@ impl UnaryService<SessionIds> for Checks {
     fn call(&mut self, request: Request<SessionIds>) -> Self::Future {
         let auth = Arc::clone(&self.0);
         Box::pin(async move {
+            let peer = peer(&request)?;
             let session_ids = request.get_ref().to_vec();
+            let room = reply_room::take(peer, messages::batch_bytes(session_ids.len())).await?;
             let outcomes = auth.get_users_from_session_ids(&session_ids).await?;
-            Ok(Response::new(outcomes))
+            Ok(reply_room::respond(outcomes, room))
         })
     }
 }
@@ -279,7 +285,6 @@ mod tests {
             UserId,
         },
         proto::v1::BatchGetUserBySessionResponse,
-        rpc::messages,
     };
 
     fn moment() -> impl Strategy<Value = DateTime<Utc>> {

@@ -62,6 +62,11 @@ pub fn connection_full() -> Status {
     over_limit(Code::ResourceExhausted, OverLimit::ConnectionFull)
 }
 
+/// There is no room for another reply that may be large.
+pub(super) fn replies_unread() -> Status {
+    over_limit(Code::ResourceExhausted, OverLimit::RepliesUnread)
+}
+
 /// A request took longer than it may.
 pub fn too_slow() -> Status {
     over_limit(Code::DeadlineExceeded, OverLimit::TooSlow)

@@ -26,6 +26,7 @@ pub(super) struct Timeouts {
     first_byte: Duration,
     handshake: Duration,
     age: Duration,
+    send: Duration,
 }
 
 impl Timeouts {
@@ -34,6 +35,7 @@ impl Timeouts {
             first_byte: limits.first_byte_timeout,
             handshake: limits.handshake_timeout,
             age: limits.max_connection_age + limits.max_connection_age_grace,
+            send: limits.send_timeout,
         }
     }
 
@@ -65,6 +67,8 @@ pub(super) struct Connection {
     start: Instant,
     timeouts: Timeouts,
     deadline: Pin<Box<Sleep>>,
+    /// Whether the socket takes nothing, because the peer reads nothing.
+    is_blocked: bool,
     peer: Peer,
     heard: Heard,
     _place: Place,
@@ -96,6 +100,7 @@ impl Connection {
             timeouts,
             deadline: Box::pin(sleep_until(start + timeouts.of(&stage))),
             stage,
+            is_blocked: false,
             peer,
             heard: Heard::default(),
             _place: place,
@@ -118,12 +123,26 @@ impl Connection {
         self.stage = stage;
     }
 
+    /// Gives the peer some time to read, or, once it has read, that of its stage again.
+    fn set_blocked(&mut self, is_blocked: bool) {
+        if self.is_blocked == is_blocked {
+            return;
+        }
+        self.is_blocked = is_blocked;
+        let of_stage = self.start + self.timeouts.of(&self.stage);
+        self.deadline.as_mut().reset(match is_blocked {
+            true => of_stage.min(Instant::now() + self.timeouts.send),
+            false => of_stage,
+        });
+    }
+
     /// `Pending`, or `TimedOut` once the stage's deadline has passed.
     fn pending<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         while self.deadline.as_mut().poll(context).is_ready() {
             // A request that is being worked on has had its handshake, although
             // nothing has been written yet.
-            if self.stage == Stage::Established || !self.heard.get() {
+            if self.is_blocked || self.stage == Stage::Established || !self.heard.get() {
+                self.peer.traffic().cut_off();
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             self.enter(Stage::Established);
@@ -136,6 +155,7 @@ impl Connection {
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        self.set_blocked(written.is_pending());
         if written.is_pending() {
             return self.pending(context);
         }
@@ -143,6 +163,15 @@ impl Connection {
             self.enter(Stage::Established);
         }
         written
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.peer.traffic().is_cut_off() {
+            // The operating system would keep for minutes what the peer does not read.
+            let _ = self.socket.set_zero_linger();
+        }
     }
 }
 

@@ -14,10 +14,7 @@ use axum::{
     middleware::Next,
     response,
 };
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{self, Sleep},
-};
+use tokio::time::{self, Sleep};
 use tonic::body::Body;
 
 use crate::{
@@ -60,18 +57,18 @@ impl Limit<response::Response> {
 }
 
 impl<R> Limit<R> {
-    /// Counts a request in, notes its [`Deadline`] in its extensions and has it
-    /// answered; or replies to one that its connection has no share left for.
+    /// Notes the [`Deadline`] of a request in its extensions and has it answered; or
+    /// replies to one that its connection has no share left for.
     pub(super) fn hold<B, F>(
         &self,
         mut request: Request<B>,
         answer: impl FnOnce(Request<B>) -> F,
     ) -> Result<Limited<R, F>, R> {
-        let counted = match request.extensions().get::<Peer>().map(Peer::begin_request) {
-            Some(None) => return Err((self.connection_full)()),
-            counted => counted.flatten(),
-        };
-        let source = request.extensions().get().map(source).unwrap_or_default();
+        let peer = request.extensions().get::<Peer>();
+        if peer.is_some_and(Peer::is_over_limit) {
+            return Err((self.connection_full)());
+        }
+        let source = peer.map(source).unwrap_or_default();
         let deadline = self.deadline(request.headers()).from_source(source);
         request.extensions_mut().insert(deadline);
         Ok(Limited {
@@ -79,7 +76,6 @@ impl<R> Limit<R> {
             deadline,
             timer: None,
             too_slow: self.too_slow,
-            _counted: counted,
         })
     }
 
@@ -110,7 +106,6 @@ pub(super) struct Limited<R, F> {
     deadline: Deadline,
     timer: Option<Pin<Box<Sleep>>>,
     too_slow: fn() -> R,
-    _counted: Option<OwnedSemaphorePermit>,
 }
 
 impl<R, F: Future<Output = R> + Unpin> Future for Limited<R, F> {
@@ -148,10 +143,14 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+    use crate::peer::{CoarseClock, ReplyMemory, Traffic};
 
     #[test]
     fn clients_of_a_proxy_take_turns_by_their_network() {
-        let peer = |ip: &str| Peer::new(format!("{ip}:4711").parse().unwrap(), 1);
+        let peer = |ip: &str| {
+            let traffic = Traffic::new(1, &ReplyMemory::default(), &CoarseClock::default());
+            Peer::new(format!("{ip}:4711").parse().unwrap(), traffic)
+        };
         let [one, other] = [peer("192.0.2.1"), peer("192.0.2.1")];
         assert_eq!(source(&one), source(&one.clone()));
         assert_ne!(source(&one), source(&other), "two connections");

@@ -16,7 +16,10 @@ use super::{
     connection::{Connection, Timeouts},
     places::Places,
 };
-use crate::{config::LimitSettings, peer::Peer};
+use crate::{
+    config::LimitSettings,
+    peer::{Peer, ReplyMemory, Traffic},
+};
 
 /// How long to wait before accepting again when the operating system has no
 /// more file descriptors, so that the wait does not eat a core.
@@ -46,6 +49,7 @@ pub(super) struct Listener {
     socket: TcpListener,
     places: Arc<Places>,
     requests_per_connection: usize,
+    reply_memory: ReplyMemory,
     timeouts: Timeouts,
     warned: Option<Instant>,
 }
@@ -56,6 +60,7 @@ impl Listener {
             socket,
             places: Arc::new(places),
             requests_per_connection: limits.max_requests_per_connection,
+            reply_memory: ReplyMemory::new(limits.max_unsent, limits.max_unsent_per_connection),
             timeouts: Timeouts::new(limits),
             warned: None,
         }
@@ -69,7 +74,9 @@ impl Listener {
                 Ok((socket, address)) => {
                     // A peer over its limit is disconnected at once.
                     if let Some(place) = self.places.take(address.ip()) {
-                        let peer = Peer::new(address, self.requests_per_connection);
+                        let traffic =
+                            Traffic::new(self.requests_per_connection, &self.reply_memory);
+                        let peer = Peer::new(address, traffic);
                         return Connection::new(socket, peer, self.timeouts, place);
                     }
                 }

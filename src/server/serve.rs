@@ -7,6 +7,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use futures_util::FutureExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -22,8 +23,10 @@ use tokio::{
 use super::{
     connection::Connection,
     listener::Listener,
+    overdue::Overdue,
     port::Port,
-    turns::{Entrance, Turns},
+    sending::Sending,
+    turns::{Entrance, Served, Turns},
 };
 use crate::config::LimitSettings;
 
@@ -94,32 +97,61 @@ impl Serving {
 
     fn serve(&mut self, connection: Connection) {
         let (port, peer) = (Arc::clone(&self.port), connection.peer());
+        let traffic = Arc::clone(peer.traffic());
         let (heard, hears) = (connection.heard(), connection.heard());
         let trusted_proxies = Arc::clone(&self.trusted_proxies);
         let service = service_fn(move |mut request: Request<Incoming>| {
             hears.set();
-            let peer = peer.of_request(&trusted_proxies, forwarded_for(request.headers()));
+            let mut peer = peer.of_request(&trusted_proxies, forwarded_for(request.headers()));
+            let traffic = Arc::clone(peer.traffic());
+            let permit = traffic.begin_request();
+            if permit.is_none() {
+                peer = peer.over_limit();
+            }
             request.extensions_mut().insert(peer);
-            port.answer(request)
+            Sending::new(port.answer(request), traffic, permit)
         });
         let mut turns = Turns::default();
         let served = http(&self.limits, turns.entrance())
             .serve_connection(TokioIo::new(connection), service)
             .into_owned();
+        let mut overdue = Overdue::new(Arc::clone(&traffic), self.limits.send_timeout);
+        let grace = self.limits.max_connection_age_grace;
         let (max_age, mut stopped) = (self.max_age, self.stop.subscribe());
         self.connections.spawn(async move {
             let mut served = pin!(served);
-            tokio::select! {
-                // How a connection ends is its peer's affair.
-                _ = turns.serve(served.as_mut()) => return,
-                () = time::sleep(max_age) => {}
-                _ = stopped.changed() => {}
-            }
+            let patience = tokio::select! {
+                biased;
+                end = turns.serve(served.as_mut(), &mut overdue) => match end {
+                    // How a connection ends is its peer's affair.
+                    Served::Ended => return,
+                    Served::Overdue if traffic.is_short_of_memory() => Duration::ZERO,
+                    Served::Overdue => grace,
+                },
+                () = time::sleep(max_age) => patience(heard.get()),
+                _ = stopped.changed() => patience(heard.get()),
+            };
             served.as_mut().graceful_shutdown();
-            let patience = if heard.get() { Duration::MAX } else { UNHEARD };
-            let _ = time::timeout(patience, turns.serve(served)).await;
+            if patience.is_zero() {
+                // The peer is told, as far as its socket takes it.
+                let _ = turns.serve(served.as_mut(), &mut overdue).now_or_never();
+            } else {
+                tokio::select! {
+                    biased;
+                    _ = turns.serve(served.as_mut(), &mut overdue) => {}
+                    () = time::sleep(patience) => {}
+                }
+            }
+            if traffic.has_waiting() {
+                traffic.cut_off();
+            }
         });
     }
+}
+
+/// How long a connection that is asked to close may go on.
+fn patience(is_heard: bool) -> Duration {
+    if is_heard { Duration::MAX } else { UNHEARD }
 }
 
 /// The values of the one header that a trusted proxy is believed in.

@@ -15,6 +15,8 @@ use std::{
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use hyper::rt::Executor;
 
+use super::overdue::Overdue;
+
 /// How long the streams of one connection go on before it is others' turn: several
 /// answers from memory.
 const TURN: Duration = Duration::from_micros(50);
@@ -30,6 +32,15 @@ pub(super) struct Turns {
     arrived: Arc<Arrived>,
     /// Those that wait for something: not for their connection's turn.
     waiting: FuturesUnordered<Stream>,
+}
+
+/// Why a connection is served no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// It has ended, in whatever way.
+    Ended,
+    /// A reply waits for too long to be read.
+    Overdue,
 }
 
 /// Where hyper leaves the streams of a connection.
@@ -53,16 +64,30 @@ impl Turns {
         Entrance(Arc::downgrade(&self.arrived))
     }
 
-    /// Goes on with a connection and its streams, until the connection ends.
-    pub(super) async fn serve<C: Future>(&mut self, mut connection: Pin<&mut C>) -> C::Output {
+    /// Goes on with a connection and its streams, until the connection ends or a reply
+    /// is overdue.
+    pub(super) async fn serve<C: Future>(
+        &mut self,
+        mut connection: Pin<&mut C>,
+        overdue: &mut Overdue,
+    ) -> Served {
         poll_fn(|context| {
             // Nothing is sent or read until all that came at once has been looked at.
             let may_send = lock(&self.arrived).is_empty();
-            if may_send && let ended @ Poll::Ready(_) = connection.as_mut().poll(context) {
-                return ended;
+            if may_send {
+                if connection.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Served::Ended);
+                }
+                // All has been sent that the peer takes.
+                if overdue.poll_unpin(context).is_ready() {
+                    return Poll::Ready(Served::Overdue);
+                }
             }
             if self.take(context) || !may_send {
                 context.waker().wake_by_ref();
+            } else if overdue.poll_unpin(context).is_ready() {
+                // A stream may have begun to wait for its peer.
+                return Poll::Ready(Served::Overdue);
             }
             Poll::Pending
         })
@@ -105,6 +130,15 @@ mod tests {
     use tokio::sync::{Notify, mpsc};
 
     use super::*;
+    use crate::peer::{ReplyMemory, Traffic};
+
+    fn overdue(traffic: &Arc<Traffic>, longest: Duration) -> Overdue {
+        Overdue::new(Arc::clone(traffic), longest)
+    }
+
+    fn traffic() -> Arc<Traffic> {
+        Traffic::new(9, &ReplyMemory::default())
+    }
 
     /// Serves a connection that brings some streams at once.
     async fn serve(streams: Vec<Stream>, end: impl Future<Output = ()>) {
@@ -116,7 +150,9 @@ mod tests {
             }
             end.await;
         };
-        turns.serve(pin!(connection)).await;
+        let mut overdue = overdue(&traffic(), Duration::from_secs(60));
+        let served = turns.serve(pin!(connection), &mut overdue).await;
+        assert_eq!(served, Served::Ended);
     }
 
     /// The end of a connection that wakes nobody: it is there when it is asked for a
@@ -179,6 +215,25 @@ mod tests {
         assert_eq!(tells.recv().await, Some('w'));
         news.notify_one();
         served.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_waits_ends_it() {
+        let (traffic, mut turns) = (traffic(), Turns::default());
+        let (entrance, replies) = (turns.entrance(), Arc::clone(&traffic));
+        let mut overdue = overdue(&traffic, Duration::from_millis(70));
+        let connection = async move {
+            let stream = async move {
+                let _waiting = replies.begin_to_wait();
+                std::future::pending().await
+            };
+            entrance.execute(stream);
+            std::future::pending::<()>().await;
+        };
+        let start = Instant::now();
+        let served = turns.serve(pin!(connection), &mut overdue).await;
+        assert_eq!(served, Served::Overdue);
+        assert!(start.elapsed() >= Duration::from_millis(70));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ mod cluster;
 pub mod database;
 pub mod flood;
 pub mod foreign;
+pub mod h2;
 pub mod history;
 pub mod http1;
 mod host;

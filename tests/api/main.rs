@@ -52,6 +52,7 @@ mod session_index;
 mod sessions;
 mod settings;
 mod shutdown;
+mod slow_readers;
 mod story;
 mod timing;
 mod transport;

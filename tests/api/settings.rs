@@ -158,6 +158,23 @@ fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
 }
 
 #[test]
+fn limits_that_contradict_each_other_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (settings, named) in [
+        (
+            ["--max-unsent-per-connection=3MiB", "--max-unsent=2MiB"],
+            "--max-unsent is less than --max-unsent-per-connection",
+        ),
+    ] {
+        let mut command = command(folder.path());
+        command.args(settings);
+        let ended = run(command);
+        assert_eq!(ended.code, Some(64), "{ended:?}");
+        assert!(ended.errors.contains(named), "{}", ended.errors);
+    }
+}
+
+#[test]
 fn an_address_that_is_taken_is_said_so() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
