@@ -15,7 +15,7 @@ use thiserror::Error;
 
 pub use self::{
     reply_room::{ReplyMemory, ReplyRoom},
-    traffic::{RequestPermit, Traffic, WaitingReply},
+    traffic::{CoarseClock, RequestPermit, Traffic, WaitingReply},
 };
 use crate::domain::Client;
 
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     fn peer(address: &str) -> Peer {
-        let traffic = Traffic::new(1, &ReplyMemory::default());
+        let traffic = Traffic::new(1, &ReplyMemory::default(), &CoarseClock::default());
         Peer::new(format!("{address}:4711").parse().unwrap(), traffic)
     }
 

@@ -21,6 +21,8 @@ mod request_log;
 mod sending;
 mod serve;
 mod services;
+mod standing;
+mod turned_away;
 mod turns;
 mod unread;
 
@@ -224,10 +226,11 @@ impl Server {
         let background = Background::start(&self.auth, self.config.sessions.session_sweep);
         let trusted_proxies = self.config.network.trusted_proxies;
         let places = descriptors::places(limits, self.config.database.database_connections)
-            .trusting(trusted_proxies.clone());
+            .trusting(trusted_proxies.clone())
+            .evicting();
         let admin = self.admin.map(|admin| {
-            let most = limits.max_connections;
-            let places = Places::new(most, limits.max_connections_per_peer);
+            // Those who watch are idle for long, and stay.
+            let places = Places::new(limits.max_connections, limits);
             admin.start(self.auth.clone(), places)
         });
         let mut serving = Serving::new(self.port, limits, trusted_proxies);

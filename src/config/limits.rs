@@ -4,6 +4,10 @@ use clap::Args;
 
 use super::values;
 
+/// The default of `max-connections-per-wide-network`, as a multiple of
+/// `max-connections-per-peer`.
+const PEERS_PER_WIDE_NETWORK: usize = 4;
+
 /// What one caller may ask of the transport. The defaults keep one hostile
 /// machine from hurting the others.
 #[derive(Args, Clone, Debug)]
@@ -39,7 +43,9 @@ pub struct LimitSettings {
     )]
     pub max_header_list_size: usize,
 
-    /// How many connections may be open at once; more are disconnected
+    /// How many connections may be open at once; beyond that, the one that has been
+    /// idle longest is ended for a new one, and an eighth is kept for networks that
+    /// had calls served
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONNECTIONS",
@@ -59,6 +65,16 @@ pub struct LimitSettings {
         value_parser = values::number(1_usize..=1_000_000)
     )]
     pub max_connections_per_peer: usize,
+
+    /// How many connections may come from one IPv6 /48 network; at least
+    /// max-connections-per-peer [default: four times max-connections-per-peer]
+    #[arg(
+        long,
+        env = "BIENVENUE_MAX_CONNECTIONS_PER_WIDE_NETWORK",
+        value_name = "NUMBER",
+        value_parser = values::number(1_usize..=1_000_000)
+    )]
+    pub max_connections_per_wide_network: Option<usize>,
 
     /// How many unary calls and forms a connection may have in progress, from the
     /// head of the request to the last byte of the reply; further ones are told to
@@ -189,7 +205,20 @@ pub struct LimitSettings {
 }
 
 impl LimitSettings {
+    /// The limit on connections from one IPv6 /48 network.
+    pub fn max_connections_per_wide_network(&self) -> usize {
+        self.max_connections_per_wide_network
+            .unwrap_or(self.max_connections_per_peer * PEERS_PER_WIDE_NETWORK)
+    }
+
     pub(super) fn validate(&self) -> Result<(), String> {
+        if self.max_connections_per_wide_network() < self.max_connections_per_peer {
+            return Err(
+                "--max-connections-per-wide-network is less than --max-connections-per-peer: \
+                 write at least as much, since a peer's network is a part of it"
+                    .to_owned(),
+            );
+        }
         if self.max_unsent < self.max_unsent_per_connection {
             return Err(
                 "--max-unsent is less than --max-unsent-per-connection: write at least as much, \
@@ -198,5 +227,17 @@ impl LimitSettings {
             );
         }
         Ok(())
+    }
+}
+
+/// The defaults of the flags.
+#[cfg(test)]
+impl Default for LimitSettings {
+    fn default() -> Self {
+        use clap::{Command, FromArgMatches as _};
+
+        let command = LimitSettings::augment_args(Command::new("defaults"));
+        let matches = command.get_matches_from(["defaults"]);
+        LimitSettings::from_arg_matches(&matches).expect("the defaults are values")
     }
 }

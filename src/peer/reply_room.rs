@@ -150,9 +150,10 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::CoarseClock;
 
     fn traffic(memory: &ReplyMemory) -> Arc<Traffic> {
-        Traffic::new(1, memory)
+        Traffic::new(1, memory, &CoarseClock::default())
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Semaphore;
@@ -16,6 +16,39 @@ use super::reply_room::ReplyMemory;
 /// still there when its period would begin again has waited for all the others.
 const PERIODS: usize = 8;
 
+/// A clock that is cheap to read: somebody sets it, several times a second.
+#[derive(Clone, Debug)]
+pub struct CoarseClock {
+    start: Instant,
+    now: Arc<AtomicU32>,
+}
+
+impl CoarseClock {
+    /// How often it is to be set.
+    pub const TICK: Duration = Duration::from_millis(100);
+
+    /// Sets it.
+    pub fn advance(&self) {
+        let ticks = self.start.elapsed().as_millis() / Self::TICK.as_millis();
+        self.now
+            .store(u32::try_from(ticks).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// The ticks since it was made, as of the last time that it was set.
+    pub fn now(&self) -> u32 {
+        self.now.load(Relaxed)
+    }
+}
+
+impl Default for CoarseClock {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            now: Arc::default(),
+        }
+    }
+}
+
 /// What the requests of one connection share. All but the counters' readers run on the
 /// task of the connection.
 #[derive(Debug)]
@@ -23,6 +56,8 @@ pub struct Traffic {
     max_requests: usize,
     /// Those that were counted in and whose replies have not been sent whole.
     requests: AtomicUsize,
+    clock: CoarseClock,
+    last_request: AtomicU32,
     /// Replies that wait to be sent, by their period.
     waiting: [AtomicU32; PERIODS],
     period: AtomicU8,
@@ -30,6 +65,7 @@ pub struct Traffic {
     pub(super) room: Semaphore,
     pub(super) memory: ReplyMemory,
     is_cut_off: AtomicBool,
+    has_recognised: AtomicBool,
 }
 
 /// A request that counts as in progress until this is dropped.
@@ -58,20 +94,24 @@ impl Drop for WaitingReply {
 
 impl Traffic {
     /// A connection that may have so many requests in progress.
-    pub fn new(max_requests: usize, memory: &ReplyMemory) -> Arc<Self> {
+    pub fn new(max_requests: usize, memory: &ReplyMemory, clock: &CoarseClock) -> Arc<Self> {
         Arc::new(Self {
             max_requests,
             requests: AtomicUsize::new(0),
+            clock: clock.clone(),
+            last_request: AtomicU32::new(clock.now()),
             waiting: Default::default(),
             period: AtomicU8::new(0),
             room: Semaphore::new(memory.per_connection()),
             memory: memory.clone(),
             is_cut_off: AtomicBool::new(false),
+            has_recognised: AtomicBool::new(false),
         })
     }
 
     /// Counts a request in; `None` when the connection has its share in progress.
     pub fn begin_request(self: &Arc<Self>) -> Option<RequestPermit> {
+        self.last_request.store(self.clock.now(), Relaxed);
         if self.requests.fetch_add(1, Relaxed) >= self.max_requests {
             self.requests.fetch_sub(1, Relaxed);
             return None;
@@ -87,6 +127,16 @@ impl Traffic {
             traffic: Arc::clone(self),
             period,
         }
+    }
+
+    /// Whether a request is in progress.
+    pub fn is_busy(&self) -> bool {
+        self.requests.load(Relaxed) > 0
+    }
+
+    /// When the last request came, or the connection, by the [`CoarseClock`].
+    pub fn last_request(&self) -> u32 {
+        self.last_request.load(Relaxed)
     }
 
     /// Whether any reply waits to be sent.
@@ -119,6 +169,16 @@ impl Traffic {
         self.memory.is_scarce()
     }
 
+    /// Notes that a session of a batch was recognised.
+    pub fn note_recognised(&self) {
+        self.has_recognised.store(true, Relaxed);
+    }
+
+    /// Whether a session of a batch was recognised.
+    pub fn has_recognised(&self) -> bool {
+        self.has_recognised.load(Relaxed)
+    }
+
     /// Notes that the connection ends without what it has not sent.
     pub fn cut_off(&self) {
         self.is_cut_off.store(true, Relaxed);
@@ -135,7 +195,7 @@ mod tests {
     use super::*;
 
     fn traffic(memory: &ReplyMemory) -> Arc<Traffic> {
-        Traffic::new(2, memory)
+        Traffic::new(2, memory, &CoarseClock::default())
     }
 
     #[test]
@@ -146,7 +206,7 @@ mod tests {
         assert!(traffic.begin_request().is_none());
         drop(first);
         let third = traffic.begin_request();
-        assert!(third.is_some());
+        assert!(third.is_some() && traffic.is_busy());
     }
 
     #[test]

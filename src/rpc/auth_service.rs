@@ -84,6 +84,9 @@ impl AuthService for AuthRpc {
         let session_ids: Vec<&str> = session_ids.map(String::as_str).collect();
         let room = reply_room::take(peer, messages::batch_bytes(session_ids.len())).await?;
         let outcomes = self.auth.get_users_from_session_ids(&session_ids).await?;
+        if outcomes.iter().any(Result::is_ok) {
+            peer.traffic().note_recognised();
+        }
         let results = messages::outcomes(outcomes);
         Ok(reply_room::respond(
             BatchGetUserBySessionResponse { results },

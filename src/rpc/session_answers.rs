@@ -143,6 +143,9 @@ impl UnaryService<SessionIds> for Checks {
             let session_ids = request.get_ref().to_vec();
             let room = reply_room::take(peer, messages::batch_bytes(session_ids.len())).await?;
             let outcomes = auth.get_users_from_session_ids(&session_ids).await?;
+            if outcomes.iter().any(Result::is_ok) {
+                peer.traffic().note_recognised();
+            }
             Ok(reply_room::respond(outcomes, room))
         })
     }

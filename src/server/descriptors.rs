@@ -31,5 +31,5 @@ pub(super) fn places(limits: &LimitSettings, database_connections: u32) -> Place
         }
         _ => limits.max_connections,
     };
-    Places::new(most, limits.max_connections_per_peer)
+    Places::new(most, limits)
 }

@@ -8,17 +8,20 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, TcpSocket},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::oneshot,
     time::{self, Instant},
 };
 
 use super::{
     connection::{Connection, Timeouts},
-    places::Places,
+    places::{Admitted, Places},
+    standing::Standing,
+    turned_away::TurnedAway,
 };
 use crate::{
     config::LimitSettings,
-    peer::{Peer, ReplyMemory, Traffic},
+    peer::{CoarseClock, Peer, ReplyMemory, Traffic},
 };
 
 /// How long to wait before accepting again when the operating system has no
@@ -52,6 +55,16 @@ pub(super) struct Listener {
     reply_memory: ReplyMemory,
     timeouts: Timeouts,
     warned: Option<Instant>,
+    turned_away: TurnedAway,
+}
+
+/// A connection that has a place.
+pub(super) struct Accepted {
+    pub(super) connection: Connection,
+    /// Whether its network is known.
+    pub(super) standing: Standing,
+    /// Resolves when another connection needs its place.
+    pub(super) evicted: oneshot::Receiver<()>,
 }
 
 impl Listener {
@@ -63,21 +76,33 @@ impl Listener {
             reply_memory: ReplyMemory::new(limits.max_unsent, limits.max_unsent_per_connection),
             timeouts: Timeouts::new(limits),
             warned: None,
+            turned_away: TurnedAway::default(),
         }
+    }
+
+    /// What idle times are measured by; to be set several times a second.
+    pub(super) fn clock(&self) -> &CoarseClock {
+        self.places.clock()
     }
 
     /// The next connection that has a place. Nothing is lost when this is
     /// dropped before it is ready.
-    pub(super) async fn next(&mut self) -> Connection {
+    pub(super) async fn next(&mut self) -> Accepted {
         loop {
-            match self.socket.accept().await {
+            // A flood of connections waits in the backlog until those that it displaces
+            // have closed their files.
+            self.places.settle().await;
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                () = self.turned_away.due() => {
+                    self.turned_away.say();
+                    continue;
+                }
+            };
+            match accepted {
                 Ok((socket, address)) => {
-                    // A peer over its limit is disconnected at once.
-                    if let Some(place) = self.places.take(address.ip()) {
-                        let traffic =
-                            Traffic::new(self.requests_per_connection, &self.reply_memory);
-                        let peer = Peer::new(address, traffic);
-                        return Connection::new(socket, peer, self.timeouts, place);
+                    if let Some(accepted) = self.admit(socket, address) {
+                        return accepted;
                     }
                 }
                 Err(error) if failed_before_accept(&error) => {}
@@ -90,6 +115,38 @@ impl Listener {
                 }
             }
         }
+    }
+}
+
+impl Listener {
+    /// Gives a connection its place; without one it is disconnected at once.
+    fn admit(&mut self, socket: TcpStream, address: SocketAddr) -> Option<Accepted> {
+        let traffic = Traffic::new(
+            self.requests_per_connection,
+            &self.reply_memory,
+            self.places.clock(),
+        );
+        let Admitted {
+            place,
+            evicted,
+            has_evicted,
+        } = match self.places.take(address.ip(), &traffic) {
+            Ok(admitted) => admitted,
+            Err(why) => {
+                self.turned_away.refused(why);
+                return None;
+            }
+        };
+        if has_evicted {
+            self.turned_away.ended_idle();
+        }
+        let standing = Standing::new(&self.places, place.id());
+        let peer = Peer::new(address, traffic);
+        Some(Accepted {
+            connection: Connection::new(socket, peer, self.timeouts, place),
+            standing,
+            evicted,
+        })
     }
 }
 

@@ -1,41 +1,101 @@
-//! How many connections there are, and from where.
+//! How many connections there are, and from where. When there is no place left, the
+//! connection that has been idle longest is ended for a new one.
+
+mod known;
+mod networks;
+mod open;
 
 use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ipnet::IpNet;
+use tokio::sync::{Notify, oneshot};
 
-/// The connections that may be open at once, in all and from one network.
+use self::{
+    known::KnownNetworks,
+    networks::NetworkCounts,
+    open::{Connected, Group, OpenConnections},
+};
+use crate::{
+    config::LimitSettings,
+    peer::{CoarseClock, Traffic},
+};
+
+/// One of so many places is kept for networks that are known.
+const KEPT: usize = 8;
+
+/// The most connections that were told to end and are still there.
+const MOST_LEAVING: usize = 16;
+
+/// The connections that may be open at once: in all, from one network, and from one wide
+/// network.
 pub(super) struct Places {
     taken: Mutex<Taken>,
     most: usize,
     most_per_network: usize,
+    most_per_wide_network: usize,
     trusted_proxies: Vec<IpNet>,
+    /// Whether connections are ended for new ones.
+    evicts: bool,
+    clock: CoarseClock,
+    left: Notify,
 }
 
 #[derive(Default)]
 struct Taken {
-    all: usize,
-    by_network: HashMap<IpAddr, usize>,
+    counts: NetworkCounts,
+    open: OpenConnections,
+    known: KnownNetworks,
+    /// Connections that were told to end and are still there.
+    leaving: usize,
 }
 
 /// An admitted connection's place, given back when dropped.
 pub(super) struct Place {
     places: Arc<Places>,
-    /// The one that it counts against.
-    network: Option<IpAddr>,
+    id: u64,
+}
+
+impl Place {
+    /// The number of its connection.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+/// A place, and how its connection learns that another one needs it.
+pub(super) struct Admitted {
+    pub(super) place: Place,
+    pub(super) evicted: oneshot::Receiver<()>,
+    /// Whether another connection had to go.
+    pub(super) has_evicted: bool,
+}
+
+/// Which limit a connection would exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// `max-connections`, and none of those that are open is idle.
+    All,
+    /// `max-connections-per-peer`.
+    Network,
+    /// `max-connections-per-wide-network`.
+    WideNetwork,
 }
 
 impl Places {
-    pub(super) fn new(most: usize, most_per_network: usize) -> Self {
+    /// So many places in all, and for the rest the limits that are set.
+    pub(super) fn new(most: usize, limits: &LimitSettings) -> Self {
         Self {
             taken: Mutex::default(),
             most,
-            most_per_network,
+            most_per_network: limits.max_connections_per_peer,
+            most_per_wide_network: limits.max_connections_per_wide_network(),
             trusted_proxies: Vec::new(),
+            evicts: false,
+            clock: CoarseClock::default(),
+            left: Notify::new(),
         }
     }
 
@@ -47,41 +107,126 @@ impl Places {
         }
     }
 
-    /// A place for a connection from an address, if there is one.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// Ends connections that are idle for new ones, and keeps places for known networks.
+    pub(super) fn evicting(self) -> Self {
+        Self {
+            evicts: true,
+            ..self
+        }
+    }
+
+    /// What idle times are measured by.
+    pub(super) fn clock(&self) -> &CoarseClock {
+        &self.clock
+    }
+
+    /// A place for a connection from an address.
+    ///
+    /// # Errors
+    ///
+    /// The limit that it would exceed.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        address: IpAddr,
+        traffic: &Arc<Traffic>,
+    ) -> Result<Admitted, NoPlace> {
         let network = self.network_of(address);
-        let mut taken = self.lock();
-        if taken.all >= self.most {
-            return None;
-        }
+        let mut guard = self.lock();
+        let taken = &mut *guard;
         if let Some(network) = network {
-            let own = taken.by_network.get(&network).copied().unwrap_or_default();
-            if own >= self.most_per_network {
-                return None;
+            if taken.counts.of(network) >= self.most_per_network {
+                return Err(NoPlace::Network);
             }
-            taken.by_network.insert(network, own + 1);
+            if taken.counts.of_wide(network) >= self.most_per_wide_network {
+                return Err(NoPlace::WideNetwork);
+            }
         }
-        taken.all += 1;
-        Some(Place {
-            places: Arc::clone(self),
+        let group = match network {
+            Some(network) if !taken.known.contains(network, self.clock.now()) => Group::Unknown,
+            _ => Group::Known,
+        };
+        let has_evicted = self.make_room(taken, group)?;
+        if let Some(network) = network {
+            taken.counts.add(network);
+        }
+        let (evict, evicted) = oneshot::channel();
+        let connected = Connected {
             network,
+            traffic: Arc::clone(traffic),
+            evict,
+        };
+        let id = taken.open.add(connected, group, self.clock.now());
+        drop(guard);
+        let places = Arc::clone(self);
+        Ok(Admitted {
+            place: Place { places, id },
+            evicted,
+            has_evicted,
         })
     }
 
-    /// What one party is given to connect from: an IPv4 address, or the /64 that
-    /// an IPv6 address lies in; nothing for a proxy.
-    fn network_of(&self, address: IpAddr) -> Option<IpAddr> {
-        let address = address.to_canonical();
-        let mut proxies = self.trusted_proxies.iter();
-        if proxies.any(|network| network.contains(&address)) {
-            return None;
+    /// Makes sure that there is a place for one more of a group. `true` when another
+    /// connection has to go for it.
+    fn make_room(&self, taken: &mut Taken, group: Group) -> Result<bool, NoPlace> {
+        let kept = if self.evicts { self.most / KEPT } else { 0 };
+        let is_full = taken.open.len() >= self.most;
+        let is_over_share =
+            group == Group::Unknown && taken.open.of(Group::Unknown) >= self.most - kept;
+        if !is_full && !is_over_share {
+            return Ok(false);
         }
-        Some(match address {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => {
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        if !self.evicts {
+            return Err(NoPlace::All);
+        }
+        let now = self.clock.now();
+        let known = taken.open.of(Group::Known);
+        let groups: &[Group] = match group {
+            Group::Known => &[Group::Unknown, Group::Known],
+            // The known ones hold more than both groups can have.
+            Group::Unknown if known > self.most / 2 => &[Group::Known, Group::Unknown],
+            // Those whose places are kept do not have to go for those whose are not.
+            Group::Unknown if known > kept && !is_over_share => &[Group::Unknown, Group::Known],
+            Group::Unknown => &[Group::Unknown],
+        };
+        let mut groups = groups.iter();
+        let evicted = groups.find_map(|group| taken.open.take_idle(*group, now));
+        let Some(evicted) = evicted else {
+            return Err(NoPlace::All);
+        };
+        if let Some(network) = evicted.network {
+            taken.counts.remove(network);
+        }
+        taken.leaving += 1;
+        // One that ends just now need not be told.
+        let _ = evicted.evict.send(());
+        Ok(true)
+    }
+
+    /// Notes that the service knows callers of a connection's network.
+    pub(super) fn note_known(&self, connection: u64) {
+        let mut taken = self.lock();
+        if let Some(Some(network)) = taken.open.make_known(connection) {
+            taken.known.note(network, self.clock.now());
+        }
+    }
+
+    /// Waits while many connections that were told to end are still there.
+    pub(super) async fn settle(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.lock().leaving <= MOST_LEAVING {
+                return;
             }
-        })
+            left.await;
+        }
+    }
+
+    /// What a connection counts against; nothing for a trusted proxy.
+    fn network_of(&self, address: IpAddr) -> Option<IpAddr> {
+        let canonical = address.to_canonical();
+        let mut proxies = self.trusted_proxies.iter();
+        let is_proxy = proxies.any(|network| network.contains(&canonical));
+        (!is_proxy).then(|| networks::network_of(address))
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -92,54 +237,24 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
-        taken.all -= 1;
-        let Some(network) = self.network else {
-            return;
-        };
-        match taken.by_network.get_mut(&network) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => {
-                taken.by_network.remove(&network);
+        match taken.open.remove(self.id) {
+            Some((connected, group)) => {
+                if let Some(network) = connected.network {
+                    taken.counts.remove(network);
+                    if group == Group::Known {
+                        taken.known.note(network, self.places.clock.now());
+                    }
+                }
+            }
+            // It was counted out when it was told to end.
+            None => {
+                taken.leaving -= 1;
+                drop(taken);
+                self.places.left.notify_waiters();
             }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_counted_by_network_and_given_back() {
-        let places = Arc::new(Places::new(3, 2));
-        let take = |address: &str| places.take(address.parse().unwrap());
-        let first = take("2001:db8::1").unwrap();
-        let _second = take("2001:db8::2").unwrap();
-        assert!(take("2001:db8::3").is_none(), "one /64 has two");
-        let _other = take("192.0.2.1").unwrap();
-        assert!(take("192.0.2.2").is_none(), "three in all");
-        drop(first);
-        let fourth = take("::ffff:192.0.2.1").unwrap();
-        assert!(take("2001:db8::3").is_none(), "three in all again");
-        drop(fourth);
-        assert!(take("2001:db8::3").is_some());
-    }
-
-    #[test]
-    fn a_trusted_proxy_is_counted_in_all_alone() {
-        let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().unwrap());
-        let places = Arc::new(Places::new(4, 1).trusting(trusted.to_vec()));
-        let take = |address: &str| places.take(address.parse().unwrap());
-        let _other = take("192.0.2.1").unwrap();
-        assert!(take("192.0.2.1").is_none(), "nobody trusts that one");
-        let mut proxies: Vec<_> = ["10.0.0.1", "::ffff:10.0.0.1", "2001:db8::1"]
-            .into_iter()
-            .map(|address| take(address).unwrap())
-            .collect();
-        assert!(take("10.0.0.1").is_none(), "four in all");
-        proxies.pop();
-        assert!(take("2001:db8::1").is_some());
-        drop(proxies);
-        assert_eq!(places.lock().by_network.len(), 1);
-    }
-}
+mod tests;

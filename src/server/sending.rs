@@ -14,12 +14,14 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Status, body::Body};
 
+use super::standing::Proof;
 use crate::peer::{ReplyRoom, RequestPermit, Traffic, WaitingReply};
 
 /// The answer to a request, which is in progress until the reply has been sent.
 pub(super) struct Sending<F> {
     answer: F,
     held: Option<Held>,
+    proof: Option<Proof>,
 }
 
 /// What a reply holds while it is made and sent.
@@ -31,8 +33,14 @@ struct Held {
 }
 
 impl<F> Sending<F> {
-    /// The answer to a request of a connection with this traffic.
-    pub(super) fn new(answer: F, traffic: Arc<Traffic>, permit: Option<RequestPermit>) -> Self {
+    /// The answer to a request of a connection with this traffic, and what its success
+    /// would show.
+    pub(super) fn new(
+        answer: F,
+        traffic: Arc<Traffic>,
+        permit: Option<RequestPermit>,
+        proof: Option<Proof>,
+    ) -> Self {
         let held = Held {
             traffic,
             permit,
@@ -41,6 +49,7 @@ impl<F> Sending<F> {
         Self {
             answer,
             held: Some(held),
+            proof,
         }
     }
 }
@@ -53,6 +62,9 @@ where
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.answer).poll(context).map_ok(|response| {
+            if let Some(proof) = self.proof.take() {
+                proof.note(&response);
+            }
             let (mut head, body) = response.into_parts();
             let mut held = self.held.take();
             if let Some(held) = &mut held {

@@ -17,18 +17,17 @@ use ipnet::IpNet;
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{self, Instant},
+    time::{self, Instant, MissedTickBehavior},
 };
 
 use super::{
-    connection::Connection,
-    listener::Listener,
+    listener::{Accepted, Listener},
     overdue::Overdue,
     port::Port,
     sending::Sending,
     turns::{Entrance, Served, Turns},
 };
-use crate::config::LimitSettings;
+use crate::{config::LimitSettings, peer::CoarseClock};
 
 /// How much of a stream's request may be on its way unread: more than the
 /// largest message, and far less than hyper's megabyte.
@@ -78,10 +77,13 @@ impl Serving {
         shutdown: impl Future<Output = ()>,
     ) {
         let mut shutdown = pin!(shutdown);
+        let mut ticks = time::interval(CoarseClock::TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                connection = listener.next() => self.serve(connection),
+                accepted = listener.next() => self.serve(accepted),
                 Some(_) = self.connections.join_next() => {}
+                _ = ticks.tick() => listener.clock().advance(),
                 () = &mut shutdown => return,
             }
         }
@@ -95,7 +97,12 @@ impl Serving {
         time::timeout_at(deadline, drained).await.is_ok()
     }
 
-    fn serve(&mut self, connection: Connection) {
+    fn serve(&mut self, accepted: Accepted) {
+        let Accepted {
+            connection,
+            standing,
+            mut evicted,
+        } = accepted;
         let (port, peer) = (Arc::clone(&self.port), connection.peer());
         let traffic = Arc::clone(peer.traffic());
         let (heard, hears) = (connection.heard(), connection.heard());
@@ -109,7 +116,8 @@ impl Serving {
                 peer = peer.over_limit();
             }
             request.extensions_mut().insert(peer);
-            Sending::new(port.answer(request), traffic, permit)
+            let proof = standing.proof(&request, &traffic);
+            Sending::new(port.answer(request), traffic, permit, proof)
         });
         let mut turns = Turns::default();
         let served = http(&self.limits, turns.entrance())
@@ -128,6 +136,7 @@ impl Serving {
                     Served::Overdue if traffic.is_short_of_memory() => Duration::ZERO,
                     Served::Overdue => grace,
                 },
+                Ok(()) = &mut evicted => Duration::ZERO,
                 () = time::sleep(max_age) => patience(heard.get()),
                 _ = stopped.changed() => patience(heard.get()),
             };
@@ -139,6 +148,7 @@ impl Serving {
                 tokio::select! {
                     biased;
                     _ = turns.serve(served.as_mut(), &mut overdue) => {}
+                    Ok(()) = &mut evicted => {}
                     () = time::sleep(patience) => {}
                 }
             }

@@ -130,14 +130,14 @@ mod tests {
     use tokio::sync::{Notify, mpsc};
 
     use super::*;
-    use crate::peer::{ReplyMemory, Traffic};
+    use crate::peer::{CoarseClock, ReplyMemory, Traffic};
 
     fn overdue(traffic: &Arc<Traffic>, longest: Duration) -> Overdue {
         Overdue::new(Arc::clone(traffic), longest)
     }
 
     fn traffic() -> Arc<Traffic> {
-        Traffic::new(9, &ReplyMemory::default())
+        Traffic::new(9, &ReplyMemory::default(), &CoarseClock::default())
     }
 
     /// Serves a connection that brings some streams at once.

@@ -11,6 +11,7 @@ mod batch;
 mod browser;
 mod cache_contract;
 mod calibrate;
+mod connections;
 mod cookies;
 mod database_host;
 mod databases;

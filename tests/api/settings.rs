@@ -162,6 +162,13 @@ fn limits_that_contradict_each_other_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (settings, named) in [
         (
+            [
+                "--max-connections-per-peer=100",
+                "--max-connections-per-wide-network=99",
+            ],
+            "--max-connections-per-wide-network is less than --max-connections-per-peer",
+        ),
+        (
             ["--max-unsent-per-connection=3MiB", "--max-unsent=2MiB"],
             "--max-unsent is less than --max-unsent-per-connection",
         ),
