@@ -13,9 +13,11 @@ mod outgoing_mails;
 mod password_changes;
 mod pool;
 mod process_lock;
+mod readable;
 mod revocations;
 mod schema;
 mod server_keys;
+mod session_sweep;
 mod sessions;
 mod snapshot;
 mod url;
@@ -36,7 +38,7 @@ pub use self::{
     password_changes::{ChangePasswordError, ChangeProof, ChangedPassword, PasswordChange},
     revocations::LogPage,
     server_keys::ServerKey,
-    sessions::{Ended, Page},
+    sessions::{Ended, Page, Place},
     url::{DatabaseUrl, DatabaseUrlError},
     users::{AddUserError, UserBy, UserChanges},
 };

@@ -119,7 +119,7 @@ impl Auth {
             Some(None) => Err(unknown()),
             Some(Some(ended)) => {
                 self.forget([ended.digest]);
-                match self.is_live(ended.times) {
+                match self.was_live(&ended) {
                     true => Ok(()),
                     false => Err(unknown()),
                 }
@@ -142,7 +142,7 @@ impl Auth {
         self.forget(ended.iter().map(|ended| ended.digest));
         Ok(ended
             .into_iter()
-            .filter(|ended| self.is_live(ended.times))
+            .filter(|ended| self.was_live(ended))
             .count())
     }
 

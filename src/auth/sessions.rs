@@ -5,9 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{Auth, AuthError};
-use crate::domain::{
-    Client, Revision, Session, SessionDigest, SessionHandle, SessionOwner, SessionTimes,
-    SessionToken, User,
+use crate::{
+    db::Ended,
+    domain::{
+        Client, Revision, Session, SessionDigest, SessionHandle, SessionOwner, SessionTimes,
+        SessionToken, User,
+    },
 };
 
 /// The most sessions that a user has, so that all of them can be listed, and
@@ -92,7 +95,7 @@ impl Auth {
                 // Also what somebody else has ended: this answer says so.
                 self.forget([digest]);
                 match ended {
-                    Some(times) if self.is_live(times) => Ok(()),
+                    Some(ended) if self.was_live(&ended) => Ok(()),
                     _ => Err(AuthError::SessionInvalid),
                 }
             }
@@ -135,6 +138,12 @@ impl Auth {
 
     pub(super) fn is_live(&self, times: SessionTimes) -> bool {
         self.clock.now() < self.settings.session_limits.expires_at(times)
+    }
+
+    /// Whether a session was open until it was ended; one whose times cannot be read
+    /// may have been.
+    pub(super) fn was_live(&self, ended: &Ended) -> bool {
+        ended.times.is_none_or(|times| self.is_live(times))
     }
 
     pub(super) fn live(&self, session: Session) -> LiveSession {

@@ -10,6 +10,7 @@ use diesel::{
 use super::{
     Db, DbError,
     connection::AnyConnection,
+    readable::Readable,
     schema::{revocations, swept_revocations},
 };
 use crate::domain::{Revision, Revocation, RevocationEvent, SessionDigest, SessionHandle, UserId};
@@ -90,11 +91,11 @@ struct LogRow {
     #[diesel(sql_type = Nullable<BigInt>)]
     revision: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
-    kind: Option<String>,
+    kind: Option<Readable<String>>,
     #[diesel(sql_type = Nullable<BigInt>)]
     user_id: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
-    handle: Option<String>,
+    handle: Option<Readable<String>>,
     #[diesel(sql_type = Nullable<Binary>)]
     digest: Option<Vec<u8>>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -106,10 +107,12 @@ struct LogRow {
 impl LogRow {
     fn into_revocation(self) -> Option<Revocation> {
         let digest = self.digest.as_deref().and_then(SessionDigest::from_bytes);
-        let event = match (self.kind.as_deref(), digest) {
+        let kind = self.kind.and_then(Readable::ok);
+        let handle = self.handle.and_then(Readable::ok);
+        let event = match (kind.as_deref(), digest) {
             (Some("session_ended"), Some(digest)) => RevocationEvent::SessionEnded {
                 digest,
-                handle: self.handle.as_deref().and_then(SessionHandle::parse),
+                handle: handle.as_deref().and_then(SessionHandle::parse),
             },
             (Some("user_changed"), _) => RevocationEvent::UserChanged,
             // Whatever cannot be read otherwise: all that there is of the user.

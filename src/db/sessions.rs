@@ -10,6 +10,7 @@ use diesel::{
 use super::{
     Db, DbError,
     connection::AnyConnection,
+    readable::Readable,
     schema::{sessions, users},
     users::{UserRow, hold, lock_users},
 };
@@ -26,8 +27,8 @@ use crate::{
 pub struct Ended {
     /// What it was found by.
     pub digest: SessionDigest,
-    /// What its limits went by.
-    pub times: SessionTimes,
+    /// What its limits went by; `None` where that cannot be read.
+    pub times: Option<SessionTimes>,
 }
 
 /// How many sessions too many are ended with one that is opened: there is one,
@@ -44,9 +45,21 @@ const TOUCH: &str = "
         SELECT digest FROM sessions WHERE digest = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED)";
 
 /// A row, in the order of the table's columns.
-#[derive(Queryable, Insertable)]
-#[diesel(table_name = sessions)]
+#[derive(Queryable)]
 struct SessionRow {
+    digest: Vec<u8>,
+    handle: Readable<String>,
+    user_id: i64,
+    created_at: Readable<NaiveDateTime>,
+    last_seen_at: Readable<NaiveDateTime>,
+    user_agent: Readable<String>,
+    ip: Readable<String>,
+    credential_version: i64,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = sessions)]
+struct NewSessionRow {
     digest: Vec<u8>,
     handle: String,
     user_id: i64,
@@ -57,7 +70,7 @@ struct SessionRow {
     credential_version: i64,
 }
 
-impl SessionRow {
+impl NewSessionRow {
     fn new(digest: SessionDigest, session: &Session) -> Self {
         Self {
             digest: digest.as_bytes().to_vec(),
@@ -76,21 +89,34 @@ impl TryFrom<SessionRow> for Session {
     type Error = DbError;
 
     fn try_from(row: SessionRow) -> Result<Self, DbError> {
+        let (digest, user_id) = (row.digest, row.user_id);
+        let handle = row.handle.ok();
+        let handle = handle.as_deref().and_then(SessionHandle::parse);
         let unfit = |what: &str| {
-            DbError::Fault(format!("a session of user {} has no {what}", row.user_id).into())
+            // Where its handle is gone, its digest, which is no secret.
+            let name = handle.map_or_else(|| hex(&digest), |handle| handle.to_string());
+            let why = format!("the row {name} of sessions, of user {user_id}, has no readable");
+            DbError::Fault(format!("{why} {what}").into())
         };
+        let created_at = row.created_at.ok().ok_or_else(|| unfit("created_at"))?;
+        let last_seen_at = row.last_seen_at.ok().ok_or_else(|| unfit("last_seen_at"))?;
+        let user_agent = row.user_agent.ok().ok_or_else(|| unfit("user_agent"))?;
+        let ip = row.ip.ok().and_then(|ip| ip.parse().ok());
         Ok(Self {
-            handle: SessionHandle::parse(&row.handle).ok_or_else(|| unfit("handle"))?,
-            user_id: UserId(row.user_id),
+            handle: handle.ok_or_else(|| unfit("handle"))?,
+            user_id: UserId(user_id),
             credential_version: CredentialVersion(row.credential_version),
-            created_at: row.created_at.and_utc(),
-            last_seen_at: row.last_seen_at.and_utc(),
-            client: Client::new(
-                &row.user_agent,
-                row.ip.parse().map_err(|_| unfit("IP address"))?,
-            ),
+            created_at: created_at.and_utc(),
+            last_seen_at: last_seen_at.and_utc(),
+            client: Client::new(&user_agent, ip.ok_or_else(|| unfit("ip"))?),
         })
     }
+}
+
+/// As many bytes as a digest has, in hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    let bytes = bytes.iter().take(32);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Adds a session.
@@ -100,7 +126,7 @@ pub(super) fn add(
     session: &Session,
 ) -> Result<(), DbError> {
     diesel::insert_into(sessions::table)
-        .values(SessionRow::new(digest, session))
+        .values(NewSessionRow::new(digest, session))
         .execute(connection)?;
     Ok(())
 }
@@ -134,29 +160,33 @@ fn owner_of(
     Ok(owner.map(UserId))
 }
 
-/// The same as [`find`], and nobody else ends or opens sessions of its user until the unit
-/// of work ends.
-fn find_and_hold(
+/// The user of a session that was opened with the password that the user has. Nobody else
+/// ends or opens sessions of that user until the unit of work ends. Neither row has to be
+/// readable for a session to end.
+fn lock_owner(
     connection: &mut AnyConnection,
     digest: SessionDigest,
-) -> Result<Option<(Session, User)>, DbError> {
-    let Some((_, user)) = find(connection, digest)? else {
+) -> Result<Option<UserId>, DbError> {
+    let Some(owner) = owner_of(connection, digest)? else {
         return Ok(None);
     };
-    hold(connection, user.id)?;
-    find(connection, digest)
+    lock_users(connection, [owner])?;
+    owner_if_current(connection, digest)
 }
 
-/// Whether there is a session that was opened with the password that its user has.
-fn is_current(connection: &mut AnyConnection, digest: SessionDigest) -> Result<bool, DbError> {
-    let current: Option<i64> = sessions::table
+/// Whose a session is, if it was opened with the password that its user has.
+fn owner_if_current(
+    connection: &mut AnyConnection,
+    digest: SessionDigest,
+) -> Result<Option<UserId>, DbError> {
+    let id: Option<i64> = sessions::table
         .inner_join(users::table)
         .filter(sessions::digest.eq(digest.as_bytes()))
         .filter(sessions::credential_version.eq(users::credential_version))
-        .select(sessions::user_id)
+        .select(users::id)
         .first(connection)
         .optional()?;
-    Ok(current.is_some())
+    Ok(id.map(UserId))
 }
 
 /// What is told of a session that was ended: no more than has to be readable
@@ -164,8 +194,8 @@ fn is_current(connection: &mut AnyConnection, digest: SessionDigest) -> Result<b
 #[derive(Queryable)]
 struct EndedRow {
     digest: Vec<u8>,
-    created_at: NaiveDateTime,
-    last_seen_at: NaiveDateTime,
+    created_at: Readable<NaiveDateTime>,
+    last_seen_at: Readable<NaiveDateTime>,
 }
 
 const ENDED: (
@@ -178,16 +208,20 @@ const ENDED: (
     sessions::last_seen_at,
 );
 
-impl TryFrom<EndedRow> for Ended {
-    type Error = DbError;
-
-    fn try_from(row: EndedRow) -> Result<Self, DbError> {
-        Ok(Self {
-            digest: to_digest(&row.digest)?,
-            times: SessionTimes {
-                created_at: row.created_at.and_utc(),
-                last_seen_at: row.last_seen_at.and_utc(),
-            },
+impl EndedRow {
+    /// `None` where the digest is no digest: nobody can present such a session, and
+    /// memory does not know it.
+    fn into_ended(self) -> Option<Ended> {
+        let times = match (self.created_at.ok(), self.last_seen_at.ok()) {
+            (Some(created_at), Some(last_seen_at)) => Some(SessionTimes {
+                created_at: created_at.and_utc(),
+                last_seen_at: last_seen_at.and_utc(),
+            }),
+            _ => None,
+        };
+        Some(Ended {
+            digest: SessionDigest::from_bytes(&self.digest)?,
+            times,
         })
     }
 }
@@ -198,8 +232,10 @@ pub(super) fn to_digest(bytes: &[u8]) -> Result<SessionDigest, DbError> {
         .ok_or_else(|| DbError::Fault("a session's digest is not of 32 bytes".into()))
 }
 
-fn to_digests(rows: Vec<Vec<u8>>) -> Result<Vec<SessionDigest>, DbError> {
-    rows.iter().map(|bytes| to_digest(bytes)).collect()
+/// What is no digest is left out: nobody can present such a session.
+fn to_digests(rows: Vec<Vec<u8>>) -> Vec<SessionDigest> {
+    let digests = rows.iter().map(|bytes| SessionDigest::from_bytes(bytes));
+    digests.flatten().collect()
 }
 
 /// Ends every session of a user and returns them.
@@ -211,7 +247,7 @@ pub(super) fn remove_all(
         diesel::delete(sessions::table.filter(sessions::user_id.eq(user_id.0)))
             .returning(sessions::digest)
             .get_results(connection)?;
-    to_digests(ended)
+    Ok(to_digests(ended))
 }
 
 /// Ends the sessions of a user beyond the `most` that were seen last, and returns
@@ -232,21 +268,12 @@ fn remove_beyond(
         diesel::delete(sessions::table.filter(sessions::digest.eq_any(&beyond)))
             .execute(connection)?;
     }
-    to_digests(beyond)
-}
-
-#[diesel::dsl::auto_type(no_type_alias)]
-fn is_expired(last_seen_before: DateTime<Utc>, created_before: DateTime<Utc>) -> _ {
-    let (last_seen_before, created_before): (NaiveDateTime, NaiveDateTime) =
-        (last_seen_before.naive_utc(), created_before.naive_utc());
-    sessions::last_seen_at
-        .le(last_seen_before)
-        .or(sessions::created_at.le(created_before))
+    Ok(to_digests(beyond))
 }
 
 /// A part of many.
 #[derive(Debug)]
-pub struct Page<T, P = SessionDigest> {
+pub struct Page<T, P = Place> {
     /// What is in it.
     pub items: Vec<T>,
     /// After which to go on, where there may be more.
@@ -259,21 +286,26 @@ const END_OF_TIME: NaiveDateTime = match DateTime::from_timestamp(253_402_300_79
     None => NaiveDateTime::MAX,
 };
 
-/// Where a row stands among the sessions of its user. One whose handle is damaged stands
-/// behind all that were opened at the same time.
-fn position(row: &SessionRow) -> SessionPosition {
+/// Where a row stands among the sessions of its user; `None` where its time cannot be
+/// read. One whose handle is damaged stands behind all that were opened at the same time.
+fn position(row: &SessionRow) -> Option<SessionPosition> {
     const LAST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
-    let handle = SessionHandle::parse(&row.handle).or_else(|| SessionHandle::parse(LAST));
-    SessionPosition {
-        created_at: row.created_at.and_utc(),
-        handle: handle.unwrap_or_else(SessionHandle::generate),
-    }
+    let handle = row.handle.clone().ok();
+    let handle = handle.as_deref().and_then(SessionHandle::parse);
+    Some(SessionPosition {
+        created_at: row.created_at.clone().ok()?.and_utc(),
+        handle: handle.or_else(|| SessionHandle::parse(LAST))?,
+    })
 }
 
-/// A damaged row is in the way of no other.
-fn readable(row: SessionRow) -> Option<Session> {
-    Session::try_from(row)
-        .inspect_err(|error| tracing::error!(cause = with_causes(error), "a session is not listed"))
+/// A place in the order of the digests.
+#[derive(Clone, Debug, Default)]
+pub struct Place(Vec<u8>);
+
+/// A damaged row is in the way of no other: it is named in the log and left out.
+fn readable<T: TryFrom<R, Error = DbError>, R>(row: R) -> Option<T> {
+    let read = T::try_from(row);
+    read.inspect_err(|error| tracing::error!(cause = with_causes(error), "a session is left out"))
         .ok()
 }
 
@@ -362,10 +394,11 @@ impl Db {
                 .load(connection)?;
             let has_more = rows.len() > most as usize;
             rows.truncate(most as usize);
-            let next = rows.last().filter(|_| has_more).map(position);
+            let next = has_more.then(|| rows.iter().rev().find_map(position));
+            let next = next.flatten();
             let items = rows.into_iter().filter_map(|row| {
                 let digest = SessionDigest::from_bytes(&row.digest)?;
-                Some((digest, readable(row)?))
+                Some((digest, readable::<Session, _>(row)?))
             });
             Ok(Page {
                 items: items.collect(),
@@ -385,10 +418,10 @@ impl Db {
     /// When the database cannot.
     pub async fn sessions_after(
         &self,
-        after: Option<SessionDigest>,
+        after: Option<Place>,
         most: u32,
     ) -> Result<Page<(SessionDigest, Session, SessionOwner)>, DbError> {
-        let after = after.map_or_else(Vec::new, |after| after.as_bytes().to_vec());
+        let Place(after) = after.unwrap_or_default();
         self.read(move |connection| {
             let rows: Vec<(SessionRow, UserRow)> = sessions::table
                 .inner_join(users::table)
@@ -397,16 +430,16 @@ impl Db {
                 .order(sessions::digest)
                 .limit(most.into())
                 .load(connection)?;
-            let next = match rows.last() {
-                Some((session, _)) if rows.len() >= most as usize => {
-                    Some(to_digest(&session.digest)?)
-                }
-                _ => None,
-            };
+            let is_full = rows.len() >= most as usize;
+            let last = rows.last().filter(|_| is_full);
+            let next = last.map(|(session, _)| Place(session.digest.clone()));
             let items = rows.into_iter().filter_map(|(session, user)| {
                 let digest = SessionDigest::from_bytes(&session.digest)?;
-                let owner = User::try_from(user).ok()?.into();
-                Some((digest, readable(session)?, owner))
+                Some((
+                    digest,
+                    readable::<Session, _>(session)?,
+                    readable::<User, _>(user)?.into(),
+                ))
             });
             Ok(Page {
                 items: items.collect(),
@@ -423,10 +456,10 @@ impl Db {
     /// When the database cannot.
     pub async fn session_digests_after(
         &self,
-        after: Option<SessionDigest>,
+        after: Option<Place>,
         most: u32,
     ) -> Result<Page<SessionDigest>, DbError> {
-        let after = after.map_or_else(Vec::new, |after| after.as_bytes().to_vec());
+        let Place(after) = after.unwrap_or_default();
         self.read(move |connection| {
             let digests: Vec<Vec<u8>> = sessions::table
                 .filter(sessions::digest.gt(after))
@@ -434,11 +467,11 @@ impl Db {
                 .select(sessions::digest)
                 .limit(most.into())
                 .load(connection)?;
-            let items = to_digests(digests)?;
-            let next = items.last().copied();
+            let is_full = digests.len() >= most as usize;
+            let last = digests.last().filter(|_| is_full);
             Ok(Page {
-                next: next.filter(|_| items.len() >= most as usize),
-                items,
+                next: last.map(|digest| Place(digest.clone())),
+                items: to_digests(digests),
             })
         })
         .await
@@ -481,29 +514,22 @@ impl Db {
         .await
     }
 
-    /// Ends a session for good and returns its times; `None` when there was
-    /// none. Of several that end one at once, one is given them.
+    /// Ends a session for good and returns it; `None` when there was none. Of several
+    /// that end one at once, one is given it.
     ///
     /// # Errors
     ///
     /// When the database cannot.
-    pub async fn remove_session(
-        &self,
-        digest: SessionDigest,
-    ) -> Result<Option<SessionTimes>, DbError> {
+    pub async fn remove_session(&self, digest: SessionDigest) -> Result<Option<Ended>, DbError> {
         self.write(move |connection| {
-            let Some(owner) = owner_of(connection, digest)? else {
-                return Ok(None);
-            };
-            lock_users(connection, [owner])?;
-            let is_current = is_current(connection, digest)?;
+            let is_current = lock_owner(connection, digest)?.is_some();
             let session = sessions::table.filter(sessions::digest.eq(digest.as_bytes()));
             let ended: Option<EndedRow> = diesel::delete(session)
                 .returning(ENDED)
                 .get_result(connection)
                 .optional()?;
-            let ended = ended.map(Ended::try_from).transpose()?;
-            Ok(ended.filter(|_| is_current).map(|ended| ended.times))
+            let ended = ended.filter(|_| is_current);
+            Ok(ended.and_then(EndedRow::into_ended))
         })
         .await
     }
@@ -543,17 +569,17 @@ impl Db {
         handle: SessionHandle,
     ) -> Result<Option<Option<Ended>>, DbError> {
         self.write(move |connection| {
-            let Some((_, user)) = find_and_hold(connection, by)? else {
+            let Some(owner) = lock_owner(connection, by)? else {
                 return Ok(None);
             };
             let session = sessions::table
                 .filter(sessions::handle.eq(handle.to_string()))
-                .filter(sessions::user_id.eq(user.id.0));
+                .filter(sessions::user_id.eq(owner.0));
             let ended: Option<EndedRow> = diesel::delete(session)
                 .returning(ENDED)
                 .get_result(connection)
                 .optional()?;
-            Ok(Some(ended.map(Ended::try_from).transpose()?))
+            Ok(Some(ended.and_then(EndedRow::into_ended)))
         })
         .await
     }
@@ -569,61 +595,17 @@ impl Db {
         by: SessionDigest,
     ) -> Result<Option<Vec<Ended>>, DbError> {
         self.write(move |connection| {
-            let Some((_, user)) = find_and_hold(connection, by)? else {
+            let Some(owner) = lock_owner(connection, by)? else {
                 return Ok(None);
             };
             let others = sessions::table
-                .filter(sessions::user_id.eq(user.id.0))
+                .filter(sessions::user_id.eq(owner.0))
                 .filter(sessions::digest.ne(by.as_bytes()));
             let ended: Vec<EndedRow> = diesel::delete(others)
                 .returning(ENDED)
                 .get_results(connection)?;
-            let ended: Result<_, _> = ended.into_iter().map(Ended::try_from).collect();
-            Ok(Some(ended?))
-        })
-        .await
-    }
-
-    /// Removes some sessions, at most `most`, that were last seen or opened
-    /// before these times; returns how many there were.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot.
-    pub async fn remove_expired_sessions(
-        &self,
-        last_seen_before: DateTime<Utc>,
-        created_before: DateTime<Utc>,
-        most: u32,
-    ) -> Result<usize, DbError> {
-        // Most of the time there are none: no need for a turn to write.
-        let expired: Vec<Vec<u8>> = self
-            .read(move |connection| {
-                Ok(sessions::table
-                    .filter(is_expired(last_seen_before, created_before))
-                    .select(sessions::digest)
-                    .limit(most.into())
-                    .load(connection)?)
-            })
-            .await?;
-        if expired.is_empty() {
-            return Ok(0);
-        }
-        self.write(move |connection| {
-            // One that was checked meanwhile has not expired.
-            let still = sessions::table
-                .filter(sessions::digest.eq_any(expired))
-                .filter(is_expired(last_seen_before, created_before));
-            let digests = still.select(sessions::digest);
-            let free: Vec<Vec<u8>> = match connection {
-                AnyConnection::Sqlite(sqlite) => digests.load(sqlite)?,
-                // One that somebody else is ending is waited for by nobody.
-                AnyConnection::Postgres(postgres) => {
-                    digests.for_update().skip_locked().load(postgres)?
-                }
-            };
-            let free = sessions::table.filter(sessions::digest.eq_any(free));
-            Ok(diesel::delete(free).execute(connection)?)
+            let ended = ended.into_iter().filter_map(EndedRow::into_ended);
+            Ok(Some(ended.collect()))
         })
         .await
     }

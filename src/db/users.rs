@@ -163,7 +163,8 @@ pub(super) fn hold(connection: &mut AnyConnection, id: UserId) -> Result<Option<
     row.map(User::try_from).transpose()
 }
 
-/// The same, unless somebody else has the user: nobody is waited for.
+/// A user whom nobody else changes until the unit of work ends, unless somebody else
+/// changes them now: nobody is waited for.
 pub(super) fn hold_if_free(
     connection: &mut AnyConnection,
     id: UserId,

@@ -155,7 +155,8 @@ mod tests {
         assert_eq!(source(&one), source(&one.clone()));
         assert_ne!(source(&one), source(&other), "two connections");
         let proxy = ["192.0.2.1/32".parse().unwrap()];
-        let client = |of: &Peer, ip: &str| source(&of.of_request(&proxy, [ip.as_bytes()].into_iter()));
+        let client =
+            |of: &Peer, ip: &str| source(&of.of_request(&proxy, [ip.as_bytes()].into_iter()));
         assert_eq!(client(&one, "192.0.2.1"), source(&one), "the proxy itself");
         for (ip, same, another) in [
             ("198.51.100.7", "198.51.100.7", "198.51.100.8"),
