@@ -33,7 +33,7 @@ use crate::{
 
 pub use devices::{MOST_LISTED, SessionPage};
 pub use error::{AuthError, Field};
-pub use mail_delivery::ClaimedMail;
+pub use mail_delivery::{ClaimedMail, NextMail};
 pub use sessions::{CheckedSession, LiveSession, OpenedSession};
 
 /// What an operator decides about accounts.

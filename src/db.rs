@@ -14,6 +14,7 @@ mod password_changes;
 mod pool;
 mod process_lock;
 mod readable;
+mod reset_tokens;
 mod revocations;
 mod schema;
 mod server_keys;
@@ -33,7 +34,7 @@ pub use self::{
     decoys::LoginTarget,
     error::{DbError, OpenError},
     log_reader::{LogRead, LogReader},
-    mail_claims::{Claim, OutgoingMail, Preference},
+    mail_claims::{Claim, Claimed, OfferedReset, OutgoingMail, Preference},
     outgoing_mails::MailKind,
     password_changes::{ChangePasswordError, ChangeProof, ChangedPassword, PasswordChange},
     revocations::LogPage,

@@ -5,6 +5,7 @@ mod decoy;
 mod email;
 mod password;
 mod public_url;
+mod reset;
 mod revocation;
 mod session;
 mod session_position;
@@ -15,8 +16,11 @@ pub use decoy::{DecoySlot, give_slots, refill_slots};
 pub use email::{Email, EmailError};
 pub use password::{HashedPassword, NewPassword, Password, PasswordPolicy, PasswordPolicyError};
 pub use public_url::{PublicUrl, PublicUrlError};
+pub use reset::{PendingReset, ResetTokens};
 pub use revocation::{Revision, Revocation, RevocationEvent};
-pub use session::{Client, Session, SessionHandle, SessionLimits, SessionTimes, SessionUse};
+pub use session::{
+    CLOCK_SKEW, Client, Session, SessionHandle, SessionLimits, SessionTimes, SessionUse,
+};
 pub use session_position::SessionPosition;
 pub use token::{ResetDigest, ResetToken, SessionDigest, SessionToken, Token, TokenDigest};
-pub use user::{CredentialVersion, PendingReset, SessionOwner, User, UserId};
+pub use user::{CredentialVersion, SessionOwner, User, UserId};

@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use super::{Auth, AuthError, mail_texts};
 use crate::{
     causes::with_causes,
-    db::{Claim, DbError, MailKind, OutgoingMail, Preference},
-    domain::ResetToken,
+    db::{Claim, Claimed, DbError, MailKind, OfferedReset, OutgoingMail, Preference},
+    domain::{CLOCK_SKEW, ResetToken},
     mail::{self, Mailer, Message},
 };
 
@@ -35,12 +35,27 @@ const _: () = assert!(
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(600);
 
+/// How long a mail is left alone whose row, or whose user's, cannot be read: somebody
+/// may repair it.
+const SET_ASIDE: Duration = Duration::from_secs(86_400);
+
+/// How often such a mail is looked at before it is given up.
+const MOST_LOOKS: u32 = 3;
+
 /// How many requests for nobody's address are dropped in one unit of work, so
 /// that nobody who wants to write waits long.
 const DROPPED_AT_ONCE: u32 = 500;
 
 /// However long it has been: a clock that jumps ahead loses no mail.
 const LEAST_TRIES: u32 = 12;
+
+/// How many tries there are in the time after which a mail is given up, where that time
+/// cannot be told since the mail is dated after now.
+fn most_tries(kind: MailKind) -> u32 {
+    let last = u32::try_from(LAST_RETRY.as_secs()).unwrap_or(u32::MAX);
+    let whole = u32::try_from(give_up_after(kind).num_seconds()).unwrap_or(u32::MAX);
+    LEAST_TRIES + whole / last
+}
 
 /// When to give up: for a notice, when mail servers themselves do; for a reset
 /// token, when nobody waits for it any longer.
@@ -80,7 +95,19 @@ impl MailDelivery {
 pub struct ClaimedMail {
     claim: Claim,
     token: ResetToken,
-    token_expires_at: DateTime<Utc>,
+    offered: OfferedReset,
+    claimed_at: DateTime<Utc>,
+}
+
+/// What came of the search for a mail to send.
+#[derive(Debug)]
+pub enum NextMail {
+    /// None is due.
+    None,
+    /// The one that was due needs no sending now; there may be others.
+    Skipped,
+    /// This one.
+    Claimed(Box<ClaimedMail>),
 }
 
 impl Auth {
@@ -111,36 +138,44 @@ impl Auth {
     }
 
     /// Takes on a mail that is due, by turns one that was tried least often and
-    /// the one that has been due longest; `None` when none is.
+    /// the one that has been due longest.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Internal`.
-    pub async fn claim_mail(&self) -> Result<Option<ClaimedMail>, AuthError> {
+    pub async fn claim_mail(&self) -> Result<NextMail, AuthError> {
         let preference = match self.mail_delivery.claims.fetch_add(1, Ordering::Relaxed) % 2 {
             0 => Preference::Fresh,
             _ => Preference::LongestDue,
         };
         // Made only now, so that no secret waits in a table.
-        let (token, reset) = self.new_reset()?;
+        let (token, offered) = self.offer_reset()?;
         let now = self.clock.now();
         let claimed = self
             .db
-            .claim_outgoing_mail(preference, now, now + CLAIM, reset)
+            .claim_outgoing_mail(preference, now, now + CLAIM, offered)
             .await?;
-        Ok(claimed.map(|claim| ClaimedMail {
-            claim,
-            token,
-            token_expires_at: reset.expires_at,
-        }))
+        Ok(match claimed {
+            Claimed::Nothing => NextMail::None,
+            Claimed::Skipped => NextMail::Skipped,
+            Claimed::Mail(claim) => NextMail::Claimed(Box::new(ClaimedMail {
+                claim: *claim,
+                token,
+                offered,
+                claimed_at: now,
+            })),
+        })
     }
 
     /// Sends a mail, or makes it due again later. Problems are logged: nobody
     /// waits for the answer.
     pub async fn deliver_mail(&self, claimed: ClaimedMail) {
-        let noted = match self.send_mail(&claimed).await {
-            Ok(()) => self.forget_mail(&claimed.claim).await,
-            Err(cause) => self.retry_mail(&claimed.claim, &cause).await,
+        let noted = match &claimed.claim.mail {
+            Err(unreadable) => self.set_aside(&claimed.claim, unreadable).await,
+            Ok(mail) => match self.send_mail(mail, &claimed).await {
+                Ok(()) => self.note_sent(mail, &claimed).await,
+                Err(cause) => self.retry_mail(mail, &claimed.claim, &cause).await,
+            },
         };
         if let Err(error) = noted {
             tracing::warn!(
@@ -153,30 +188,50 @@ impl Auth {
 
     /// Hands a mail to the mailer, if it is for anybody; an error is for the
     /// log.
-    async fn send_mail(&self, claimed: &ClaimedMail) -> Result<(), String> {
-        let Claim { id, mail, .. } = &claimed.claim;
-        let mail = mail
-            .as_ref()
-            .map_err(|unreadable| with_causes(unreadable))?;
+    async fn send_mail(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Result<(), String> {
         if let Some(message) = self.message(mail, claimed) {
             let sent = self.mail_delivery.mailer.send(&message).await;
             sent.map_err(|error| error.to_string())?;
-            tracing::info!(mail = id, kind = mail.kind.name(), "a mail was sent");
+            let (id, kind) = (claimed.claim.id, mail.kind.name());
+            tracing::info!(mail = id, kind, "a mail was sent");
         }
         Ok(())
     }
 
-    async fn retry_mail(&self, claim: &Claim, cause: &str) -> Result<(), DbError> {
-        let Claim { id, tries, mail } = claim;
+    /// Only once its mail was sent does a reset token keep others from being mailed.
+    async fn note_sent(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Result<(), DbError> {
+        let (id, created_at) = (claimed.claim.id, mail.created_at);
+        if mail.kind == MailKind::PasswordReset && mail.user.is_some() {
+            let (digest, mailed_at) = (claimed.token.digest(), claimed.claimed_at);
+            return self
+                .db
+                .remove_mailed_reset(id, created_at, digest, mailed_at)
+                .await;
+        }
+        self.db.remove_outgoing_mail(id, Some(created_at)).await
+    }
+
+    async fn retry_mail(
+        &self,
+        mail: &OutgoingMail,
+        claim: &Claim,
+        cause: &str,
+    ) -> Result<(), DbError> {
+        let Claim { id, tries, .. } = claim;
         let (now, wait) = (self.clock.now(), wait_after(*tries));
-        let kind = mail.as_ref().map_or("unknown", |mail| mail.kind.name());
-        let has_time = mail.as_ref().is_ok_and(|mail| {
+        let kind = mail.kind.name();
+        let has_time = if mail.created_at > now + CLOCK_SKEW {
+            *tries < most_tries(mail.kind)
+        } else {
             let last = mail.created_at.checked_add_signed(give_up_after(mail.kind));
             last.is_some_and(|last| now + wait < last)
-        });
+        };
         if *tries >= LEAST_TRIES && !has_time {
             tracing::error!(mail = id, kind, tries, cause, "a mail is given up");
-            return self.forget_mail(claim).await;
+            return self
+                .db
+                .remove_outgoing_mail(*id, Some(mail.created_at))
+                .await;
         }
         let again = humantime::format_duration(wait).to_string();
         tracing::warn!(
@@ -190,9 +245,21 @@ impl Auth {
         self.db.postpone_outgoing_mail(*id, now + wait).await
     }
 
-    async fn forget_mail(&self, claim: &Claim) -> Result<(), DbError> {
-        let created_at = claim.mail.as_ref().ok().map(|mail| mail.created_at);
-        self.db.remove_outgoing_mail(claim.id, created_at).await
+    /// Of a mail that cannot be read: it is said once a day, and given up after some.
+    async fn set_aside(&self, claim: &Claim, unreadable: &DbError) -> Result<(), DbError> {
+        let (table, id, cause) = ("outgoing_mails", claim.id, with_causes(unreadable));
+        if claim.tries >= MOST_LOOKS {
+            tracing::error!(table, id, cause, "a mail that cannot be read is given up");
+            return self.db.remove_outgoing_mail(id, None).await;
+        }
+        tracing::error!(
+            table,
+            id,
+            cause,
+            "a mail that cannot be read is set aside for a day"
+        );
+        let due_at = self.clock.now() + SET_ASIDE;
+        self.db.postpone_outgoing_mail(id, due_at).await
     }
 
     /// What to write; `None` where there is nobody to write to.
@@ -204,7 +271,7 @@ impl Auth {
                 &user.email,
                 public_url,
                 &claimed.token,
-                claimed.token_expires_at,
+                claimed.offered.reset.expires_at,
             ),
             MailKind::PasswordChanged => {
                 mail_texts::password_changed(&user.email, public_url, mail.created_at)

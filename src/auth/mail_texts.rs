@@ -28,8 +28,8 @@ pub(super) fn password_reset(
              {to} at {public_url}\n\n\
              To choose one, open this link before {}:\n\n\
              {link}\n\n\
-             It works once, and only the newest such link does. If you did not ask for\n\
-             it, do nothing: your password stays as it is.\n",
+             It works once, and not after your password was changed in another way. If\n\
+             you did not ask for it, do nothing: your password stays as it is.\n",
             moment(expires_at)
         ),
     }

@@ -6,7 +6,7 @@ use tokio::sync::SemaphorePermit;
 
 use super::{Auth, AuthError};
 use crate::{
-    db::{ChangePasswordError, ChangeProof, PasswordChange, UserBy, UserChanges},
+    db::{ChangePasswordError, ChangeProof, OfferedReset, PasswordChange, UserBy, UserChanges},
     deadline::Deadline,
     domain::{Email, PendingReset, ResetToken, User},
     passwords::Purpose,
@@ -18,15 +18,21 @@ pub(super) const REQUESTS_AT_ONCE: usize = 16;
 /// When to ask again where there were more.
 const RETRY_REQUEST: Duration = Duration::from_secs(1);
 
+/// The least time between two mails with a reset token to one user: twelve an hour at
+/// most, however many strangers ask.
+const LEAST_BETWEEN_MAILS: Duration = Duration::from_secs(300);
+
 /// The longest that a request waits before it is looked at. It waits for a
 /// random part of that: what comes of it for an address that is a user's would
 /// show in the time of the next request otherwise.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
 impl Auth {
-    /// Sends a reset token to a user, if the address is a user's. Nothing that
-    /// a caller could notice depends on that: the request is noted, and what
-    /// comes of it is found out later.
+    /// Sends a reset token to a user, if the address is a user's and none was mailed to
+    /// them within half the time that tokens are good for, or five minutes where that
+    /// is longer. Nothing that a caller could notice depends on that: the request is
+    /// noted, and what comes of it is found out later. Tokens that were mailed before
+    /// stay good until they expire.
     ///
     /// # Errors
     ///
@@ -41,9 +47,9 @@ impl Auth {
         Ok(())
     }
 
-    /// Gives a user a reset token in place of the one before, to be shown to
-    /// whoever asked; `None` where the address is nobody's. For callers that
-    /// are trusted with that.
+    /// Gives a user a reset token in place of the one that was last shown, to be shown
+    /// to the caller; `None` where the address has no account. For callers that
+    /// are trusted with that. A token that was mailed stays good.
     ///
     /// # Errors
     ///
@@ -60,7 +66,7 @@ impl Auth {
         };
         let (token, reset) = self.new_reset()?;
         let changes = UserChanges {
-            reset: Some(reset),
+            reset: Some((reset, self.clock.now())),
             ..UserChanges::default()
         };
         let updated = self.db.update_user(user.id, changes).await?;
@@ -68,7 +74,7 @@ impl Auth {
     }
 
     /// Sets a new password for the user to whom a reset token was given; where
-    /// `email` is said, it has to be theirs. The token is used up, every
+    /// `email` is said, it has to be theirs. All their tokens are used up, every
     /// session of theirs ends, and a notice goes to them. It opens no session.
     ///
     /// # Errors
@@ -91,7 +97,10 @@ impl Auth {
         let found = self.db.find_user_by(UserBy::ResetToken(digest)).await?;
         drop(look_up);
         let user = found
-            .filter(|user| user.reset.is_some_and(|reset| now < reset.expires_at))
+            .filter(|user| {
+                let reset = user.resets.find(digest);
+                reset.is_some_and(|reset| reset.is_good(now, self.settings.reset_ttl))
+            })
             .filter(|user| {
                 email.is_none_or(|email| Email::parse(email).as_ref() == Ok(&user.email))
             })
@@ -129,13 +138,26 @@ impl Auth {
     }
 
     /// A reset token that is not stored yet.
-    pub(super) fn new_reset(&self) -> Result<(ResetToken, PendingReset), AuthError> {
+    fn new_reset(&self) -> Result<(ResetToken, PendingReset), AuthError> {
         let token = ResetToken::generate()?;
         let reset = PendingReset {
             digest: token.digest(),
             expires_at: self.clock.now() + self.settings.reset_ttl,
+            mailed_at: None,
         };
         Ok((token, reset))
+    }
+
+    /// A reset token that is to be mailed, unless one was a moment ago. At half its life
+    /// at the earliest, so that of three tokens the first has expired: two are kept.
+    pub(super) fn offer_reset(&self) -> Result<(ResetToken, OfferedReset), AuthError> {
+        let (token, reset) = self.new_reset()?;
+        let between = LEAST_BETWEEN_MAILS.max(self.settings.reset_ttl / 2);
+        let offered = OfferedReset {
+            reset,
+            unless_mailed_since: self.clock.now() - between,
+        };
+        Ok((token, offered))
     }
 }
 

@@ -11,10 +11,12 @@ use super::{
     Db, DbError,
     connection::AnyConnection,
     outgoing_mails::{MailKind, is_due},
+    readable::Readable,
+    reset_tokens,
     schema::outgoing_mails,
-    users::{UserBy, find, hold_if_free, set_reset},
+    users::{UserBy, find, hold_if_free},
 };
-use crate::domain::{Email, PendingReset, User};
+use crate::domain::{Email, PendingReset, ResetDigest, User};
 
 /// A mail to be sent, and whose it is.
 #[derive(Clone, Debug)]
@@ -38,6 +40,28 @@ pub struct Claim {
     pub mail: Result<OutgoingMail, DbError>,
 }
 
+/// What became of an attempt to take a mail.
+#[derive(Debug)]
+pub enum Claimed {
+    /// None is due.
+    Nothing,
+    /// The one that was due needs no sending now: its user is being changed, another
+    /// node has it, or it asks for a reset token and one was mailed a moment ago. There
+    /// may be others.
+    Skipped,
+    /// It is this caller's.
+    Mail(Box<Claim>),
+}
+
+/// A reset token that is to be mailed.
+#[derive(Clone, Copy, Debug)]
+pub struct OfferedReset {
+    /// The token.
+    pub reset: PendingReset,
+    /// Where one was mailed to the user after this moment, another is not.
+    pub unless_mailed_since: DateTime<Utc>,
+}
+
 /// Which of the mails that are due to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preference {
@@ -53,16 +77,9 @@ pub enum Preference {
 const BUSY: Duration = Duration::from_secs(1);
 
 #[derive(Queryable)]
-struct NextMail {
-    id: i64,
-    tries: i64,
-    email: String,
-}
-
-#[derive(Queryable)]
 struct MailRow {
-    kind: String,
-    created_at: NaiveDateTime,
+    kind: Readable<String>,
+    created_at: Readable<NaiveDateTime>,
 }
 
 /// Whose an address is.
@@ -76,8 +93,8 @@ enum Whose {
 impl Db {
     /// Takes a mail that is due, which is nobody else's then until `until`.
     /// Where it is about a password reset, its user is given the reset token in
-    /// the same unit of work. `None` when none is due, or when its user is being
-    /// changed: then it is due again in a second.
+    /// the same unit of work, unless one was mailed to them a moment ago: then the
+    /// request is removed. Where its user is being changed, it is due again in a second.
     ///
     /// # Errors
     ///
@@ -87,27 +104,33 @@ impl Db {
         preference: Preference,
         now: DateTime<Utc>,
         until: DateTime<Utc>,
-        reset: PendingReset,
-    ) -> Result<Option<Claim>, DbError> {
+        offered: OfferedReset,
+    ) -> Result<Claimed, DbError> {
         self.write(move |connection| {
-            let Some(next) = next_due(connection, preference, now)? else {
-                return Ok(None);
+            let Some(id) = next_due(connection, preference, now)? else {
+                return Ok(Claimed::Nothing);
             };
-            let unclaimed = outgoing_mails::table.find(next.id).filter(is_due(now));
+            let unclaimed = outgoing_mails::table.find(id).filter(is_due(now));
             // The user before the mail, as everybody does who takes both.
-            let user = match find_free(connection, &next.email) {
+            let user = match find_free(connection, id) {
                 Err(unavailable @ DbError::Unavailable(_)) => return Err(unavailable),
                 Ok(Whose::Busy) => {
                     diesel::update(unclaimed)
                         .set(outgoing_mails::due_at.eq((now + BUSY).naive_utc()))
                         .execute(connection)?;
-                    return Ok(None);
+                    return Ok(Claimed::Skipped);
                 }
                 Ok(Whose::Nobody) => Ok(None),
                 Ok(Whose::Somebody(user)) => Ok(Some(*user)),
                 Err(fault) => Err(fault),
             };
-            let tries = next.tries.saturating_add(1);
+            let tries: Option<i64> = unclaimed
+                .select(outgoing_mails::tries)
+                .first(connection)
+                .optional()?;
+            let Some(tries) = tries.map(|tries| tries.max(0).saturating_add(1)) else {
+                return Ok(Claimed::Skipped);
+            };
             let claimed = diesel::update(unclaimed)
                 .set((
                     outgoing_mails::claimed_until.eq(until.naive_utc()),
@@ -116,17 +139,32 @@ impl Db {
                 .execute(connection)?;
             if claimed == 0 {
                 // Another node has it.
-                return Ok(None);
+                return Ok(Claimed::Skipped);
             }
-            let mail = match user.and_then(|user| read(connection, next.id, user, reset)) {
+            let mail = match user.and_then(|user| read(connection, id, user)) {
                 Err(unavailable @ DbError::Unavailable(_)) => return Err(unavailable),
                 mail => mail,
             };
-            Ok(Some(Claim {
-                id: next.id,
+            if let Ok(OutgoingMail {
+                kind: MailKind::PasswordReset,
+                user: Some(user),
+                ..
+            }) = &mail
+            {
+                if user
+                    .resets
+                    .were_mailed_since(offered.unless_mailed_since, now)
+                {
+                    diesel::delete(outgoing_mails::table.find(id)).execute(connection)?;
+                    return Ok(Claimed::Skipped);
+                }
+                reset_tokens::add(connection, user, offered.reset, now)?;
+            }
+            Ok(Claimed::Mail(Box::new(Claim {
+                id,
                 tries: u32::try_from(tries).unwrap_or(u32::MAX),
                 mail,
-            }))
+            })))
         })
         .await
     }
@@ -142,22 +180,26 @@ impl Db {
         id: i64,
         created_at: Option<DateTime<Utc>>,
     ) -> Result<(), DbError> {
+        self.write(move |connection| remove(connection, id, created_at))
+            .await
+    }
+
+    /// The same of a mail with a reset token, which is noted to have been mailed.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn remove_mailed_reset(
+        &self,
+        id: i64,
+        created_at: DateTime<Utc>,
+        digest: ResetDigest,
+        mailed_at: DateTime<Utc>,
+    ) -> Result<(), DbError> {
         self.write(move |connection| {
-            let mail = outgoing_mails::table.find(id);
-            let Some(created_at) = created_at else {
-                diesel::delete(mail).execute(connection)?;
-                return Ok(());
-            };
-            let same = mail.filter(outgoing_mails::created_at.eq(created_at.naive_utc()));
-            if diesel::delete(same).execute(connection)? == 0 {
-                diesel::update(mail)
-                    .set((
-                        outgoing_mails::tries.eq(0_i64),
-                        outgoing_mails::claimed_until.eq(None::<NaiveDateTime>),
-                    ))
-                    .execute(connection)?;
-            }
-            Ok(())
+            // The user before the mail.
+            reset_tokens::note_mailed(connection, digest, mailed_at)?;
+            remove(connection, id, Some(created_at))
         })
         .await
     }
@@ -185,16 +227,37 @@ impl Db {
     }
 }
 
+fn remove(
+    connection: &mut AnyConnection,
+    id: i64,
+    created_at: Option<DateTime<Utc>>,
+) -> Result<(), DbError> {
+    let mail = outgoing_mails::table.find(id);
+    let Some(created_at) = created_at else {
+        diesel::delete(mail).execute(connection)?;
+        return Ok(());
+    };
+    let same = mail.filter(outgoing_mails::created_at.eq(created_at.naive_utc()));
+    if diesel::delete(same).execute(connection)? == 0 {
+        diesel::update(mail)
+            .set((
+                outgoing_mails::tries.eq(0_i64),
+                outgoing_mails::claimed_until.eq(None::<NaiveDateTime>),
+            ))
+            .execute(connection)?;
+    }
+    Ok(())
+}
+
+/// By its id alone: what else is in its row may be damaged.
 fn next_due(
     connection: &mut AnyConnection,
     preference: Preference,
     now: DateTime<Utc>,
-) -> Result<Option<NextMail>, DbError> {
-    let due = outgoing_mails::table.filter(is_due(now)).select((
-        outgoing_mails::id,
-        outgoing_mails::tries,
-        outgoing_mails::email,
-    ));
+) -> Result<Option<i64>, DbError> {
+    let due = outgoing_mails::table
+        .filter(is_due(now))
+        .select(outgoing_mails::id);
     Ok(match preference {
         Preference::Fresh => due
             .order((outgoing_mails::tries, outgoing_mails::due_at))
@@ -204,10 +267,16 @@ fn next_due(
     .optional()?)
 }
 
-/// The user of an address, held; nobody is waited for.
-fn find_free(connection: &mut AnyConnection, email: &str) -> Result<Whose, DbError> {
-    let email =
-        Email::parse(email).map_err(|_| DbError::Fault("an outgoing mail has no e-mail".into()))?;
+/// The user whom a mail is for, held; nobody is waited for.
+fn find_free(connection: &mut AnyConnection, id: i64) -> Result<Whose, DbError> {
+    let email: Option<Readable<String>> = outgoing_mails::table
+        .find(id)
+        .select(outgoing_mails::email)
+        .first(connection)
+        .optional()?;
+    let email = email.and_then(Readable::ok);
+    let email = email.and_then(|email| Email::parse(&email).ok());
+    let email = email.ok_or_else(|| unfit(id, "email"))?;
     let Some(user) = find(connection, &UserBy::Email(email))? else {
         return Ok(Whose::Nobody);
     };
@@ -217,24 +286,24 @@ fn find_free(connection: &mut AnyConnection, email: &str) -> Result<Whose, DbErr
     })
 }
 
+fn unfit(id: i64, what: &str) -> DbError {
+    DbError::Fault(format!("the row {id} of outgoing_mails has no readable {what}").into())
+}
+
 fn read(
     connection: &mut AnyConnection,
     id: i64,
     user: Option<User>,
-    reset: PendingReset,
 ) -> Result<OutgoingMail, DbError> {
     let row: MailRow = outgoing_mails::table
         .find(id)
         .select((outgoing_mails::kind, outgoing_mails::created_at))
         .first(connection)?;
-    let kind = MailKind::parse(&row.kind)
-        .ok_or_else(|| DbError::Fault(format!("the outgoing mail {id} has no kind").into()))?;
-    if let (MailKind::PasswordReset, Some(user)) = (kind, &user) {
-        set_reset(connection, user.id, reset)?;
-    }
+    let kind = row.kind.ok().and_then(|kind| MailKind::parse(&kind));
+    let created_at = row.created_at.ok();
     Ok(OutgoingMail {
-        kind,
-        created_at: row.created_at.and_utc(),
+        kind: kind.ok_or_else(|| unfit(id, "kind"))?,
+        created_at: created_at.ok_or_else(|| unfit(id, "created_at"))?.and_utc(),
         user,
     })
 }

@@ -83,7 +83,7 @@ const REQUEST_PASSWORD_RESET: &str = "
 
 impl Db {
     /// Asks for a password reset to be mailed, due at `due_at`. One that waits
-    /// for the address already stands for both; one that is being sent is sent
+    /// for the address already stands for both; one that is being sent is looked at
     /// again.
     ///
     /// # Errors

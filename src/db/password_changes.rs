@@ -17,7 +17,7 @@ use crate::domain::{HashedPassword, ResetDigest, Session, SessionDigest, User};
 pub enum ChangeProof {
     /// A session of the user, who has said the current password.
     Session(SessionDigest),
-    /// The user's newest reset token.
+    /// One of the user's reset tokens.
     ResetToken(ResetDigest),
 }
 
@@ -63,8 +63,8 @@ pub enum ChangePasswordError {
 }
 
 impl Db {
-    /// Changes a user's password: every session ends, a reset token is none
-    /// any more, nor is one on its way, and a notice to the user is due, all in
+    /// Changes a user's password: every session ends, no reset token is good any
+    /// more, nor is one on its way, and a notice to the user is due, all in
     /// one unit of work. Of several that change it at once, one succeeds.
     ///
     /// # Errors
@@ -79,9 +79,7 @@ impl Db {
             let id = change.user.id;
             let held = users::hold(connection, id)?.ok_or(ChangePasswordError::ProofGone)?;
             let proven = match change.proof {
-                ChangeProof::ResetToken(digest) => {
-                    held.reset.is_some_and(|reset| reset.digest == digest)
-                }
+                ChangeProof::ResetToken(digest) => held.resets.find(digest).is_some(),
                 ChangeProof::Session(digest) => sessions::find(connection, digest)?.is_some(),
             };
             if !proven {

@@ -17,6 +17,11 @@ impl<T> Readable<T> {
     pub(super) fn ok(self) -> Option<T> {
         self.0
     }
+
+    /// The same, borrowed.
+    pub(super) fn get(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
 }
 
 impl<T, ST, DB> FromSql<ST, DB> for Readable<T>

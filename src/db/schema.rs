@@ -9,6 +9,10 @@ diesel::table! {
         credential_version -> BigInt,
         reset_token -> Nullable<Binary>,
         reset_token_expires_at -> Nullable<Timestamp>,
+        reset_token_mailed_at -> Nullable<Timestamp>,
+        previous_reset_token -> Nullable<Binary>,
+        previous_reset_token_expires_at -> Nullable<Timestamp>,
+        previous_reset_token_mailed_at -> Nullable<Timestamp>,
     }
 }
 

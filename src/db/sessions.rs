@@ -290,10 +290,12 @@ const END_OF_TIME: NaiveDateTime = match DateTime::from_timestamp(253_402_300_79
 /// read. One whose handle is damaged stands behind all that were opened at the same time.
 fn position(row: &SessionRow) -> Option<SessionPosition> {
     const LAST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
-    let handle = row.handle.clone().ok();
-    let handle = handle.as_deref().and_then(SessionHandle::parse);
+    let handle = row
+        .handle
+        .get()
+        .and_then(|handle| SessionHandle::parse(handle));
     Some(SessionPosition {
-        created_at: row.created_at.clone().ok()?.and_utc(),
+        created_at: row.created_at.get()?.and_utc(),
         handle: handle.or_else(|| SessionHandle::parse(LAST))?,
     })
 }

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
-    ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _, Queryable,
-    RunQueryDsl as _,
+    BoolExpressionMethods as _, ExpressionMethods as _, Insertable, OptionalExtension as _,
+    QueryDsl as _, Queryable, RunQueryDsl as _,
     result::{DatabaseErrorKind, Error as DieselError},
 };
 use thiserror::Error;
@@ -11,11 +11,13 @@ use thiserror::Error;
 use super::{
     Db, DbError,
     connection::AnyConnection,
+    readable::Readable,
+    reset_tokens::{self, ResetColumns},
     schema::{sessions, users},
 };
 use crate::domain::{
-    CredentialVersion, Email, HashedPassword, PendingReset, ResetDigest, SessionDigest, User,
-    UserId,
+    CredentialVersion, Email, HashedPassword, PendingReset, ResetDigest, ResetTokens,
+    SessionDigest, User, UserId,
 };
 
 /// What to find a user by.
@@ -27,7 +29,7 @@ pub enum UserBy {
     Email(Email),
     /// A session of theirs, expired or not.
     Session(SessionDigest),
-    /// Their newest reset token, expired or not.
+    /// One of their reset tokens, expired or not.
     ResetToken(ResetDigest),
 }
 
@@ -35,11 +37,11 @@ pub enum UserBy {
 #[derive(Clone, Debug, Default)]
 pub struct UserChanges {
     /// The stored hash of a new password. With it the credential version moves
-    /// on, which ends every session, and a reset token is none any more. Nobody
+    /// on, which ends every session, and no reset token is good any more. Nobody
     /// is told: [`Db::change_password`] does that too.
     pub hashed_password: Option<HashedPassword>,
-    /// The newest reset token.
-    pub reset: Option<PendingReset>,
+    /// A further reset token, and the present time.
+    pub reset: Option<(PendingReset, DateTime<Utc>)>,
 }
 
 /// Why a user was not added.
@@ -57,12 +59,16 @@ pub enum AddUserError {
 #[derive(Queryable)]
 pub(super) struct UserRow {
     id: i64,
-    email: String,
-    hashed_password: String,
-    created_at: NaiveDateTime,
+    email: Readable<String>,
+    hashed_password: Readable<String>,
+    created_at: Readable<NaiveDateTime>,
     credential_version: i64,
     reset_token: Option<Vec<u8>>,
-    reset_token_expires_at: Option<NaiveDateTime>,
+    reset_token_expires_at: Option<Readable<NaiveDateTime>>,
+    reset_token_mailed_at: Option<Readable<NaiveDateTime>>,
+    previous_reset_token: Option<Vec<u8>>,
+    previous_reset_token_expires_at: Option<Readable<NaiveDateTime>>,
+    previous_reset_token_mailed_at: Option<Readable<NaiveDateTime>>,
 }
 
 #[derive(Insertable)]
@@ -75,11 +81,11 @@ struct NewUserRow {
 
 impl UserRow {
     pub(super) fn has_email(&self, email: &Email) -> bool {
-        self.email == email.as_str()
+        self.email.get().is_some_and(|own| own == email.as_str())
     }
 
     pub(super) fn hashed_password(&self) -> HashedPassword {
-        HashedPassword::new(self.hashed_password.clone())
+        HashedPassword::new(self.hashed_password.get().cloned().unwrap_or_default())
     }
 }
 
@@ -87,25 +93,37 @@ impl TryFrom<UserRow> for User {
     type Error = DbError;
 
     fn try_from(row: UserRow) -> Result<Self, DbError> {
-        let unfit = |what: &str| DbError::Fault(format!("user {} has no {what}", row.id).into());
-        let email = Email::parse(&row.email)
-            .ok()
-            .filter(|email| email.as_str() == row.email)
-            .ok_or_else(|| unfit("canonical e-mail"))?;
-        let reset = match (&row.reset_token, row.reset_token_expires_at) {
-            (Some(digest), Some(expires_at)) => Some(PendingReset {
-                digest: ResetDigest::from_bytes(digest).ok_or_else(|| unfit("reset token"))?,
-                expires_at: expires_at.and_utc(),
-            }),
-            _ => None,
+        let id = row.id;
+        let unfit = |what: &str| {
+            DbError::Fault(format!("the row {id} of users has no readable {what}").into())
         };
+        let email = row.email.ok().ok_or_else(|| unfit("email"))?;
+        let email = Email::parse(&email)
+            .ok()
+            .filter(|parsed| parsed.as_str() == email)
+            .ok_or_else(|| unfit("canonical email"))?;
+        // One that cannot be read is no hash: a login is refused as with a wrong password,
+        // and the user can set a new one.
+        let hashed_password = row.hashed_password.ok().unwrap_or_default();
+        let created_at = row.created_at.ok().ok_or_else(|| unfit("created_at"))?;
         Ok(Self {
-            id: UserId(row.id),
+            id: UserId(id),
             email,
-            hashed_password: HashedPassword::new(row.hashed_password),
-            created_at: row.created_at.and_utc(),
+            hashed_password: HashedPassword::new(hashed_password),
+            created_at: created_at.and_utc(),
             credential_version: CredentialVersion(row.credential_version),
-            reset,
+            resets: reset_tokens::read(
+                ResetColumns {
+                    digest: row.reset_token,
+                    expires_at: row.reset_token_expires_at,
+                    mailed_at: row.reset_token_mailed_at,
+                },
+                ResetColumns {
+                    digest: row.previous_reset_token,
+                    expires_at: row.previous_reset_token_expires_at,
+                    mailed_at: row.previous_reset_token_mailed_at,
+                },
+            ),
         })
     }
 }
@@ -124,7 +142,11 @@ pub(super) fn find(connection: &mut AnyConnection, by: &UserBy) -> Result<Option
             .select(users::all_columns)
             .first(connection),
         UserBy::ResetToken(digest) => users::table
-            .filter(users::reset_token.eq(digest.as_bytes()))
+            .filter(
+                users::reset_token
+                    .eq(digest.as_bytes())
+                    .or(users::previous_reset_token.eq(digest.as_bytes())),
+            )
             .first(connection),
     }
     .optional()?;
@@ -191,26 +213,9 @@ pub(super) fn set_password(
         .set((
             users::hashed_password.eq(hashed_password.expose()),
             users::credential_version.eq(users::credential_version + 1),
-            users::reset_token.eq(None::<Vec<u8>>),
-            users::reset_token_expires_at.eq(None::<NaiveDateTime>),
         ))
         .execute(connection)?;
-    Ok(())
-}
-
-/// Replaces a user's reset token; the one before is none any more.
-pub(super) fn set_reset(
-    connection: &mut AnyConnection,
-    id: UserId,
-    reset: PendingReset,
-) -> Result<(), DbError> {
-    diesel::update(users::table.find(id.0))
-        .set((
-            users::reset_token.eq(reset.digest.as_bytes()),
-            users::reset_token_expires_at.eq(reset.expires_at.naive_utc()),
-        ))
-        .execute(connection)?;
-    Ok(())
+    reset_tokens::store(connection, id, ResetTokens::default())
 }
 
 impl Db {
@@ -269,8 +274,10 @@ impl Db {
             if let Some(hashed_password) = &changes.hashed_password {
                 set_password(connection, id, hashed_password)?;
             }
-            if let Some(reset) = changes.reset {
-                set_reset(connection, id, reset)?;
+            if let Some((reset, now)) = changes.reset
+                && let Some(user) = hold(connection, id)?
+            {
+                reset_tokens::add(connection, &user, reset, now)?;
             }
             find(connection, &UserBy::Id(id))
         })

@@ -10,6 +10,10 @@ use super::{CredentialVersion, UserId};
 /// The longest step in which `last_seen_at` moves.
 const MAX_TOUCH_STEP: Duration = Duration::from_secs(900);
 
+/// How far the clocks of two nodes may differ that are both right. What is dated later
+/// than that is dated after now: it was written under a clock that was wrong, or ours is.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
+
 /// The longest user agent that is kept, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 256;
 

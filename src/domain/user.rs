@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Email, HashedPassword, ResetDigest};
+use super::{Email, HashedPassword, ResetTokens};
 
 /// Names a user for good; the database gives it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,17 +26,8 @@ pub struct User {
     pub created_at: DateTime<Utc>,
     /// How often the password was changed.
     pub credential_version: CredentialVersion,
-    /// The newest reset token, expired or not, until the password changes.
-    pub reset: Option<PendingReset>,
-}
-
-/// A reset token that was given out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PendingReset {
-    /// What is stored of the token.
-    pub digest: ResetDigest,
-    /// From then on it is refused.
-    pub expires_at: DateTime<Utc>,
+    /// The reset tokens, expired or not, until the password changes.
+    pub resets: ResetTokens,
 }
 
 /// What a session says of its user.

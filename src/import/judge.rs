@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     db::import::{Field, Occupied, SourceRow},
-    domain::{CredentialVersion, Email, EmailError, HashedPassword, User, UserId},
+    domain::{CredentialVersion, Email, EmailError, HashedPassword, ResetTokens, User, UserId},
     passwords::{self, UnreadableHash},
 };
 
@@ -155,7 +155,7 @@ fn to_user(row: SourceRow, now: DateTime<Utc>) -> Result<User, Reason> {
         hashed_password: HashedPassword::new(hashed_password),
         created_at: now,
         credential_version: CredentialVersion(0),
-        reset: None,
+        resets: ResetTokens::default(),
     })
 }
 

@@ -10,12 +10,16 @@ use tokio::{
 };
 
 use crate::{
-    auth::{Auth, AuthError},
+    auth::{Auth, AuthError, NextMail},
     causes::with_causes,
 };
 
 /// How many mails are sent at once.
 const MAILS_AT_ONCE: usize = 8;
+
+/// How many mails are looked at in one go that need no sending, so that it is soon
+/// somebody else's turn to write.
+const SKIPPED_AT_ONCE: usize = 32;
 
 /// How often to look for mail that nobody woke us for: requests for a reset,
 /// tries that are due again, and what another node has left.
@@ -97,12 +101,19 @@ async fn begin_deliveries(auth: &Auth, deliveries: &mut JoinSet<()>) -> Result<b
         return Ok(false);
     }
     let has_more = auth.drop_mail_for_nobody().await?;
+    let mut skipped = 0;
     while deliveries.len() < MAILS_AT_ONCE {
-        let Some(mail) = auth.claim_mail().await? else {
-            break;
-        };
-        let auth = auth.clone();
-        deliveries.spawn(async move { auth.deliver_mail(mail).await });
+        match auth.claim_mail().await? {
+            NextMail::None => return Ok(has_more),
+            NextMail::Skipped => skipped += 1,
+            NextMail::Claimed(mail) => {
+                let auth = auth.clone();
+                deliveries.spawn(async move { auth.deliver_mail(*mail).await });
+            }
+        }
+        if skipped >= SKIPPED_AT_ONCE {
+            return Ok(true);
+        }
     }
     Ok(has_more)
 }

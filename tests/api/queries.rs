@@ -2,8 +2,8 @@
 
 use bienvenue::{
     db::{
-        AddUserError, ChangePasswordError, ChangeProof, Db, DbError, LoginTarget, PasswordChange,
-        Preference, UserBy, UserChanges, import::Target,
+        AddUserError, ChangePasswordError, ChangeProof, Claimed, Db, DbError, LoginTarget,
+        OfferedReset, PasswordChange, Preference, UserBy, UserChanges, import::Target,
     },
     domain::{
         Client, CredentialVersion, DecoySlot, Email, HashedPassword, PendingReset, ResetToken,
@@ -64,6 +64,19 @@ async fn decoys(db: &Db, slots: usize) -> Vec<Option<String>> {
     stored
 }
 
+/// A reset token that is made so many seconds after [`moment`].
+fn offered(seconds: i64) -> OfferedReset {
+    let now = moment() + chrono::TimeDelta::seconds(seconds);
+    OfferedReset {
+        reset: PendingReset {
+            digest: ResetToken::generate().unwrap().digest(),
+            expires_at: now + chrono::TimeDelta::seconds(600),
+            mailed_at: None,
+        },
+        unless_mailed_since: now - chrono::TimeDelta::seconds(300),
+    }
+}
+
 on_each_database! {
     /// A user is found by whatever names them, as they were written.
     async fn users_are_found_by_each_criterion(database: Database) {
@@ -73,11 +86,8 @@ on_each_database! {
         assert_ne!(added.id, other.id);
         let (digest, session) = session(added.id);
         assert!(db.add_session(digest, session, None, 10).await.unwrap().is_some());
-        let reset = PendingReset {
-            digest: ResetToken::generate().unwrap().digest(),
-            expires_at: moment(),
-        };
-        let changes = UserChanges { reset: Some(reset), ..UserChanges::default() };
+        let reset = offered(0).reset;
+        let changes = UserChanges { reset: Some((reset, moment())), ..UserChanges::default() };
         db.update_user(added.id, changes).await.unwrap();
         for by in [
             UserBy::Id(added.id),
@@ -90,7 +100,7 @@ on_each_database! {
             assert_eq!(found.email, added.email);
             assert_eq!(found.hashed_password, hash("one"));
             assert_eq!(found.created_at, moment());
-            assert_eq!(found.reset, Some(reset));
+            assert_eq!(found.resets.newest, Some(reset));
         }
         for by in [
             UserBy::Id(UserId(99)),
@@ -111,18 +121,15 @@ on_each_database! {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("old"), moment()).await.unwrap();
         let other = db.add_user(email("bob@example.com"), hash("old"), moment()).await.unwrap();
-        let reset = PendingReset {
-            digest: ResetToken::generate().unwrap().digest(),
-            expires_at: moment(),
-        };
-        let with_reset = UserChanges { reset: Some(reset), ..UserChanges::default() };
+        let reset = offered(0).reset;
+        let with_reset = UserChanges { reset: Some((reset, moment())), ..UserChanges::default() };
         let updated = db.update_user(user.id, with_reset).await.unwrap().unwrap();
-        assert_eq!((updated.reset, updated.credential_version), (Some(reset), CredentialVersion(0)));
+        assert_eq!((updated.resets.newest, updated.credential_version), (Some(reset), CredentialVersion(0)));
         let changes = UserChanges { hashed_password: Some(hash("new")), ..UserChanges::default() };
         let updated = db.update_user(user.id, changes.clone()).await.unwrap().unwrap();
         assert_eq!(updated.hashed_password, hash("new"));
         // A new password ends what the old one had opened.
-        assert_eq!((updated.reset, updated.credential_version), (None, CredentialVersion(1)));
+        assert_eq!((updated.resets.newest, updated.credential_version), (None, CredentialVersion(1)));
         assert_eq!((updated.id, updated.email), (user.id, user.email));
         let untouched = db.update_user(other.id, UserChanges::default()).await.unwrap().unwrap();
         assert_eq!(untouched.hashed_password, hash("old"));
@@ -175,6 +182,51 @@ on_each_database! {
         // 5 1 3, 0 instead of 1, 4 instead of 0.
         assert_eq!(left, [true, false, true, false, true]);
         assert!(db.find_session(foreign).await.unwrap().is_some());
+    }
+
+    /// Either of two tokens finds its user, one that never reached them makes room, and a
+    /// request soon after a mail is dropped.
+    async fn two_reset_tokens_are_kept(database: Database) {
+        let db = open(&database).await;
+        let ada = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
+        let at = |seconds| moment() + chrono::TimeDelta::seconds(seconds);
+        let claim = async |seconds: i64| {
+            let (now, offered) = (at(seconds), offered(seconds));
+            db.request_password_reset(email("ada@example.com"), now, now).await.unwrap();
+            let claimed = db.claim_outgoing_mail(Preference::Fresh, now, at(seconds + 60), offered);
+            match claimed.await.unwrap() {
+                Claimed::Mail(claim) => Some((claim.id, offered.reset.digest)),
+                Claimed::Skipped => None,
+                Claimed::Nothing => panic!("one was due"),
+            }
+        };
+        let is_known = async |digest| {
+            db.find_user_by(UserBy::ResetToken(digest)).await.unwrap().is_some()
+        };
+        let (id, failed) = claim(0).await.unwrap();
+        db.remove_outgoing_mail(id, None).await.unwrap();
+        let (id, first) = claim(10).await.unwrap();
+        assert!(!is_known(failed).await && is_known(first).await);
+        db.remove_mailed_reset(id, at(10), first, at(11)).await.unwrap();
+        assert_eq!(claim(310).await, None);
+        assert!(!db.has_due_mail(at(1_000)).await.unwrap(), "the request is dropped");
+        let (id, second) = claim(311).await.unwrap();
+        assert!(is_known(first).await && is_known(second).await);
+        db.remove_mailed_reset(id, at(311), second, at(311)).await.unwrap();
+        let (_, third) = claim(612).await.unwrap();
+        assert!(!is_known(first).await && is_known(second).await && is_known(third).await);
+        // Those that expired long ago are removed, and those that expire later than any
+        // can.
+        for (before, after, removed) in [(1_212, 1_212, 0), (1_213, 5_000, 1), (1_213, 0, 0)] {
+            let done = db.remove_reset_tokens(at(before), at(after), 10).await.unwrap();
+            assert_eq!(done, removed, "{before} {after}");
+            assert_eq!(is_known(second).await && is_known(third).await, before == 1_212);
+        }
+        let late = offered(612).reset;
+        let changes = UserChanges { reset: Some((late, at(612))), ..UserChanges::default() };
+        db.update_user(ada.id, changes).await.unwrap();
+        assert_eq!(db.remove_reset_tokens(at(0), at(1_211), 10).await.unwrap(), 1);
+        assert!(!is_known(late.digest).await);
     }
 
     /// Each user is as likely as any other, whatever lies between their ids; and a slot
@@ -294,13 +346,11 @@ on_each_database! {
         let request = async |address: &str, now: i64, due: i64| {
             db.request_password_reset(email(address), at(now), at(due)).await.unwrap();
         };
-        let reset = || PendingReset {
-            digest: ResetToken::generate().unwrap().digest(),
-            expires_at: at(600),
-        };
         let claim_by = async |preference: Preference, now: i64| {
-            let claim = db.claim_outgoing_mail(preference, at(now), at(now + 60), reset());
-            let claim = claim.await.unwrap()?;
+            let claim = db.claim_outgoing_mail(preference, at(now), at(now + 60), offered(now));
+            let Claimed::Mail(claim) = claim.await.unwrap() else {
+                return None;
+            };
             let mail = claim.mail.unwrap();
             Some((claim.id, claim.tries, mail.created_at, mail.user.map(|user| user.id)))
         };
@@ -315,7 +365,7 @@ on_each_database! {
         let (first, tries, created_at, user) = claim(3).await.unwrap();
         assert_eq!((tries, created_at, user), (1, at(0), Some(ada.id)));
         let given = db.find_user_by(UserBy::Id(ada.id)).await.unwrap().unwrap();
-        assert!(given.reset.is_some());
+        assert!(given.resets.newest.is_some());
         assert_eq!(claim(3).await, None, "it is somebody's");
         // Who asks while it is being sent may have missed it.
         request("ada@example.com", 4, 5).await;
@@ -362,20 +412,18 @@ on_each_database! {
             tasks.spawn(async move {
                 for _ in 0..40 {
                     db.request_password_reset(email("ada@example.com"), moment(), moment()).await?;
-                    let reset = PendingReset {
-                        digest: ResetToken::generate().unwrap().digest(),
-                        expires_at: until,
-                    };
+                    let offered = offered(0);
                     let claim = db
-                        .claim_outgoing_mail(Preference::Fresh, moment(), until, reset)
+                        .claim_outgoing_mail(Preference::Fresh, moment(), until, offered)
                         .await?;
-                    if let Some(claim) = claim {
-                        db.remove_outgoing_mail(claim.id, Some(moment())).await?;
+                    if let Claimed::Mail(claim) = claim {
+                        let (id, at, digest) = (claim.id, moment(), offered.reset.digest);
+                        db.remove_mailed_reset(id, at, digest, at).await?;
                     }
                     db.remove_mail_for_nobody(moment(), 5).await?;
                     let by = UserBy::Id(id);
                     let user = db.find_user_by(by).await?.unwrap();
-                    if let Some(reset) = user.reset {
+                    if let Some(reset) = user.resets.newest {
                         let change = PasswordChange {
                             user,
                             proof: ChangeProof::ResetToken(reset.digest),

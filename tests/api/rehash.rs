@@ -1,6 +1,8 @@
 //! Hashes that are not what would be stored today are replaced at the next
 //! successful login, and nothing else changes.
 
+use std::time::Duration;
+
 use bienvenue::{
     db::{DatabaseUrl, Db, UserBy},
     domain::{Email, HashedPassword},
@@ -51,6 +53,8 @@ on_each_database! {
         for cost in [5, 4] {
             let setting = format!("--bcrypt-cost={cost}");
             let server = TestServer::start_with(&database, &[&setting]).await;
+            // The second time, past the time in which the first keeps it from being mailed.
+            server.clock.advance(Duration::from_secs(if cost == 4 { 600 } else { 0 }));
             let token = server.reset_token().await;
             server.login().await;
             assert!(stored(&database).starts_with(&format!("$2b$0{cost}$")));
