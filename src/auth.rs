@@ -15,12 +15,13 @@ mod session_batches;
 mod session_checks;
 mod session_memory;
 mod sessions;
+mod sweeping;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-use self::{decoys::Decoys, mail_delivery::MailDelivery};
+use self::{decoys::Decoys, mail_delivery::MailDelivery, sweeping::Sweeping};
 use crate::{
     clock::Clock,
     db::Db,
@@ -35,6 +36,7 @@ pub use devices::{MOST_LISTED, SessionPage};
 pub use error::{AuthError, Field};
 pub use mail_delivery::{ClaimedMail, NextMail};
 pub use sessions::{CheckedSession, LiveSession, OpenedSession};
+pub use sweeping::Sweeper;
 
 /// What an operator decides about accounts.
 #[derive(Clone, Debug)]
@@ -79,6 +81,7 @@ pub struct Auth {
     look_ups: Arc<Semaphore>,
     clock: Clock,
     settings: AuthSettings,
+    sweeping: Sweeping,
     decoys: Decoys,
 }
 
@@ -96,6 +99,7 @@ impl Auth {
             resets: Arc::new(Semaphore::new(password_reset::REQUESTS_AT_ONCE)),
             clock,
             settings,
+            sweeping: Sweeping::default(),
         }
     }
 }

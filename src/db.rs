@@ -21,6 +21,7 @@ mod server_keys;
 mod session_sweep;
 mod sessions;
 mod snapshot;
+mod trusted_clock;
 mod url;
 mod users;
 
@@ -40,6 +41,7 @@ pub use self::{
     revocations::LogPage,
     server_keys::ServerKey,
     sessions::{Ended, Page, Place},
+    trusted_clock::ClockRecord,
     url::{DatabaseUrl, DatabaseUrlError},
     users::{AddUserError, UserBy, UserChanges},
 };

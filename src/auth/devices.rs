@@ -1,5 +1,4 @@
-//! A user's sessions on all their devices, and the removal of those that have
-//! expired.
+//! A user's sessions on all their devices.
 
 use std::cmp::Reverse;
 
@@ -8,10 +7,6 @@ use crate::domain::{Session, SessionHandle, SessionPosition};
 
 /// The most sessions that are listed at once.
 pub const MOST_LISTED: usize = 100;
-
-/// How many expired sessions are removed in one unit of work, so that nobody
-/// who wants to write waits long.
-const SWEPT_AT_ONCE: u32 = 500;
 
 /// Some of the open sessions of a user: a page has those that were opened before those
 /// of the page before it.
@@ -144,23 +139,5 @@ impl Auth {
             .into_iter()
             .filter(|ended| self.was_live(ended))
             .count())
-    }
-
-    /// Removes some of the sessions that have expired; `true` while there may
-    /// be more. They are refused already: this gives back their room.
-    ///
-    /// # Errors
-    ///
-    /// `Unavailable`, `Internal`.
-    pub async fn sweep_sessions(&self) -> Result<bool, AuthError> {
-        let (now, limits) = (self.clock.now(), self.settings.session_limits);
-        let removed = self
-            .db
-            .remove_expired_sessions(now - limits.idle, now - limits.absolute, SWEPT_AT_ONCE)
-            .await?;
-        if removed > 0 {
-            tracing::debug!(removed, "expired sessions were removed");
-        }
-        Ok(removed > 0)
     }
 }

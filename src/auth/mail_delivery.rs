@@ -24,7 +24,7 @@ use crate::{
 
 /// How long a mail belongs to whoever claimed it. After a crash it is due again
 /// then.
-const CLAIM: Duration = Duration::from_secs(60);
+pub(super) const CLAIM: Duration = Duration::from_secs(60);
 
 const _: () = assert!(
     CLAIM.as_secs() > mail::TIME_LIMIT.as_secs() + 10,
@@ -37,7 +37,7 @@ const LAST_RETRY: Duration = Duration::from_secs(600);
 
 /// How long a mail is left alone whose row, or whose user's, cannot be read: somebody
 /// may repair it.
-const SET_ASIDE: Duration = Duration::from_secs(86_400);
+pub(super) const SET_ASIDE: Duration = Duration::from_secs(86_400);
 
 /// How often such a mail is looked at before it is given up.
 const MOST_LOOKS: u32 = 3;

@@ -9,7 +9,9 @@ use tokio::{sync::SemaphorePermit, time};
 use super::{Auth, AuthError, CheckedSession, LiveSession};
 use crate::{
     db::DbError,
-    domain::{Revision, Session, SessionDigest, SessionOwner, SessionToken, SessionUse},
+    domain::{
+        CLOCK_SKEW, Revision, Session, SessionDigest, SessionOwner, SessionToken, SessionUse,
+    },
     session_index::Found,
 };
 
@@ -140,9 +142,12 @@ impl Auth {
         }
     }
 
-    /// A session as the database has it, with a use that was not written yet.
+    /// A session as the database has it, with a use that was not written yet. A use that
+    /// is dated after now was noted under a clock that was wrong.
     pub(super) fn with_last_use(&self, digest: SessionDigest, mut session: Session) -> Session {
-        if let Some(used) = self.index.last_seen_at(digest) {
+        let latest = self.clock.now() + CLOCK_SKEW;
+        let used = self.index.last_seen_at(digest);
+        if let Some(used) = used.filter(|used| *used <= latest) {
             session.last_seen_at = session.last_seen_at.max(used);
         }
         session
@@ -180,6 +185,10 @@ impl Auth {
                 Recalled::Unsure
             };
         };
+        if used.is_dated_ahead && self.sweeping.bounds_what_is_dated_ahead() {
+            // The database has it with its true limits, now or in a moment.
+            return Recalled::Unsure;
+        }
         if used.is_to_note {
             held.touch(now);
         }

@@ -20,9 +20,6 @@ const NOTED_AT_ONCE: u32 = 10_000;
 /// write waits long.
 const WRITTEN_AT_ONCE: usize = 500;
 
-/// How many old revocations are removed in one unit of work.
-const SWEPT_AT_ONCE: u32 = 5_000;
-
 impl Auth {
     /// When memory has to be loaded, and by which number.
     pub fn loads(&self) -> watch::Receiver<Option<u64>> {
@@ -98,18 +95,6 @@ impl Auth {
     /// Makes room in memory for what may be said anew of users who have changed.
     pub fn tidy_memory(&self) {
         self.index.drop_released();
-    }
-
-    /// Removes some revocations that are older than they are kept for; `true` while
-    /// there may be more.
-    ///
-    /// # Errors
-    ///
-    /// `Unavailable`, `Internal`.
-    pub async fn sweep_revocations(&self) -> Result<bool, AuthError> {
-        let before = self.clock.now() - self.settings.revocation_retention;
-        let removed = self.db.sweep_revocations(before, SWEPT_AT_ONCE).await?;
-        Ok(removed > 0)
     }
 
     /// Tells of revocations after `since`, or from now on.

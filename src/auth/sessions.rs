@@ -137,7 +137,8 @@ impl Auth {
     }
 
     pub(super) fn is_live(&self, times: SessionTimes) -> bool {
-        self.clock.now() < self.settings.session_limits.expires_at(times)
+        let now = self.clock.now();
+        now < self.settings.session_limits.expires_at(times, now)
     }
 
     /// Whether a session was open until it was ended; one whose times cannot be read
@@ -147,8 +148,12 @@ impl Auth {
     }
 
     pub(super) fn live(&self, session: Session) -> LiveSession {
+        let now = self.clock.now();
         LiveSession {
-            expires_at: self.settings.session_limits.expires_at(session.times()),
+            expires_at: self
+                .settings
+                .session_limits
+                .expires_at(session.times(), now),
             session,
         }
     }

@@ -29,8 +29,8 @@ pub struct SessionSettings {
     )]
     pub session_absolute: Duration,
 
-    /// How often to remove expired sessions, which are refused anyway, from
-    /// the table
+    /// How often to remove sessions that expired a day ago, and are refused
+    /// anyway, from the table
     #[arg(
         long,
         env = "BIENVENUE_SESSION_SWEEP",

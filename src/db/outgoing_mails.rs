@@ -167,6 +167,52 @@ impl Db {
         })
         .await
     }
+
+    /// Makes mails due at `now` that are due after `due_after` or claimed until after
+    /// `claimed_after`, which are later than any mail can be under a clock that is
+    /// right; returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn bound_outgoing_mails(
+        &self,
+        due_after: DateTime<Utc>,
+        claimed_after: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<usize, DbError> {
+        let (due_after, claimed_after) = (due_after.naive_utc(), claimed_after.naive_utc());
+        let found = self
+            .read(move |connection| {
+                let found: Option<i64> = outgoing_mails::table
+                    .filter(outgoing_mails::due_at.gt(due_after))
+                    .or_filter(
+                        outgoing_mails::claimed_until
+                            .gt(claimed_after)
+                            .assume_not_null(),
+                    )
+                    .select(outgoing_mails::id)
+                    .first(connection)
+                    .optional()?;
+                Ok(found.is_some())
+            })
+            .await?;
+        if !found {
+            return Ok(0);
+        }
+        self.write(move |connection| {
+            let due = outgoing_mails::table.filter(outgoing_mails::due_at.gt(due_after));
+            let due = diesel::update(due)
+                .set(outgoing_mails::due_at.eq(now.naive_utc()))
+                .execute(connection)?;
+            let claimed = outgoing_mails::claimed_until.gt(claimed_after);
+            let claimed = diesel::update(outgoing_mails::table.filter(claimed))
+                .set(outgoing_mails::claimed_until.eq(None::<NaiveDateTime>))
+                .execute(connection)?;
+            Ok(due + claimed)
+        })
+        .await
+    }
 }
 
 /// Whether a mail is due and nobody is sending it.

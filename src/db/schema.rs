@@ -81,6 +81,12 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    trusted_clock (trusted_at) {
+        trusted_at -> Timestamp,
+    }
+}
+
 diesel::joinable!(sessions -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(users, sessions, outgoing_mails);
 diesel::allow_tables_to_appear_in_same_query!(revocations, swept_revocations);

@@ -136,6 +136,8 @@ pub struct SessionUse {
     pub times: SessionTimes,
     /// Whether `last_seen_at` is to move.
     pub is_to_note: bool,
+    /// Whether a time of the session is later than now by more than [`CLOCK_SKEW`].
+    pub is_dated_ahead: bool,
     /// When the session ends if it is not used again.
     pub expires_at: DateTime<Utc>,
     /// How long that is from now.
@@ -154,12 +156,13 @@ impl Session {
 
 impl SessionLimits {
     /// When the session ends if nobody checks it again: at that moment it is
-    /// refused.
-    pub fn expires_at(&self, times: SessionTimes) -> DateTime<Utc> {
-        (times.last_seen_at + self.idle).min(times.created_at + self.absolute)
+    /// refused. Times after now count as now.
+    pub fn expires_at(&self, times: SessionTimes, now: DateTime<Utc>) -> DateTime<Utc> {
+        (times.last_seen_at.min(now) + self.idle).min(times.created_at.min(now) + self.absolute)
     }
 
-    /// What a check at this moment comes to; `None` when the session has ended.
+    /// What a check at this moment comes to; `None` when the session has ended. Times
+    /// after now count as now.
     #[inline]
     pub fn check(&self, mut times: SessionTimes, now: DateTime<Utc>) -> Option<SessionUse> {
         // In microseconds: a calendar is not needed, and is most of what this would cost.
@@ -169,8 +172,8 @@ impl SessionLimits {
             times.last_seen_at.timestamp_micros(),
             now.timestamp_micros(),
         );
-        let last = created.saturating_add(absolute);
-        let mut end = seen.saturating_add(idle);
+        let last = created.min(at).saturating_add(absolute);
+        let mut end = seen.min(at).saturating_add(idle);
         if at >= last.min(end) {
             return None;
         }
@@ -182,6 +185,7 @@ impl SessionLimits {
         Some(SessionUse {
             times,
             is_to_note,
+            is_dated_ahead: created.max(seen) > at.saturating_add(microseconds(CLOCK_SKEW)),
             expires_at: DateTime::from_timestamp_micros(end.min(last))?,
             left: Duration::from_micros((end.min(last) - at).unsigned_abs()),
         })
@@ -225,12 +229,12 @@ mod tests {
         };
         for (seen, ends) in [(0, 2), (2, 4), (3, 5), (4, 5)] {
             let expected = login + TimeDelta::hours(ends);
-            assert_eq!(
-                limits.expires_at(seen_after(seen).times()),
-                expected,
-                "{seen}"
-            );
+            let times = seen_after(seen).times();
+            assert_eq!(limits.expires_at(times, expected), expected, "{seen}");
         }
+        let now = login - TimeDelta::days(400);
+        let bounded = limits.expires_at(seen_after(4).times(), now);
+        assert_eq!(bounded, now + TimeDelta::hours(2), "dated after now");
         assert_eq!(limits.touch_step(), Duration::from_secs(720));
     }
 
@@ -262,10 +266,46 @@ mod tests {
                     last_seen_at: after(last_seen_at),
                 },
                 is_to_note: last_seen_at != seen,
+                is_dated_ahead: false,
                 expires_at: after(expires_at),
                 left: (after(expires_at) - after(checked)).to_std().unwrap(),
             });
             assert_eq!(limits.check(times, after(checked)), expected, "{checked}");
+        }
+    }
+
+    #[test]
+    fn a_session_dated_after_now_has_its_limits_from_now() {
+        let limits = SessionLimits {
+            idle: Duration::from_secs(7_000),
+            absolute: Duration::from_secs(30_000),
+        };
+        let now = DateTime::UNIX_EPOCH;
+        let after = |seconds| now + TimeDelta::seconds(seconds);
+        for (created, seen, is_dated_ahead, left) in [
+            (0, 300, false, 7_000),
+            (300, 0, false, 7_000),
+            (0, 301, true, 7_000),
+            (301, 301, true, 7_000),
+            (-25_000, 400 * 86_400, true, 5_000),
+            (400 * 86_400, -1_000, true, 6_000),
+            (
+                i64::from(i32::MAX) * 100,
+                i64::from(i32::MAX) * 100,
+                true,
+                7_000,
+            ),
+        ] {
+            let times = SessionTimes {
+                created_at: after(created),
+                last_seen_at: after(seen),
+            };
+            let used = limits.check(times, now).unwrap();
+            assert_eq!(used.is_dated_ahead, is_dated_ahead, "{created} {seen}");
+            // What was last seen too long ago is noted as seen now.
+            let expected = if used.is_to_note { 7_000 } else { left };
+            assert_eq!(used.left, Duration::from_secs(expected), "{created} {seen}");
+            assert_eq!(used.expires_at, now + used.left);
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    auth::{Auth, AuthError, NextMail},
+    auth::{Auth, AuthError, NextMail, Sweeper},
     causes::with_causes,
 };
 
@@ -139,14 +139,15 @@ async fn sample_decoys(auth: Auth, mut stop: watch::Receiver<()>) {
 }
 
 async fn sweep(auth: Auth, every: Duration, mut stop: watch::Receiver<()>) {
+    let mut sweeper = Sweeper::default();
     loop {
-        let wait = match sweep_some(&auth).await {
+        let wait = match auth.sweep(&mut sweeper).await {
             Ok(true) => BREATHER,
             Ok(false) => every,
             Err(error) => {
                 tracing::warn!(
                     cause = with_causes(&error),
-                    "expired sessions and old revocations wait to be removed"
+                    "some of what has expired waits to be removed"
                 );
                 every.max(AWAY)
             }
@@ -156,15 +157,6 @@ async fn sweep(auth: Auth, every: Duration, mut stop: watch::Receiver<()>) {
             _ = stop.changed() => return,
         }
     }
-}
-
-/// `true` while there may be more.
-async fn sweep_some(auth: &Auth) -> Result<bool, AuthError> {
-    // What was used has not expired.
-    auth.write_uses().await?;
-    let more_sessions = auth.sweep_sessions().await?;
-    let more_revocations = auth.sweep_revocations().await?;
-    Ok(more_sessions || more_revocations)
 }
 
 async fn load_sessions(auth: Auth, mut stop: watch::Receiver<()>) {

@@ -11,6 +11,7 @@ mod batch;
 mod browser;
 mod cache_contract;
 mod calibrate;
+mod clock_faults;
 mod connections;
 mod cookies;
 mod damaged_rows;

@@ -12,7 +12,7 @@ use std::{
 
 use bienvenue::{
     cli::{self, Command},
-    clock::Clock,
+    clock::{Clock, Moment, TimeSource},
     config::Config,
     proto::v1::{
         ChangePasswordRequest, ChangePasswordResponse, GetUserBySessionRequest,
@@ -227,27 +227,61 @@ pub fn config(database_url: &str, settings: &[&str]) -> Config {
     }
 }
 
-/// A clock that runs with the machine's, ahead of it by what a test adds.
-#[derive(Clone, Default)]
+/// Clocks that run with the machine's, ahead of them by what a test adds.
+#[derive(Clone)]
 pub struct TestClock {
-    ahead_us: Arc<AtomicI64>,
+    start: Instant,
+    advanced_us: Arc<AtomicI64>,
+    /// By which the calendar is wrong.
+    jumped_us: Arc<AtomicI64>,
+}
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            advanced_us: Arc::default(),
+            jumped_us: Arc::default(),
+        }
+    }
 }
 
 impl TestClock {
     pub fn now(&self) -> DateTime<Utc> {
-        #[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
-        let now = Utc::now();
-        now + chrono::TimeDelta::microseconds(self.ahead_us.load(Ordering::SeqCst))
+        self.moment().calendar
     }
 
+    /// Lets time pass, by the calendar and by the monotonic clock.
     pub fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_micros()).expect("a modest step");
-        self.ahead_us.fetch_add(by, Ordering::SeqCst);
+        self.advanced_us.fetch_add(by, Ordering::SeqCst);
+    }
+
+    /// Sets the calendar alone ahead, or back.
+    pub fn jump(&self, seconds: i64) {
+        self.jumped_us
+            .fetch_add(seconds * 1_000_000, Ordering::SeqCst);
     }
 
     pub fn clock(&self) -> Clock {
-        let clock = self.clone();
-        Clock::from_fn(move || clock.now())
+        Clock::new(self.clone())
+    }
+}
+
+impl TimeSource for TestClock {
+    fn now(&self) -> DateTime<Utc> {
+        Self::now(self)
+    }
+
+    fn moment(&self) -> Moment {
+        let advanced = self.advanced_us.load(Ordering::SeqCst);
+        let jumped = self.jumped_us.load(Ordering::SeqCst);
+        #[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
+        let now = Utc::now();
+        Moment {
+            calendar: now + chrono::TimeDelta::microseconds(advanced + jumped),
+            running: self.start.elapsed() + Duration::from_micros(advanced.unsigned_abs()),
+        }
     }
 }
 

@@ -1,0 +1,219 @@
+//! Whether the calendar may decide what is deleted.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Moment;
+
+/// How far the calendar may move against the monotonic clock between two records.
+const TOLERANCE: Duration = Duration::from_secs(300);
+
+/// How long the service may have been down without casting doubt on the clock. No more
+/// than a sweep is late by: what a clock that is ahead by less takes for a day past its
+/// limit has reached that limit.
+const MOST_DOWNTIME: Duration = Duration::from_secs(86_400);
+
+/// How long a clock has to go on steadily after a jump. Less than a day, so that a
+/// service that is restarted every night gets there.
+const STEADY: Duration = Duration::from_secs(23 * 3_600);
+
+/// How often the present time is recorded.
+const RECORD_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Whether the calendar is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockState {
+    /// It may decide what is deleted.
+    Trusted {
+        /// Whether the time is to be recorded, for the next start.
+        is_to_record: bool,
+    },
+    /// It has jumped, or goes on from no time that is known to have been right.
+    Doubted,
+}
+
+/// Compares the calendar with the monotonic clock, and at the start with the last time
+/// that was recorded as right.
+///
+/// A calendar that goes on from a trusted time is trusted. One that has jumped by more
+/// than five minutes is trusted again as soon as it is back, or when it has gone on
+/// steadily for 23 hours: by then somebody has set it on purpose.
+#[derive(Debug)]
+pub struct ClockGuard {
+    /// `None` where no time was ever recorded.
+    trusted: Option<Anchor>,
+    /// Where the calendar has jumped to.
+    candidate: Option<Anchor>,
+}
+
+/// A pair of times from which both clocks are expected to go on together.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    moment: Moment,
+    /// How far the calendar may be ahead of what is expected.
+    may_be_ahead: Duration,
+}
+
+impl Anchor {
+    fn at(moment: Moment) -> Self {
+        Self {
+            moment,
+            may_be_ahead: TOLERANCE,
+        }
+    }
+
+    fn age(&self, now: Moment) -> Duration {
+        now.running.saturating_sub(self.moment.running)
+    }
+
+    fn agrees(&self, now: Moment) -> bool {
+        let passed = now.calendar.signed_duration_since(self.moment.calendar);
+        let ahead = passed - delta(self.age(now));
+        (-delta(TOLERANCE)..=delta(self.may_be_ahead)).contains(&ahead)
+    }
+}
+
+/// A setting or a running time: far from the limits of either type.
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}
+
+impl ClockGuard {
+    /// Begins with the last time that was recorded as right, if any. The calendar may
+    /// be up to a day ahead of it, since nobody recorded the time while the service was
+    /// down, but not behind.
+    pub fn new(recorded: Option<DateTime<Utc>>, now: Moment) -> Self {
+        let trusted = recorded.map(|calendar| Anchor {
+            moment: Moment {
+                calendar,
+                running: now.running,
+            },
+            may_be_ahead: MOST_DOWNTIME,
+        });
+        Self {
+            trusted,
+            candidate: None,
+        }
+    }
+
+    /// Looks at both clocks.
+    pub fn observe(&mut self, now: Moment) -> ClockState {
+        if let Some(trusted) = self.trusted.filter(|trusted| trusted.agrees(now)) {
+            self.candidate = None;
+            let is_to_record = trusted.may_be_ahead > TOLERANCE || trusted.age(now) >= RECORD_EVERY;
+            if is_to_record {
+                self.trusted = Some(Anchor::at(now));
+            }
+            return ClockState::Trusted { is_to_record };
+        }
+        match self.candidate.filter(|candidate| candidate.agrees(now)) {
+            None => {
+                self.candidate = Some(Anchor::at(now));
+                ClockState::Doubted
+            }
+            Some(candidate) if candidate.age(now) < STEADY => ClockState::Doubted,
+            Some(_) => {
+                self.trusted = Some(Anchor::at(now));
+                self.candidate = None;
+                ClockState::Trusted { is_to_record: true }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600;
+    const DAY: i64 = 24 * HOUR;
+
+    /// So many seconds after the epoch by the calendar, and since the start.
+    fn moment(calendar: i64, running: i64) -> Moment {
+        Moment {
+            calendar: at(calendar),
+            running: Duration::from_secs(running.unsigned_abs()),
+        }
+    }
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
+    }
+
+    fn is_trusted(guard: &mut ClockGuard, calendar: i64, running: i64) -> bool {
+        guard.observe(moment(calendar, running)) != ClockState::Doubted
+    }
+
+    #[test]
+    fn a_start_goes_on_from_the_recorded_time() {
+        for (recorded, expected) in [
+            (Some(0), true),
+            (Some(-DAY), true),
+            (Some(-DAY - 1), false),
+            (Some(-8 * DAY), false),
+            (Some(300), true),
+            (Some(301), false),
+            (Some(400 * DAY), false),
+            (None, false),
+        ] {
+            let mut guard = ClockGuard::new(recorded.map(at), moment(0, 0));
+            assert_eq!(is_trusted(&mut guard, 0, 0), expected, "{recorded:?}");
+        }
+    }
+
+    #[test]
+    fn a_jump_is_doubted_until_it_is_taken_back() {
+        for jump in [301, HOUR, 8 * DAY, -301, -400 * DAY] {
+            let mut guard = ClockGuard::new(Some(at(0)), moment(0, 0));
+            assert!(is_trusted(&mut guard, 0, 0));
+            assert!(is_trusted(&mut guard, 60, 60));
+            assert!(!is_trusted(&mut guard, 120 + jump, 120), "{jump}");
+            assert!(!is_trusted(&mut guard, 180 + jump, 180), "{jump}");
+            assert!(is_trusted(&mut guard, 240, 240), "{jump}");
+        }
+    }
+
+    #[test]
+    fn a_jump_is_believed_when_it_has_lasted() {
+        for jump in [8 * DAY, -400 * DAY] {
+            let mut guard = ClockGuard::new(Some(at(0)), moment(0, 0));
+            assert!(is_trusted(&mut guard, 0, 0));
+            for hours in 0..23 {
+                let passed = 60 + hours * HOUR;
+                assert!(
+                    !is_trusted(&mut guard, passed + jump, passed),
+                    "{jump} {hours}"
+                );
+            }
+            let passed = 60 + 23 * HOUR;
+            assert!(is_trusted(&mut guard, passed + jump, passed), "{jump}");
+            assert!(
+                !is_trusted(&mut guard, passed, passed),
+                "{jump}: back again"
+            );
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_on_jumping_is_never_believed() {
+        let mut guard = ClockGuard::new(None, moment(0, 0));
+        for hours in 0..100 {
+            assert!(!is_trusted(&mut guard, hours * (HOUR + 600), hours * HOUR));
+        }
+    }
+
+    #[test]
+    fn small_steps_are_followed_and_the_time_is_recorded_by_the_hour() {
+        let mut guard = ClockGuard::new(Some(at(-HOUR)), moment(0, 0));
+        let mut recorded = 0;
+        for minutes in 0..48 * 60 {
+            let now = moment(minutes * 61, minutes * 60);
+            match guard.observe(now) {
+                ClockState::Trusted { is_to_record } => recorded += i64::from(is_to_record),
+                ClockState::Doubted => panic!("{minutes}"),
+            }
+        }
+        assert_eq!(recorded, 48);
+    }
+}
