@@ -79,6 +79,8 @@ pub struct Auth {
     revocations: Revocations,
     resets: Arc<Semaphore>,
     look_ups: Arc<Semaphore>,
+    /// Connections that lists of sessions may have, a part of those for look-ups.
+    listings: Arc<Semaphore>,
     clock: Clock,
     settings: AuthSettings,
     sweeping: Sweeping,
@@ -96,6 +98,7 @@ impl Auth {
             index: resources.index,
             revocations: resources.revocations,
             look_ups: Arc::new(Semaphore::new(settings.look_ups_at_once)),
+            listings: Arc::new(Semaphore::new((settings.look_ups_at_once / 2).max(1))),
             resets: Arc::new(Semaphore::new(password_reset::REQUESTS_AT_ONCE)),
             clock,
             settings,

@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use tokio::sync::AcquireError;
+
 use super::{Auth, AuthError, Field, LiveSession};
 use crate::domain::{Session, SessionHandle, SessionPosition};
 
@@ -62,6 +64,11 @@ impl Auth {
         let current = self.get_user_from_session_id(session_id).await?;
         let size = page_size_of(page_size)?;
         let mut next = position_of(page_token)?;
+        // A flood of lists leaves connections to everything else. It waits for itself,
+        // for as long as its callers do.
+        let closed = |error: AcquireError| AuthError::Internal(error.into());
+        let _listing = self.listings.acquire().await.map_err(closed)?;
+        let _look_up = self.look_ups.acquire().await.map_err(closed)?;
         let mut sessions: Vec<Session> = Vec::new();
         // Sessions that have expired are still in the table for a while.
         while let Some(left @ 1..) = size.checked_sub(sessions.len()) {

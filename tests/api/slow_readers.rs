@@ -73,6 +73,8 @@ async fn answers_that_are_not_read_take_little_memory_and_end() {
         &format!("--database-url={}", database.url()),
         "--bcrypt-cost=4",
         "--send-timeout=4s",
+        // However busy the machine is.
+        "--request-timeout=60s",
         "--max-connection-age-grace=500ms",
     ];
     let process = Process::start(folder.path(), &settings);
