@@ -52,7 +52,7 @@ impl SessionCookie {
             let Ok(value) = str::from_utf8(value) else {
                 continue;
             };
-            if found.contains(&value) || SessionToken::digest_of(value).is_none() {
+            if found.contains(&value) || SessionToken::parse(value).is_none() {
                 continue;
             }
             if found.len() == MOST_VALUES {

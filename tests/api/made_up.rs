@@ -17,7 +17,7 @@ use crate::{
         Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Process, TestServer,
         database::connect_postgres, on_each_database, refused, requests::Session, server::Client,
     },
-    session_index::{BREAK, MEND, unknown},
+    session_index::{BREAK, MEND, unknown, unread},
 };
 
 const HANDLE: &str = "00000000-0000-4000-8000-000000000000";
@@ -59,15 +59,16 @@ async fn are_refused_everywhere(server: &TestServer, numbers: std::ops::Range<us
 /// comes from memory then. Loading memory reads the same columns, so they are mended where
 /// it was not done yet.
 async fn break_look_ups(database: &Database, client: &Client) {
+    let (unread, read) = unread(database);
     let broken = async {
         loop {
             sleep(Duration::from_millis(100)).await;
-            database.batch(BREAK);
+            database.batch(&format!("BEGIN; {BREAK}; {unread}; COMMIT"));
             let refusal = client.check(&unknown(0)).await.unwrap_err();
             if refusal.code() == Code::Unauthenticated {
                 return;
             }
-            database.batch(MEND);
+            database.batch(&format!("BEGIN; {MEND}; {read}; COMMIT"));
         }
     };
     timeout(PATIENCE, broken).await.expect("it is loaded");
@@ -80,7 +81,8 @@ on_each_database! {
         server.register().await;
         break_look_ups(&database, &server.client).await;
         are_refused_everywhere(&server, 0..20).await;
-        database.batch(MEND);
+        let (_, read) = unread(&database);
+        database.batch(&format!("BEGIN; {MEND}; {read}; COMMIT"));
         server.still_serves().await;
     }
 

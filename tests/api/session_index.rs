@@ -28,7 +28,7 @@ pub const BREAK: &str = "ALTER TABLE sessions RENAME COLUMN user_agent TO gone";
 pub const MEND: &str = "ALTER TABLE sessions RENAME COLUMN gone TO user_agent";
 
 /// A change of an SQLite file's schema has memory loaded anew, once the log can be read.
-fn unread(database: &Database) -> (&'static str, &'static str) {
+pub fn unread(database: &Database) -> (&'static str, &'static str) {
     match database.is_sqlite() {
         true => (
             "ALTER TABLE swept_revocations RENAME TO unread",
