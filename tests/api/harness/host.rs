@@ -133,11 +133,12 @@ impl Host {
         assert!(set.expect("ip runs").success(), "the link");
     }
 
-    /// Waits until it knows of no connection, like one that was just switched on.
+    /// Waits until it knows of no connection, like one that was just switched on. A
+    /// connection in TIME-WAIT is closed at both ends.
     pub fn forget_connections(&self) {
         let start = Instant::now();
         loop {
-            let list = ["-Htan", "state", "connected"];
+            let list = ["-Htan", "state", "connected", "exclude", "time-wait"];
             let output = self.command("ss").args(list).output().expect("ss runs");
             assert!(output.status.success(), "ss");
             if output.stdout.is_empty() {
