@@ -34,7 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_off_unless_it_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let server = TestServer::start(&Database::sqlite()).await;
+    let database = Database::sqlite();
+    let server = TestServer::start(&database).await;
     assert_eq!(server.admin_address, None);
     let process = Process::start_watched(folder.path(), &[]);
     let address = process.admin_address.expect("an address in the greeting");
@@ -44,7 +45,8 @@ async fn it_is_off_unless_it_is_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_takes_the_one_token_and_nothing_else() {
-    let server = TestServer::start_watched(&Database::sqlite(), &[]).await;
+    let database = Database::sqlite();
+    let server = TestServer::start_watched(&database, &[]).await;
     let channel = Client::connect(server.admin_address.unwrap()).await.channel;
     let bearer = |token: &str| format!("Bearer {token}");
     let (right, cut, longer) = (
@@ -87,7 +89,8 @@ async fn it_takes_the_one_token_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_listener_has_its_own_service() {
-    let server = TestServer::start_watched(&Database::sqlite(), &[]).await;
+    let database = Database::sqlite();
+    let server = TestServer::start_watched(&database, &[]).await;
     let public = Watcher::begin(server.address, None).await.map(drop);
     public.expect_refusal(Code::Unimplemented, "UNIMPLEMENTED");
     let internal = Client::connect(server.admin_address.unwrap()).await;
@@ -318,7 +321,8 @@ async fn a_stop_waits_no_longer_than_it_may() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_room_for_so_many_and_then_for_none() {
-    let server = TestServer::start_watched(&Database::sqlite(), &[]).await;
+    let database = Database::sqlite();
+    let server = TestServer::start_watched(&database, &[]).await;
     let address = server.admin_address.unwrap();
     let mut watchers = Vec::new();
     while watchers.len() < 1_024 {
