@@ -36,7 +36,8 @@ pub struct HashingSettings {
     pub cost: u32,
     /// How many threads hash, each several at a time: one for each core.
     pub threads: usize,
-    /// The longest that one may wait to begin.
+    /// The longest that a hash may wait to begin, by forecast; twice as long where the
+    /// machine slows down meanwhile.
     pub max_wait: Duration,
     /// The least part of the time of these threads' cores that they get while somebody
     /// waits for a hash, in percent: [`MIN_SHARE`] to [`MAX_SHARE`].

@@ -44,8 +44,9 @@ pub struct PasswordSettings {
     )]
     pub hash_threads: Option<usize>,
 
-    /// Longest that a hash may have to wait; what would wait longer is refused
-    /// at once
+    /// Longest that a hash may have to wait, by forecast; a hash that would wait
+    /// longer is refused at once. One that was let in waits up to twice as long
+    /// where the machine slows down meanwhile
     #[arg(
         long,
         env = "BIENVENUE_HASH_MAX_WAIT",

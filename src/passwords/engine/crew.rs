@@ -15,9 +15,10 @@ use super::{
 };
 use crate::passwords::kernel::{Digest, Lanes, MAX_LANES, Pace};
 
-/// How long the lanes go on before somebody may join or leave. Half a millisecond, so that what is done for somebody who has just left, with
-/// all that it takes to hear of it, stays under one.
-const SLICE: Duration = Duration::from_micros(500);
+/// How long the lanes go on before a job may join or leave. A third of a millisecond, so
+/// that the work for a caller that has just left, with the time to hear of that, stays
+/// under one.
+const SLICE: Duration = Duration::from_micros(333);
 
 /// How often the pool hears of lanes that nobody joins or leaves. Not after each slice:
 /// this thread may lose its core while it holds the pool's lock.

@@ -20,19 +20,21 @@ pub(super) struct Shape {
     /// How many of those cost the others nothing. Up to here a thread that is awake
     /// takes what comes; beyond, it is shared evenly.
     pub(super) lanes_for_nothing: usize,
-    /// The longest that one may wait to begin.
+    /// The longest that one may wait to begin, at the pace at which it is let in.
     pub(super) max_wait: Duration,
 }
 
 impl Shape {
-    /// The longest forecast with which one is let in: it may be off.
+    /// The longest forecast with which one is let in: the pace may fall.
     pub(super) fn safe_wait(&self) -> Duration {
-        self.max_wait - self.max_wait / 8
+        self.max_wait - self.max_wait / 4
     }
 
-    /// The longest wait of one that was let in.
+    /// The longest wait of one that was let in. A caller that has waited is better served
+    /// late than refused late, so only a pace of less than two fifths of the forecast's
+    /// makes a refusal of it; its own deadline holds in any case.
     fn tolerated_wait(&self) -> Duration {
-        self.max_wait + self.max_wait / 8
+        self.max_wait * 2
     }
 }
 
@@ -241,5 +243,72 @@ impl<J> State<J> {
         let length = times(self.full(), work);
         let interval = openings.interval(length);
         self.returns[purpose as usize].give(now, room_in + length, interval)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{deadline::Deadline, passwords::engine::job::Pending};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    const SHAPE: Shape = Shape {
+        threads: 1,
+        lanes: 1,
+        lanes_for_nothing: 1,
+        max_wait: Duration::from_secs(2),
+    };
+
+    fn set_pace(state: &mut State<()>, unit: Duration) {
+        for _ in 0..1_000 {
+            let seen = Seen {
+                took: MS * 20,
+                units: MS.as_nanos() as u64 * 20 / unit.as_nanos() as u64,
+                lanes: 1,
+            };
+            state.observe(seen);
+        }
+    }
+
+    /// As many as are let in at one moment, of a hundred units each.
+    fn filled(unit: Duration) -> (State<()>, Instant) {
+        let now = Instant::now();
+        let demand = Demand {
+            purpose: Purpose::Login,
+            deadline: Deadline::after(Duration::from_secs(60)),
+            only_if_idle: false,
+        };
+        let mut state = State::new(SHAPE, unit, unit);
+        set_pace(&mut state, unit);
+        loop {
+            let mut openings = state.openings(SHAPE, now);
+            if state.admit(SHAPE, &mut openings, 100, demand, now).is_err() {
+                return (state, now);
+            }
+            let pending = Pending {
+                job: (),
+                work: 100,
+                since: now,
+            };
+            let source = demand.deadline.source();
+            state.waiting.push(demand.purpose, source, pending);
+            if state.threads[0].is_empty() {
+                assert_eq!(state.begin(SHAPE, 0, now).len(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_was_let_in_is_served_at_half_the_pace() {
+        let unit = Duration::from_micros(200);
+        let (mut state, now) = filled(unit);
+        let waiting = state.waiting.len();
+        assert!(waiting > 50, "{waiting}");
+        set_pace(&mut state, unit * 2);
+        assert!(state.give_up(SHAPE, now).is_empty());
+        set_pace(&mut state, unit * 5);
+        let given_up = state.give_up(SHAPE, now).len();
+        assert!(given_up > 0 && given_up < waiting, "{given_up} of {waiting}");
     }
 }
