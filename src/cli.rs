@@ -14,7 +14,7 @@ use clap::{
 use self::import::ImportArguments;
 pub use self::{calibrate::CostTable, import::ImportView};
 use crate::{
-    config::{Config, MailSettings},
+    config::{Config, MailSettings, environment},
     db::DatabaseUrl,
     import::Order,
 };
@@ -88,7 +88,7 @@ pub enum Command {
 ///
 /// One line that names the setting and says what to write instead.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
-    let parsed = command()
+    let parsed = environment::tidy(command())
         .try_get_matches_from(arguments)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (mut cli, matches) = match parsed {
@@ -102,12 +102,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             };
         }
     };
+    environment::check(&command(), &matches)?;
     let is_on_command_line =
         |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
     match cli.command {
         None | Some(Subcommands::Serve) => {
             cli.config.read_passwords(is_on_command_line)?;
             cli.config.validate()?;
+            cli.config.unknown_variables = environment::unknown_variables(&command());
             Ok(Command::Serve(Box::new(cli.config)))
         }
         Some(Subcommands::Import(arguments)) => {

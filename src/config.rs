@@ -3,6 +3,7 @@
 
 mod admin;
 mod database;
+pub mod environment;
 mod limits;
 mod log;
 mod mail;
@@ -11,6 +12,8 @@ mod passwords;
 mod resets;
 mod sessions;
 mod values;
+
+use std::borrow::Cow;
 
 use clap::Args;
 
@@ -61,6 +64,9 @@ pub struct Config {
     /// What to say of the passwords that stand on the command line.
     #[arg(skip)]
     visible_passwords: Vec<&'static str>,
+    /// Variables that look like settings and are none.
+    #[arg(skip)]
+    pub unknown_variables: Vec<String>,
 }
 
 impl Config {
@@ -129,7 +135,18 @@ impl Config {
     }
 
     /// What an operator should know although it is allowed.
-    pub fn warnings(&self) -> Vec<&'static str> {
+    pub fn warnings(&self) -> Vec<Cow<'static, str>> {
+        let unknown = self.unknown_variables.iter().map(|name| {
+            Cow::Owned(format!(
+                "{name} is set in the environment and is no setting; bienvenue --help lists them"
+            ))
+        });
+        let known = self.unwise().into_iter().map(Cow::Borrowed);
+        unknown.chain(known).collect()
+    }
+
+    /// What is allowed but unwise.
+    fn unwise(&self) -> Vec<&'static str> {
         let mut warnings = self.visible_passwords.clone();
         if self.passwords.bcrypt_cost < 10 {
             warnings.push(

@@ -1,9 +1,12 @@
 //! Everything that is kept, in SQLite or PostgreSQL, through one set of
 //! queries. The only room that names diesel.
 
+mod advice;
+mod bounded_connection;
 mod connection;
 mod decoys;
 mod error;
+mod health;
 pub mod import;
 mod lane;
 mod log_reader;
@@ -12,6 +15,7 @@ mod migrate;
 mod outgoing_mails;
 mod password_changes;
 mod pool;
+mod pooler;
 mod process_lock;
 mod readable;
 mod reset_tokens;
@@ -107,6 +111,12 @@ impl Db {
     /// To follow the log of revocations with.
     pub fn log_reader(&self) -> LogReader {
         LogReader::new(self.url.clone())
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub fn close_idle_connections(&self) {
+        self.readers.close_idle();
+        self.writers.close_idle();
     }
 
     /// Runs one unit of work that reads.

@@ -20,7 +20,10 @@ pub enum SecretFileError {
     #[error("{0}")]
     Unreadable(#[from] io::Error),
     /// Every user of the machine can read it.
-    #[error("every user of this machine can read it; run chmod 600 on it")]
+    #[error(
+        "every user of this machine can read it; run chmod 600 on it, or where it is mounted from \
+         a secret, set its mode there (Kubernetes: defaultMode: 0400, Docker: mode: 0400)"
+    )]
     Open,
     /// There is nothing in it.
     #[error("it is empty; write the secret into it, in one line")]

@@ -26,7 +26,11 @@ mod turned_away;
 mod turns;
 mod unread;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use axum::middleware;
 use thiserror::Error;
@@ -65,7 +69,10 @@ const HEALTH_SERVICE: &str = "grpc.health.v1.Health";
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {cause}; choose another with --listen")]
+    #[error(
+        "cannot listen on {address}: {cause}; {}",
+        listening_advice(cause, "--listen")
+    )]
     Listen {
         /// The address that was set.
         address: SocketAddr,
@@ -73,7 +80,10 @@ pub enum ServerError {
         cause: io::Error,
     },
     /// The internal listener's address cannot be listened on.
-    #[error("cannot listen on {address}: {cause}; choose another with --admin-listen")]
+    #[error(
+        "cannot listen on {address}: {cause}; {}",
+        listening_advice(cause, "--admin-listen")
+    )]
     ListenAdmin {
         /// The address that was set.
         address: SocketAddr,
@@ -107,6 +117,23 @@ pub enum ServerError {
     /// The operating system refused something else.
     #[error("cannot start: {0}")]
     Io(#[source] io::Error),
+}
+
+/// What to do about an address that cannot be listened on.
+fn listening_advice(cause: &io::Error, setting: &str) -> String {
+    match cause.kind() {
+        ErrorKind::AddrInUse => {
+            format!("stop the program that uses it, or choose another port with {setting}")
+        }
+        ErrorKind::AddrNotAvailable => format!(
+            "write an address of this machine in {setting}, or 0.0.0.0 or [::] for all of them"
+        ),
+        ErrorKind::PermissionDenied => format!(
+            "choose a port from 1024 up with {setting}, or grant CAP_NET_BIND_SERVICE for a lower \
+             one"
+        ),
+        _ => format!("choose another with {setting}"),
+    }
 }
 
 impl From<StartError> for ServerError {

@@ -92,9 +92,11 @@ impl Auth {
         Ok(())
     }
 
-    /// Makes room in memory for what may be said anew of users who have changed.
-    pub fn tidy_memory(&self) {
+    /// Makes room in memory for what may be said anew of users who have changed, and
+    /// closes connections to the database that are idle.
+    pub fn tidy(&self) {
         self.index.drop_released();
+        self.db.close_idle_connections();
     }
 
     /// Tells of revocations after `since`, or from now on.

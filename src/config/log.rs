@@ -18,7 +18,8 @@ pub struct LogSettings {
         env = "BIENVENUE_LOG_FORMAT",
         value_name = "FORMAT",
         default_value = "text",
-        value_enum
+        value_enum,
+        ignore_case = true
     )]
     pub log_format: LogFormat,
 

@@ -47,7 +47,8 @@ pub struct NetworkSettings {
         env = "BIENVENUE_REFLECTION",
         value_name = "WHEN",
         default_value = "auto",
-        value_enum
+        value_enum,
+        ignore_case = true
     )]
     pub reflection: Reflection,
 
@@ -80,9 +81,11 @@ pub enum Reflection {
     /// On a loopback address only, and not behind a proxy: not where the public URL is
     /// https, which another program has to end, or where proxies are trusted.
     Auto,
-    /// Always.
+    /// Always. YAML makes true of on.
+    #[value(alias = "true")]
     On,
-    /// Never.
+    /// Never. YAML makes false of off.
+    #[value(alias = "false")]
     Off,
 }
 
@@ -114,6 +117,7 @@ impl NetworkSettings {
 
 /// A network, or the one address of a proxy.
 fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
     text.parse()
         .or_else(|_| text.parse().map(|address: IpAddr| address.into()))
         .map_err(|_| "write a network or an address, such as 10.0.0.0/8 or ::1".to_owned())
@@ -133,6 +137,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 /// An origin as browsers send it: scheme, host, port where it is not the
 /// scheme's own; no path and no wildcard.
 fn origin(text: &str) -> Result<String, String> {
+    let text = text.trim();
     let host = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"))

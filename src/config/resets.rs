@@ -26,7 +26,8 @@ pub struct ResetSettings {
         env = "BIENVENUE_RESET_DELIVERY",
         value_name = "HOW",
         default_value = "mail",
-        value_enum
+        value_enum,
+        ignore_case = true
     )]
     pub reset_delivery: ResetDelivery,
 }

@@ -12,7 +12,9 @@ const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// A duration such as `30d` or `2s`, more than nothing.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let advice = "write a duration such as 500ms, 10s, 5m, 2h or 7d, up to ten years";
+    // M would be a month, which is hardly meant.
     match humantime::parse_duration(text) {
+        Ok(_) if text.contains('M') => Err(advice.to_owned()),
         Ok(duration) if !duration.is_zero() && duration <= MAX_DURATION => Ok(duration),
         _ => Err(advice.to_owned()),
     }
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn what_is_a_value() {
         assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
-        for wrong in ["", "7", "0s", "-1s", "11years", "soon"] {
+        for wrong in ["", "7", "0s", "-1s", "11years", "soon", "30M"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         let cost = number(4..=16);

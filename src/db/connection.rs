@@ -73,7 +73,7 @@ pub(super) fn connect_postgres(uri: &str) -> ConnectionResult<PgConnection> {
     // Before libpq does so: the process would take OpenSSL down as it ends, under a thread
     // that is still connecting, and crash.
     openssl_sys::init();
-    let mut connection = PgConnection::establish(&with_timeouts(uri))?;
+    let mut connection = PgConnection::establish(&with_parameters(uri))?;
     connection
         .batch_execute(
             // Whatever the server's own defaults are; the waits are shorter
@@ -92,8 +92,10 @@ pub(super) fn connect_postgres(uri: &str) -> ConnectionResult<PgConnection> {
 /// libpq's own defaults wait for a host that has died: without end for a connection, for two
 /// hours for a reply. With these parameters a dead host is noticed within five seconds:
 /// while it is connected to; when what was sent to it is not acknowledged; and when nothing
-/// is sent, by keepalives.
-const TIMEOUTS: [&str; 5] = [
+/// is sent, by keepalives. A standby is no server to connect to: it takes no writes, and
+/// what it has of revocations may be late.
+const PARAMETERS: [&str; 6] = [
+    "target_session_attrs=primary",
     "connect_timeout=3",
     "tcp_user_timeout=5000",
     "keepalives_idle=2",
@@ -101,20 +103,20 @@ const TIMEOUTS: [&str; 5] = [
     "keepalives_count=3",
 ];
 
-/// Adds the [`TIMEOUTS`] to a URI. What the operator wrote stands.
-fn with_timeouts(uri: &str) -> String {
+/// Adds the [`PARAMETERS`] to a URI. What the operator wrote stands.
+fn with_parameters(uri: &str) -> String {
     let (location, parameters) = uri.split_once('?').unwrap_or((uri, ""));
     let mut parameters: Vec<&str> = parameters
         .split('&')
         .filter(|one| !one.is_empty())
         .collect();
-    for timeout in TIMEOUTS {
-        let name = timeout.split_inclusive('=').next();
+    for own in PARAMETERS {
+        let name = own.split_inclusive('=').next();
         if !parameters
             .iter()
             .any(|one| one.split_inclusive('=').next() == name)
         {
-            parameters.push(timeout);
+            parameters.push(own);
         }
     }
     format!("{location}?{}", parameters.join("&"))
@@ -125,32 +127,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_are_added_where_the_operator_set_none() {
-        let keepalives = "keepalives_idle=2&keepalives_interval=1&keepalives_count=3";
+    fn parameters_are_added_where_the_operator_set_none() {
+        let own = PARAMETERS.join("&");
+        let (first, rest) = own.split_once('&').unwrap();
+        let (_, keepalives) = rest.split_once('&').unwrap();
         for (uri, with) in [
-            (
-                "postgres://db/b",
-                format!("postgres://db/b?connect_timeout=3&tcp_user_timeout=5000&{keepalives}"),
-            ),
+            ("postgres://db/b", format!("postgres://db/b?{own}")),
             (
                 "postgres://db/b?connect_timeout=9",
-                format!("postgres://db/b?connect_timeout=9&tcp_user_timeout=5000&{keepalives}"),
+                format!("postgres://db/b?connect_timeout=9&{first}&{keepalives}"),
             ),
             (
                 "postgres://db/connect_timeout?&a=1&",
-                format!(
-                    "postgres://db/connect_timeout?a=1&connect_timeout=3&tcp_user_timeout=5000\
-                     &{keepalives}"
-                ),
+                format!("postgres://db/connect_timeout?a=1&{own}"),
             ),
             (
-                "postgres://db/b?keepalives=0&keepalives_idle=60&tcp_user_timeout=0",
                 "postgres://db/b?keepalives=0&keepalives_idle=60&tcp_user_timeout=0\
-                 &connect_timeout=3&keepalives_interval=1&keepalives_count=3"
+                 &target_session_attrs=any",
+                "postgres://db/b?keepalives=0&keepalives_idle=60&tcp_user_timeout=0\
+                 &target_session_attrs=any&connect_timeout=3&keepalives_interval=1\
+                 &keepalives_count=3"
                     .to_owned(),
             ),
         ] {
-            assert_eq!(with_timeouts(uri), with);
+            assert_eq!(with_parameters(uri), with);
         }
     }
 

@@ -1,11 +1,15 @@
 //! What can go wrong with a database.
 
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, ErrorKind},
+};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use thiserror::Error;
 
-use super::url::DatabaseUrl;
+use super::{advice, url::DatabaseUrl};
 
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
@@ -59,12 +63,23 @@ pub struct OpenError {
 /// What is wrong with it.
 #[derive(Debug, Error)]
 pub(super) enum OpenProblem {
-    #[error(
-        "it is not there and cannot be created ({0}); check that its folder exists and is writable"
-    )]
-    Create(std::io::Error),
-    #[error("it does not open ({0}); check --database-url")]
+    #[error("it is not there and cannot be created ({0}); {advice}", advice = advice::on_file(.0))]
+    Create(io::Error),
+    #[error("it does not open ({0}); {advice}", advice = advice::on_opening(.0))]
     Unreachable(String),
+    #[error(
+        "its volume takes no lock on a file ({0}); put it on a local disk, since SQLite can lose \
+         data on a volume without locks"
+    )]
+    NoLocks(io::Error),
+    #[error("the file of its lock, beside it, cannot be written ({0}); {advice}", advice = advice::on_file(.0))]
+    LockFile(io::Error),
+    #[error(
+        "a pooler in front of it gives each transaction another connection; set \
+         pool_mode=session for this database (PgBouncer), or name the server itself in \
+         --database-url"
+    )]
+    TransactionPooling,
     /// By another process, for now.
     #[error("it is locked ({0}); stop the other process that uses it, or wait for it")]
     Locked(String),
@@ -80,18 +95,28 @@ pub(super) enum OpenProblem {
     Key(String),
     #[error("the operating system gives no randomness ({0})")]
     NoRandomness(String),
-    #[error("it is read-only ({0}); give this user the right to write it")]
+    #[error("it is read-only ({0}); {advice}", advice = advice::on_read_only(.0))]
     ReadOnly(String),
     #[error(
         "it is newer than this version of bienvenue (it has the migration {0}); run the version \
          that wrote it, or a later one"
     )]
     Newer(String),
-    #[error("it cannot be migrated ({0}); nothing was changed")]
+    #[error("it cannot be migrated ({0}); nothing was changed{advice}", advice = advice::on_migrating(.0))]
     Migrate(String),
 }
 
 impl OpenProblem {
+    /// Why the file of the lock cannot be opened.
+    pub(super) fn of_lock_file(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly(format!("its folder: {error}"))
+            }
+            _ => Self::LockFile(error),
+        }
+    }
+
     /// What a database said that did not open or answer.
     pub(super) fn refused(error: &dyn Error) -> Self {
         Self::known(on_one_line(error)).unwrap_or_else(Self::Unreachable)
@@ -102,7 +127,7 @@ impl OpenProblem {
     pub(super) fn known(cause: String) -> Result<Self, String> {
         if cause.contains("database is locked") || cause.contains("lock timeout") {
             Ok(Self::Locked(cause))
-        } else if cause.contains("readonly database") {
+        } else if cause.contains("readonly database") || cause.contains("hot standby") {
             // Also of a file that would have to be written even to be read.
             Ok(Self::ReadOnly(cause))
         } else {

@@ -71,6 +71,11 @@ impl Lane {
         }
     }
 
+    /// Closes connections that have been idle for too long.
+    pub(super) fn close_idle(&self) {
+        self.pool.close_idle();
+    }
+
     /// Works with the next connection that is free.
     pub(super) async fn run<T, E>(
         &self,
@@ -96,7 +101,7 @@ impl Lane {
                 .take()
                 .map_err(|error| DbError::Unavailable(error.into()))?;
             let result = work(&mut pooled.connection);
-            pool.put_back(pooled, result.is_err());
+            pool.put_back(pooled);
             result
         });
         // A task of its own, which goes on when the caller hangs up.

@@ -2,14 +2,14 @@
 //! holds it up. It blocks.
 
 use diesel::{
-    QueryableByName, RunQueryDsl as _,
-    connection::SimpleConnection as _,
+    PgConnection, QueryableByName, RunQueryDsl as _,
     sql_types::{BigInt, Binary, Text},
 };
 
 use super::{
     DbError,
-    connection::{AnyConnection, connect_postgres, connect_sqlite},
+    bounded_connection::{BoundedConnection, Connector},
+    connection::AnyConnection,
     revocations::{self, LogPage},
     sessions::to_digest,
     snapshot::Snapshot,
@@ -55,8 +55,8 @@ struct OpenedRow {
 /// Reads the log from where the last reading ended, and on PostgreSQL what other
 /// nodes open.
 pub struct LogReader {
-    url: DatabaseUrl,
-    connection: Option<AnyConnection>,
+    connector: Connector,
+    connection: Option<BoundedConnection>,
     /// `None` before the first reading.
     position: Option<Position>,
     /// The snapshot up to which it is known what was opened.
@@ -106,7 +106,7 @@ pub enum LogRead {
 impl LogReader {
     pub(super) fn new(url: DatabaseUrl) -> Self {
         Self {
-            url,
+            connector: Connector::new(url, LISTEN),
             connection: None,
             position: None,
             opened_until: None,
@@ -115,7 +115,7 @@ impl LogReader {
 
     /// Whether others may open sessions that this process does not know of.
     pub fn has_others(&self) -> bool {
-        matches!(self.url, DatabaseUrl::Postgres(_))
+        self.connector.is_to_server()
     }
 
     /// Connects, in place of a connection that there may be. The log has to be
@@ -126,15 +126,7 @@ impl LogReader {
     /// When the database cannot.
     pub fn connect(&mut self) -> Result<(), DbError> {
         self.connection = None;
-        let away = |error: diesel::ConnectionError| DbError::Unavailable(error.into());
-        self.connection = Some(match &self.url {
-            DatabaseUrl::Sqlite(path) => AnyConnection::Sqlite(connect_sqlite(path).map_err(away)?),
-            DatabaseUrl::Postgres(uri) => {
-                let mut postgres = connect_postgres(uri).map_err(away)?;
-                postgres.batch_execute(LISTEN)?;
-                AnyConnection::Postgres(postgres)
-            }
-        });
+        self.connection = Some(self.connector.connect()?);
         Ok(())
     }
 
@@ -155,7 +147,8 @@ impl LogReader {
     ///
     /// When the connection is lost.
     pub fn is_notified(&mut self) -> Result<bool, DbError> {
-        let AnyConnection::Postgres(postgres) = self.connection()? else {
+        let mut connection = self.connection()?.lock();
+        let AnyConnection::Postgres(postgres) = &mut *connection else {
             return Ok(false);
         };
         let mut notified = false;
@@ -175,7 +168,9 @@ impl LogReader {
     pub fn read(&mut self) -> Result<LogRead, DbError> {
         let position = self.position.as_ref();
         let from = position.map_or(Revision(i64::MAX), |position| position.revision);
-        let page = revocations::read(self.connection()?, from, READ_AT_ONCE)?;
+        let page = self
+            .connection()?
+            .run(move |connection| revocations::read(connection, from, READ_AT_ONCE))?;
         let Some(incarnation) = page.incarnation.clone() else {
             let why = "a trigger that logs what ends sessions is missing or disabled; restore \
                        the triggers on the tables sessions and users";
@@ -219,41 +214,56 @@ impl LogReader {
     ///
     /// When the database cannot.
     pub fn opened(&mut self) -> Result<Option<Vec<SessionDigest>>, DbError> {
-        let since = self.opened_until.clone();
-        let (AnyConnection::Postgres(postgres), Some(since)) = (self.connection()?, since) else {
+        if !self.has_others() {
+            return Ok(Some(Vec::new()));
+        }
+        let Some(since) = self.opened_until.clone() else {
             return Ok(Some(Vec::new()));
         };
-        let until: TextRow = diesel::sql_query(SNAPSHOT).get_result(postgres)?;
-        let until = to_snapshot(&until.text)?;
-        let ended = since.ended_by(&until);
-        let mut opened = Vec::new();
-        if !ended.is_empty() {
-            let earlier: Vec<String> = ended.earlier.iter().map(u64::to_string).collect();
-            // As the parameters of a query of its own, they are numbers that the planner
-            // can find in its statistics.
-            let rows: Vec<OpenedRow> = diesel::sql_query(OPENED)
-                .bind::<Text, _>(ended.first.to_string())
-                .bind::<Text, _>(ended.end.to_string())
-                .bind::<Text, _>(format!("{{{}}}", earlier.join(",")))
-                .bind::<BigInt, _>(MOST_OPENED as i64 + 1)
-                .load(postgres)?;
-            if rows.len() > MOST_OPENED {
-                self.position = None;
-                return Ok(None);
-            }
-            for row in rows {
-                opened.push(to_digest(&row.digest)?);
-            }
+        let (until, opened) = self.connection()?.run(move |connection| match connection {
+            AnyConnection::Postgres(postgres) => read_opened(postgres, &since),
+            AnyConnection::Sqlite(_) => Ok((since, Some(Vec::new()))),
+        })?;
+        match &opened {
+            Some(_) => self.opened_until = Some(until),
+            None => self.position = None,
         }
-        self.opened_until = Some(until);
-        Ok(Some(opened))
+        Ok(opened)
     }
 
-    fn connection(&mut self) -> Result<&mut AnyConnection, DbError> {
+    fn connection(&self) -> Result<&BoundedConnection, DbError> {
         self.connection
-            .as_mut()
+            .as_ref()
             .ok_or_else(|| DbError::Unavailable("it is not connected".into()))
     }
+}
+
+/// The sessions that were opened since a snapshot, and the snapshot up to which these are
+/// all; `None` when they are too many.
+fn read_opened(
+    postgres: &mut PgConnection,
+    since: &Snapshot,
+) -> Result<(Snapshot, Option<Vec<SessionDigest>>), DbError> {
+    let until: TextRow = diesel::sql_query(SNAPSHOT).get_result(postgres)?;
+    let until = to_snapshot(&until.text)?;
+    let ended = since.ended_by(&until);
+    if ended.is_empty() {
+        return Ok((until, Some(Vec::new())));
+    }
+    let earlier: Vec<String> = ended.earlier.iter().map(u64::to_string).collect();
+    // As the parameters of a query of its own, they are numbers that the planner can find
+    // in its statistics.
+    let rows: Vec<OpenedRow> = diesel::sql_query(OPENED)
+        .bind::<Text, _>(ended.first.to_string())
+        .bind::<Text, _>(ended.end.to_string())
+        .bind::<Text, _>(format!("{{{}}}", earlier.join(",")))
+        .bind::<BigInt, _>(MOST_OPENED as i64 + 1)
+        .load(postgres)?;
+    if rows.len() > MOST_OPENED {
+        return Ok((until, None));
+    }
+    let opened: Result<Vec<_>, DbError> = rows.iter().map(|row| to_digest(&row.digest)).collect();
+    Ok((until, Some(opened?)))
 }
 
 fn to_snapshot(text: &str) -> Result<Snapshot, DbError> {

@@ -24,6 +24,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use super::{
     connection::{AnyConnection, connect_postgres, connect_sqlite},
     error::{Cause, OpenProblem, on_one_line},
+    pooler,
     url::DatabaseUrl,
 };
 
@@ -107,6 +108,7 @@ fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
 
 fn prepare_postgres(uri: &str) -> Result<(), OpenProblem> {
     let mut connection = connect_postgres(uri).map_err(|error| OpenProblem::refused(&error))?;
+    pooler::refuse(uri, &mut connection)?;
     let has_history = ask(&mut connection, POSTGRES_HISTORY)?;
     let has_pending = has_pending(&mut connection, has_history, POSTGRES)?;
     takes_writes(&mut connection)?;

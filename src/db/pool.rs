@@ -1,6 +1,7 @@
 //! The connections of a lane: the idle ones, and how new ones are opened. It blocks.
 
 use std::{
+    mem,
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -10,6 +11,7 @@ use diesel::ConnectionResult;
 
 use super::{
     connection::{self, AnyConnection},
+    health::{Health, HealthMonitor},
     url::DatabaseUrl,
 };
 
@@ -23,6 +25,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// it keeps for it, and the next connection may lead to another server of the same name.
 const MAX_AGE: Duration = Duration::from_secs(1_800);
 
+/// A connection to a server that has been idle for so long is closed: what lies between,
+/// such as a firewall, may have forgotten it.
+const MAX_IDLE: Duration = Duration::from_secs(60);
+
 /// Idle connections, and the means to open more. It does not count those that are in
 /// use: that is what the permits of a [`Lane`](super::lane::Lane) are for.
 pub(super) struct Pool {
@@ -33,6 +39,7 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct State {
+    /// The one that was used last at the end.
     idle: Vec<PooledConnection>,
     /// Moves on when the connections that are open may all be dead.
     generation: Generation,
@@ -45,8 +52,10 @@ pub(super) struct Generation(u64);
 /// A connection that is in use, or idle. It is closed when it is dropped.
 pub(super) struct PooledConnection {
     pub(super) connection: AnyConnection,
+    monitor: HealthMonitor,
     generation: Generation,
     opened_at: Instant,
+    used_at: Instant,
 }
 
 impl Pool {
@@ -63,7 +72,7 @@ impl Pool {
     /// new one.
     pub(super) fn take(&self) -> ConnectionResult<PooledConnection> {
         while let Some(mut pooled) = self.pop() {
-            if !pooled.is_too_old() {
+            if !pooled.is_stale() {
                 // The server may have hung up, which a request should not meet.
                 match pooled.connection.ping() {
                     Ok(()) => return Ok(pooled),
@@ -74,17 +83,34 @@ impl Pool {
         self.open()
     }
 
-    /// Takes a connection back. After a unit of work that failed, the connection may be
-    /// lost; then the idle ones are dropped as well.
-    pub(super) fn put_back(&self, mut pooled: PooledConnection, has_failed: bool) {
-        if has_failed && !pooled.connection.is_open() {
-            self.distrust(pooled.generation);
-        } else if !pooled.connection.is_in_transaction() {
-            let mut state = self.lock();
-            if state.generation == pooled.generation && state.idle.len() < self.max_idle {
-                state.idle.push(pooled);
+    /// Takes a connection back, if it can go on working. Where its statements have told that
+    /// the server cannot, the idle ones are dropped as well.
+    pub(super) fn put_back(&self, mut pooled: PooledConnection) {
+        match pooled.monitor.health() {
+            Health::Lost => self.distrust(pooled.generation),
+            Health::Doubtful if !pooled.connection.is_open() => self.distrust(pooled.generation),
+            Health::Doubtful => {}
+            Health::Sound if pooled.connection.is_in_transaction() => {}
+            Health::Sound => {
+                pooled.used_at = Instant::now();
+                let mut state = self.lock();
+                if state.generation == pooled.generation && state.idle.len() < self.max_idle {
+                    state.idle.push(pooled);
+                }
             }
         }
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(super) fn close_idle(&self) {
+        let mut state = self.lock();
+        let (stale, fresh): (Vec<_>, Vec<_>) = mem::take(&mut state.idle)
+            .into_iter()
+            .partition(PooledConnection::is_stale);
+        state.idle = fresh;
+        // A connection says goodbye to the server before it closes.
+        drop(state);
+        drop(stale);
     }
 
     /// The generation of the connections that are trusted now.
@@ -98,7 +124,7 @@ impl Pool {
         let mut state = self.lock();
         if state.generation == generation {
             state.generation.0 += 1;
-            let idle = std::mem::take(&mut state.idle);
+            let idle = mem::take(&mut state.idle);
             // A connection says goodbye to the server before it closes.
             drop(state);
             drop(idle);
@@ -111,11 +137,14 @@ impl Pool {
         loop {
             let generation = self.generation();
             match connection::connect(&self.url) {
-                Ok(connection) => {
+                Ok(mut connection) => {
+                    let now = Instant::now();
                     return Ok(PooledConnection {
+                        monitor: HealthMonitor::watch(&mut connection),
                         connection,
                         generation,
-                        opened_at: Instant::now(),
+                        opened_at: now,
+                        used_at: now,
                     });
                 }
                 Err(error) if start.elapsed() + pause >= MAX_OPENING => return Err(error),
@@ -138,9 +167,10 @@ impl Pool {
 }
 
 impl PooledConnection {
-    /// A file is the same however long it is open.
-    fn is_too_old(&self) -> bool {
-        matches!(self.connection, AnyConnection::Postgres(_)) && self.opened_at.elapsed() > MAX_AGE
+    /// Whether it is too old or was idle for too long. A file stays the same.
+    fn is_stale(&self) -> bool {
+        matches!(self.connection, AnyConnection::Postgres(_))
+            && (self.opened_at.elapsed() > MAX_AGE || self.used_at.elapsed() > MAX_IDLE)
     }
 }
 
@@ -162,9 +192,8 @@ mod tests {
     fn connections_are_reused_up_to_a_number() {
         let (_folder, pool) = pool(1);
         let (one, other) = (pool.take().unwrap(), pool.take().unwrap());
-        pool.put_back(one, false);
-        // What failed was a statement: the connection is open.
-        pool.put_back(other, true);
+        pool.put_back(one);
+        pool.put_back(other);
         assert_eq!(idle(&pool), 1);
         pool.take().unwrap();
         assert_eq!(idle(&pool), 0);
@@ -175,13 +204,13 @@ mod tests {
         let (_folder, pool) = pool(4);
         let (before, kept) = (pool.generation(), pool.take().unwrap());
         let other = pool.take().unwrap();
-        pool.put_back(kept, false);
+        pool.put_back(kept);
         pool.distrust(before);
         assert_eq!(idle(&pool), 0);
-        pool.put_back(other, false);
+        pool.put_back(other);
         assert_eq!(idle(&pool), 0, "it is of the generation before");
         let new = pool.take().unwrap();
-        pool.put_back(new, false);
+        pool.put_back(new);
         pool.distrust(before);
         assert_eq!(idle(&pool), 1, "another problem of the generation before");
     }
@@ -196,7 +225,7 @@ mod tests {
             panic!("a file");
         };
         AnsiTransactionManager::begin_transaction_sql(sqlite, "BEGIN").unwrap();
-        pool.put_back(pooled, true);
+        pool.put_back(pooled);
         assert_eq!(idle(&pool), 0);
     }
 }

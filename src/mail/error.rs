@@ -80,6 +80,8 @@ pub enum Step {
     Connection,
     /// The start of TLS, and the certificate.
     Encryption,
+    /// The choice of a way to log in.
+    Mechanism,
     /// User and password.
     Login,
     /// The address that the message is from.
@@ -100,6 +102,10 @@ impl Step {
                  to name that host, and its authority has to be known to this machine (the \
                  package ca-certificates, or a file named by SSL_CERT_FILE)"
             }
+            Self::Mechanism => {
+                "; it takes neither PLAIN nor LOGIN here: write ?tls=required in --smtp-url where it \
+                 takes them under TLS only, or use a server and a user that log in by password"
+            }
             Self::Login => "; check the user and the password of --smtp-url",
             Self::Sender => "; set --mail-from to an address that the server sends for",
             Self::Recipient | Self::Message => "",
@@ -112,7 +118,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Connection => "the connection",
             Self::Encryption => "TLS",
-            Self::Login => "the login",
+            Self::Mechanism | Self::Login => "the login",
             Self::Sender => "the sender",
             Self::Recipient => "the recipient",
             Self::Message => "the message",

@@ -219,7 +219,11 @@ async fn hand_over(
     step: &mut Step,
 ) -> Result<(), Fault> {
     if let Some(credentials) = &url.credentials {
-        *step = Step::Login;
+        let server = connection.server_info();
+        *step = match server.get_auth_mechanism(DEFAULT_MECHANISMS) {
+            Some(_) => Step::Login,
+            None => Step::Mechanism,
+        };
         connection.auth(DEFAULT_MECHANISMS, credentials).await?;
     }
     *step = Step::Sender;

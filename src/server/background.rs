@@ -31,8 +31,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(60);
 /// How often to write which sessions were used.
 const WRITE_USES_EVERY: Duration = Duration::from_secs(1);
 
-/// How often to make room in memory for users who have changed. It looks at all
-/// that is there.
+/// How often to make room in memory for users who have changed, which looks at all that
+/// is there, and to close idle connections.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 /// How long to leave a database alone that is away.
@@ -58,7 +58,7 @@ impl Background {
                 tokio::spawn(sample_decoys(auth.clone(), stop.subscribe())),
                 tokio::spawn(load_sessions(auth.clone(), stop.subscribe())),
                 tokio::spawn(write_uses(auth.clone(), stop.subscribe())),
-                tokio::spawn(tidy_memory(auth.clone(), stop.subscribe())),
+                tokio::spawn(tidy(auth.clone(), stop.subscribe())),
             ],
             stop,
         }
@@ -198,10 +198,10 @@ async fn write_uses(auth: Auth, mut stop: watch::Receiver<()>) {
     }
 }
 
-async fn tidy_memory(auth: Auth, mut stop: watch::Receiver<()>) {
+async fn tidy(auth: Auth, mut stop: watch::Receiver<()>) {
     loop {
         tokio::select! {
-            () = time::sleep(TIDY_EVERY) => auth.tidy_memory(),
+            () = time::sleep(TIDY_EVERY) => auth.tidy(),
             _ = stop.changed() => return,
         }
     }

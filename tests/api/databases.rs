@@ -7,6 +7,7 @@ use std::{
         process::CommandExt as _,
     },
     path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -54,7 +55,7 @@ fn a_folder_that_is_not_there() {
         ended.errors
     );
     assert!(
-        ended.errors.contains("check that its folder exists"),
+        ended.errors.contains("create its folder first"),
         "{}",
         ended.errors
     );
@@ -90,15 +91,14 @@ fn a_file_that_is_read_only() {
                 .unwrap()
                 .batch_execute("SELECT count(*) FROM users")
                 .unwrap();
-            assert_eq!(
-                folder.path().read_dir().unwrap().count(),
-                1,
-                "a log is left"
-            );
+            let log = folder.path().join("bienvenue.db-wal");
+            assert!(!log.exists(), "a log is left");
         } else {
             fs::write(&database, "").unwrap();
         }
         let before = fs::read(&database).unwrap();
+        let files = || folder.path().read_dir().unwrap().count();
+        let files_before = files();
         for (path, mode) in [(database.as_path(), 0o444), (folder.path(), 0o555)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
@@ -114,11 +114,7 @@ fn a_file_that_is_read_only() {
         assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
         assert!(ended.errors.contains("read-only"), "{}", ended.errors);
         assert_eq!(fs::read(&database).unwrap(), before);
-        assert_eq!(
-            folder.path().read_dir().unwrap().count(),
-            1,
-            "files were left"
-        );
+        assert_eq!(files(), files_before, "files were left");
     }
 }
 
@@ -420,4 +416,73 @@ async fn the_bundled_libpq_has_tls() {
         "{}",
         ended.errors
     );
+}
+
+/// flock(2) as volumes without it answer, for the files that end so.
+const NO_LOCKS: &str = r#"
+    #define _GNU_SOURCE
+    #include <errno.h>
+    #include <stdio.h>
+    #include <stdlib.h>
+    #include <string.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    int flock(int fd, int operation) {
+        char link[64], path[4096] = "";
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(link, path, sizeof path - 1);
+        const char *suffix = getenv("NO_LOCKS_ON");
+        size_t end = length < 0 ? 0 : (size_t)length, wanted = strlen(suffix);
+        if (end >= wanted && strcmp(path + end - wanted, suffix) == 0) {
+            errno = ENOLCK;
+            return -1;
+        }
+        return syscall(SYS_flock, fd, operation);
+    }"#;
+
+/// A library that stands before flock(2) of the C library.
+fn library_without_locks(folder: &Path) -> std::path::PathBuf {
+    let (source, library) = (folder.join("locks.c"), folder.join("locks.so"));
+    fs::write(&source, NO_LOCKS).unwrap();
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status();
+    assert!(built.expect("cc runs").success());
+    library
+}
+
+/// NFS makes flock(2) out of the locks that SQLite takes: the database file has none.
+#[test]
+fn a_volume_that_takes_no_flock_on_the_database_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(folder.path());
+    command
+        .args(["--listen=127.0.0.1:0"])
+        .env("LD_PRELOAD", library_without_locks(folder.path()))
+        .env("NO_LOCKS_ON", "bienvenue.db");
+    let first = Process::spawn(command);
+    // It is locked all the same.
+    let ended = fails_on(folder.path(), "sqlite:bienvenue.db");
+    assert!(
+        ended.errors.contains("another bienvenue uses it"),
+        "{ended:?}"
+    );
+    drop(first);
+}
+
+#[test]
+fn a_volume_without_locks() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(folder.path());
+    command
+        .args(["--listen=127.0.0.1:0"])
+        .env("LD_PRELOAD", library_without_locks(folder.path()))
+        .env("NO_LOCKS_ON", "");
+    let ended = run(command);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
+    for word in ["takes no lock", "local disk"] {
+        assert!(ended.errors.contains(word), "{}", ended.errors);
+    }
 }

@@ -3,7 +3,7 @@
 
 pub mod certificate;
 pub mod chromium;
-mod cluster;
+pub mod cluster;
 pub mod database;
 pub mod flood;
 pub mod foreign;

@@ -236,6 +236,8 @@ async fn a_login_is_made_by_either_mechanism_and_never_repeated() {
     let url = server.url("ada:hunter2@", "127.0.0.1");
     let error = to_url(&url).send(&message()).await.unwrap_err();
     assert!(said(&error).contains("mechanism"), "{error}");
+    assert!(said(&error).contains("neither PLAIN nor LOGIN"), "{error}");
+    assert!(!said(&error).contains("check the user"), "{error}");
 }
 
 #[tokio::test]

@@ -309,6 +309,9 @@ mod tests {
         assert!(state.give_up(SHAPE, now).is_empty());
         set_pace(&mut state, unit * 5);
         let given_up = state.give_up(SHAPE, now).len();
-        assert!(given_up > 0 && given_up < waiting, "{given_up} of {waiting}");
+        assert!(
+            given_up > 0 && given_up < waiting,
+            "{given_up} of {waiting}"
+        );
     }
 }

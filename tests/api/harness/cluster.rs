@@ -263,7 +263,7 @@ fn find_programs() -> Option<PathBuf> {
 }
 
 /// PostgreSQL refuses to run as root: whom to be instead.
-fn unprivileged_user() -> Option<(u32, u32)> {
+pub fn unprivileged_user() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| {
         let output = Command::new("id").args(arguments).output().ok()?;
         String::from_utf8(output.stdout).ok()?.trim().parse().ok()

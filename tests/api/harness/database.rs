@@ -76,6 +76,16 @@ impl Database {
         runtime.block_on(case(self.clone()));
     }
 
+    /// Its server as a connection string of libpq, and its name there.
+    pub fn server_and_name(&self) -> (String, &str) {
+        let Home::Postgres { name, server } = &*self.home else {
+            panic!("a file");
+        };
+        let address = server_address(server);
+        let (host, port) = address.rsplit_once(':').expect("a port");
+        (format!("host={host} port={port}"), name)
+    }
+
     /// What to give to `--database-url`.
     pub fn url(&self) -> &str {
         &self.url

@@ -1,0 +1,168 @@
+//! What to do about a database that does not open, by its cause.
+
+use std::io::{self, ErrorKind};
+
+/// By words of libpq, PostgreSQL and SQLite; the first entry counts whose words are all there. A server
+/// that speaks another language gets the general advice.
+const ON_OPENING: [(&[&str], &str); 22] = [
+    (
+        &["password authentication failed"],
+        "check the user and the password, in --database-url or --database-password-file",
+    ),
+    (
+        &["no password supplied"],
+        "give the user's password, in --database-password-file",
+    ),
+    (
+        &["no pg_hba.conf entry"],
+        "add a line for this user, database and address to the server's pg_hba.conf, or set \
+         sslmode in --database-url to what its lines demand",
+    ),
+    (
+        &["role \"", "does not exist"],
+        "create that user at the server (CREATE ROLE with LOGIN), or name another in \
+         --database-url",
+    ),
+    (
+        &["database \"", "does not exist"],
+        "create it at the server (CREATE DATABASE), or name another in --database-url",
+    ),
+    (
+        &["could not translate host name"],
+        "check the host in --database-url",
+    ),
+    (
+        &["Connection refused"],
+        "start the server, or check host and port in --database-url",
+    ),
+    (
+        &["No such file or directory"],
+        "start the server, or check the folder of its socket in --database-url (host)",
+    ),
+    (
+        &["No route to host"],
+        "check the host in --database-url, and the network between",
+    ),
+    (
+        &["timeout expired"],
+        "check host and port in --database-url, and whether a firewall is between",
+    ),
+    (
+        &["timed out"],
+        "check host and port in --database-url, and whether a firewall is between",
+    ),
+    (
+        &["does not support SSL"],
+        "turn TLS on at the server, or leave sslmode out of --database-url",
+    ),
+    (
+        &["certificate"],
+        "check the server's certificate, and sslrootcert in --database-url",
+    ),
+    (&["too many"], FULL),
+    (&["remaining connection slots"], FULL),
+    (&["starting up"], "wait until it has started"),
+    (&["shutting down"], "wait until it has started again"),
+    (&["not yet accepting"], "wait until it has started"),
+    (
+        &["not a database"],
+        "name a file of this service in --database-url, or restore a backup",
+    ),
+    (&["malformed"], "restore a backup"),
+    (
+        &["unable to open database file"],
+        "give this user the right to read and write it and its folder",
+    ),
+    (&["disk I/O error"], "check the disk that it is on"),
+];
+
+const FULL: &str =
+    "raise max_connections at the server, or lower --database-connections on each node";
+
+/// About a database that does not open or answer and has said this.
+pub(super) fn on_opening(said: &str) -> &'static str {
+    let mut known = ON_OPENING.iter();
+    known
+        .find(|(words, _)| words.iter().all(|word| said.contains(word)))
+        .map_or("check --database-url", |(_, advice)| advice)
+}
+
+/// About a database that has said this and takes no writes.
+pub(super) fn on_read_only(said: &str) -> &'static str {
+    if said.contains("standby") {
+        "name the primary server in --database-url, or all of them, separated by commas"
+    } else {
+        "give this user the right to write it"
+    }
+}
+
+/// About a database that has said this when it was migrated; begins with a semicolon.
+pub(super) fn on_migrating(said: &str) -> &'static str {
+    if said.contains("permission denied for schema") {
+        "; make this user the owner of the database, or GRANT CREATE ON SCHEMA public to it"
+    } else if said.contains("permission denied") || said.contains("must be owner") {
+        "; make this user the owner of the tables"
+    } else if said.contains("full") || said.contains("No space left") {
+        "; make room on its disk"
+    } else {
+        ""
+    }
+}
+
+/// About a file that cannot be created or opened.
+pub(super) fn on_file(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => "create its folder first",
+        ErrorKind::PermissionDenied => "give this user the right to write its folder",
+        ErrorKind::ReadOnlyFilesystem => "mount its volume so that it can be written",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on its volume",
+        ErrorKind::IsADirectory | ErrorKind::NotADirectory => {
+            "name a file in --database-url, in a folder that is one"
+        }
+        _ => "check that its folder exists and is writable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_own_advice() {
+        for (said, word) in [
+            (
+                "connection to server at \"db\" (10.0.0.1), port 5432 failed: FATAL: password \
+                 authentication failed for user \"ada\"",
+                "password",
+            ),
+            (
+                "connection to server at \"db\", port 5432 failed: FATAL: database \"b\" does not \
+                 exist",
+                "CREATE DATABASE",
+            ),
+            (
+                "connection to server at \"::1\", port 5432 failed: FATAL: role \"ada\" does not \
+                 exist",
+                "CREATE ROLE",
+            ),
+            (
+                "FATAL: no pg_hba.conf entry for host \"::1\", user \"ada\", database \"b\", no \
+                 encryption",
+                "pg_hba.conf",
+            ),
+            ("could not translate host name \"d\" to address", "host"),
+            ("FATAL: sorry, too many clients already", "max_connections"),
+            ("file is not a database", "backup"),
+            ("something new", "check --database-url"),
+        ] {
+            assert!(
+                on_opening(said).contains(word),
+                "{said}: {}",
+                on_opening(said)
+            );
+        }
+        assert!(on_read_only("server is in hot standby mode").contains("primary"));
+        let denied = "permission denied for schema public";
+        assert!(on_migrating(denied).contains("GRANT CREATE"));
+    }
+}

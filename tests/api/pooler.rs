@@ -1,0 +1,149 @@
+//! A PgBouncer in front of the database.
+
+use std::{
+    env, fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use crate::harness::{
+    Database, EMAIL, PASSWORD, Process,
+    cluster::unprivileged_user,
+    postgres,
+    process::{command, run},
+    server::Client,
+};
+
+/// How long PgBouncer may take to listen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Pooler {
+    url: String,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Pooler {
+    /// In front of a database; `None` where PgBouncer is not installed.
+    async fn start(database: &Database, mode: &str) -> Option<Self> {
+        let Some(program) = program() else {
+            postgres::skipped("a pooler in front of the database", "with PgBouncer");
+            assert!(
+                env::var_os("TEST_PGBOUNCER").is_none(),
+                "TEST_PGBOUNCER demands PgBouncer"
+            );
+            return None;
+        };
+        let (server, name) = database.server_and_name();
+        let port = free_port();
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("users");
+        let settings = folder.path().join("pgbouncer.ini");
+        fs::write(&users, "\"postgres\" \"\"\n").unwrap();
+        let text = format!(
+            "[databases]\nbienvenue = {server} dbname={name} user=postgres\n[pgbouncer]\nlisten_addr = \
+             127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\nauth_file = \
+             {users}\npool_mode = {mode}\nmax_client_conn = 200\ndefault_pool_size = 20\n",
+            users = users.display(),
+        );
+        fs::write(&settings, text).unwrap();
+        let mut command = Command::new(program);
+        command.arg(&settings).stdout(Stdio::null());
+        command.stderr(Stdio::null());
+        // It refuses to run as root.
+        if let Some((uid, gid)) = unprivileged_user() {
+            for path in [folder.path(), &users, &settings] {
+                std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
+            }
+            command.gid(gid).uid(uid);
+        }
+        let mut pooler = Self {
+            url: format!("postgres://postgres@127.0.0.1:{port}/bienvenue"),
+            child: command.spawn().expect("PgBouncer runs"),
+            _folder: folder,
+        };
+        pooler
+            .listens(SocketAddr::from(([127, 0, 0, 1], port)))
+            .await;
+        Some(pooler)
+    }
+
+    async fn listens(&mut self, address: SocketAddr) {
+        let listens = async {
+            while TcpStream::connect(address).is_err() {
+                let ended = self.child.try_wait().unwrap();
+                assert!(ended.is_none(), "PgBouncer ended: {ended:?}");
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, listens).await.expect("PgBouncer listens");
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn program() -> Option<PathBuf> {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = env::split_paths(&folders).collect();
+    folders.push("/usr/sbin".into());
+    let mut programs = folders.into_iter().map(|folder| folder.join("pgbouncer"));
+    programs.find(|program| program.exists())
+}
+
+fn free_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+/// Each transaction has another connection: the start is refused, in one line.
+#[tokio::test(flavor = "multi_thread")]
+async fn pooling_by_transaction_is_refused() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    for mode in ["transaction", "statement"] {
+        let Some(pooler) = Pooler::start(&database, mode).await else {
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let mut start = command(folder.path());
+        start.args(["--listen=127.0.0.1:0", "--database-url", &pooler.url]);
+        let ended = run(start);
+        assert_eq!(ended.code, Some(1), "{mode}: {ended:?}");
+        assert_eq!(ended.errors.lines().count(), 1, "{mode}: {}", ended.errors);
+        assert!(
+            ended.errors.contains("pool_mode=session"),
+            "{}",
+            ended.errors
+        );
+    }
+}
+
+/// Each client has a connection of its own as long as it is connected: that works.
+#[tokio::test(flavor = "multi_thread")]
+async fn pooling_by_session_works() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let Some(pooler) = Pooler::start(&database, "session").await else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--bcrypt-cost=4", "--database-url", &pooler.url];
+    let process = Process::start(folder.path(), &settings);
+    let client = Client::connect(process.address).await;
+    client.register(EMAIL, PASSWORD).await.unwrap();
+    let session_id = client.login(EMAIL, PASSWORD).await.unwrap().session_id;
+    client.check(&session_id).await.unwrap();
+}
