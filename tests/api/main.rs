@@ -20,6 +20,7 @@ mod databases;
 mod decoys;
 mod devices;
 mod durability;
+mod email_white_space;
 mod fairness;
 mod flask;
 mod forged_cookies;
