@@ -19,7 +19,7 @@ use crate::{
     causes::with_causes,
     db::{Claim, Claimed, DbError, MailKind, OfferedReset, OutgoingMail, Preference},
     domain::{CLOCK_SKEW, ResetToken},
-    mail::{self, Mailer, Message},
+    mail::{self, MailError, Mailer, Message},
 };
 
 /// How long a mail belongs to whoever claimed it. After a crash it is due again
@@ -174,7 +174,13 @@ impl Auth {
             Err(unreadable) => self.set_aside(&claimed.claim, unreadable).await,
             Ok(mail) => match self.send_mail(mail, &claimed).await {
                 Ok(()) => self.note_sent(mail, &claimed).await,
-                Err(cause) => self.retry_mail(mail, &claimed.claim, &cause).await,
+                Err(error) if error.is_permanent() => {
+                    self.drop_refused_mail(mail, &claimed.claim, &error).await
+                }
+                Err(error) => {
+                    let cause = error.to_string();
+                    self.retry_mail(mail, &claimed.claim, &cause).await
+                }
             },
         };
         if let Err(error) = noted {
@@ -186,12 +192,10 @@ impl Auth {
         }
     }
 
-    /// Hands a mail to the mailer, if it is for anybody; an error is for the
-    /// log.
-    async fn send_mail(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Result<(), String> {
+    /// Hands a mail to the mailer, if it is for anybody.
+    async fn send_mail(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Result<(), MailError> {
         if let Some(message) = self.message(mail, claimed) {
-            let sent = self.mail_delivery.mailer.send(&message).await;
-            sent.map_err(|error| error.to_string())?;
+            self.mail_delivery.mailer.send(&message).await?;
             let (id, kind) = (claimed.claim.id, mail.kind.name());
             tracing::info!(mail = id, kind, "a mail was sent");
         }
@@ -209,6 +213,26 @@ impl Auth {
                 .await;
         }
         self.db.remove_outgoing_mail(id, Some(created_at)).await
+    }
+
+    /// Ends a mail that its server will never take.
+    async fn drop_refused_mail(
+        &self,
+        mail: &OutgoingMail,
+        claim: &Claim,
+        refusal: &MailError,
+    ) -> Result<(), DbError> {
+        let Claim { id, tries, .. } = claim;
+        let (kind, cause) = (mail.kind.name(), refusal.to_string());
+        tracing::warn!(
+            mail = id,
+            kind,
+            tries,
+            cause,
+            "a mail was refused for good and is not tried again"
+        );
+        let created_at = Some(mail.created_at);
+        self.db.remove_outgoing_mail(*id, created_at).await
     }
 
     async fn retry_mail(
