@@ -18,7 +18,7 @@ pub use email::{Email, EmailError};
 pub use odd_character::OddCharacter;
 pub use password::{HashedPassword, NewPassword, Password, PasswordPolicy, PasswordPolicyError};
 pub use public_url::{PublicUrl, PublicUrlError};
-pub use reset::{PendingReset, ResetTokens};
+pub use reset::{NewReset, PendingReset, ResetTokens};
 pub use revocation::{Revision, Revocation, RevocationEvent};
 pub use session::{
     CLOCK_SKEW, Client, Session, SessionHandle, SessionLimits, SessionTimes, SessionUse,

@@ -11,6 +11,8 @@ mod url;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
+
 pub use self::{
     error::{MailError, Step},
     sender::{Sender, SenderError},
@@ -33,6 +35,9 @@ pub struct Message {
     /// The text; lines end in `\n`. ASCII text with lines of at most 998 bytes
     /// arrives as it is, so that a link in it can be read in the file too.
     pub body: String,
+    /// Where the text holds a secret: when that is good no longer, and the message of no
+    /// use to anybody.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// Without the text, which may hold the secret of a link.
