@@ -2,6 +2,7 @@
 //! an SMTP server. Whom to mail, when, and what to try again, others decide.
 
 mod error;
+mod file_name;
 mod folder;
 mod guarded;
 mod letter;
@@ -127,8 +128,24 @@ impl Mailer {
         let now = clock.now();
         let letter = Letter::write(from, message, now)?;
         match transport {
-            Transport::Folder(folder) => folder.keep(letter, now).await,
+            Transport::Folder(folder) => folder.keep(letter, now, message.expires_at).await,
             Transport::Smtp(smtp) => smtp.send(&letter, message).await,
+        }
+    }
+
+    /// Removes the files of messages that have expired by now, where messages go to a
+    /// folder; returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read, or a file not be removed.
+    pub async fn remove_expired(&self) -> Result<usize, MailError> {
+        let Inner {
+            clock, transport, ..
+        } = &*self.0;
+        match transport {
+            Transport::Folder(folder) => folder.remove_expired(clock.now()).await,
+            Transport::Smtp(_) => Ok(0),
         }
     }
 }

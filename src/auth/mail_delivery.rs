@@ -179,6 +179,16 @@ impl Auth {
         }
     }
 
+    /// Removes the files of mails whose secret has expired, where mail goes to a folder.
+    /// Problems are logged.
+    pub async fn remove_expired_mail(&self) {
+        match self.mail_delivery.mailer.remove_expired().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "mails with expired secrets were removed"),
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
     /// Hands a mail to the mailer, if it is for anybody.
     async fn send_mail(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Result<(), MailError> {
         let public_url = &self.settings.public_url;

@@ -62,6 +62,18 @@ pub enum MailError {
         #[source]
         cause: io::Error,
     },
+    /// What has expired stays in the folder.
+    #[error(
+        "mails with expired secrets cannot be removed from {}: {cause}; let the service read the \
+         folder and remove files in it, or remove them", path.display()
+    )]
+    Expired {
+        /// The folder.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        cause: io::Error,
+    },
     /// TLS cannot be set up at all.
     #[error("TLS for mail cannot be set up: {0}")]
     Tls(String),

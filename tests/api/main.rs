@@ -43,6 +43,7 @@ mod mail;
 mod node_faults;
 mod nodes;
 mod opened_sessions;
+mod outbox_expiry;
 mod outgoing_mail;
 mod overload;
 mod password_change;
