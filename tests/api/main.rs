@@ -33,6 +33,7 @@ mod http1;
 mod import;
 mod import_hostile;
 mod import_million;
+mod import_people;
 mod import_sources;
 mod locks;
 mod log;
