@@ -36,8 +36,8 @@ pub struct Message {
     /// The text; lines end in `\n`. ASCII text with lines of at most 998 bytes
     /// arrives as it is, so that a link in it can be read in the file too.
     pub body: String,
-    /// Where the text holds a secret: when that is good no longer, and the message of no
-    /// use to anybody.
+    /// When the secret in the text expires, and the message is of no more use; `None` where
+    /// it holds no secret.
     pub expires_at: Option<DateTime<Utc>>,
 }
 

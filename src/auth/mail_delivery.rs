@@ -189,7 +189,7 @@ impl Auth {
         }
     }
 
-    /// Hands a mail to the mailer, if it is for anybody.
+    /// Hands a mail to the mailer, if its address has an account.
     async fn send_mail(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Result<(), MailError> {
         let public_url = &self.settings.public_url;
         if let Some(message) = mails::message(mail, &claimed.claim, public_url) {

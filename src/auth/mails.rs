@@ -20,7 +20,7 @@ pub(super) fn give_up_after(kind: MailKind) -> TimeDelta {
     }
 }
 
-/// What to write; `None` where there is nobody to write to.
+/// The message of a mail; `None` where its address has no account.
 pub(super) fn message(
     mail: &OutgoingMail,
     claim: &Claim,

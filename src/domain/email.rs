@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_that_nobody_sees_is_named() {
+    fn an_invisible_character_is_named() {
         for (text, says) in [
             ("a da@example.com", "character 2 is a space"),
             (

@@ -51,7 +51,7 @@ pub(super) struct StoredHash {
     pepper: Option<(PepperScheme, Pepper)>,
 }
 
-/// What a hash is at heart.
+/// The function that a hash was computed with.
 pub(super) enum Family {
     Bcrypt(BcryptHash),
     Foreign(Arc<ForeignHash>),

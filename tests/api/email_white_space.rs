@@ -20,8 +20,8 @@ const PADDED: [&str; 4] = [
     " \x0C\n ada@Example.com \t ",
 ];
 
-/// An e-mail with a character that nobody sees, or that looks like another, and what the
-/// error says of it.
+/// An e-mail with a character that cannot be seen, or that looks like another, and the words
+/// of the error that name it.
 const UNSEEN: [(&str, &str); 6] = [
     (
         "eve@example.com\u{A0}",
@@ -100,7 +100,7 @@ on_each_database! {
         }
     }
 
-    async fn what_nobody_sees_is_named(database: Database) {
+    async fn invisible_characters_are_named(database: Database) {
         let server = TestServer::start(&database).await;
         for (email, says) in UNSEEN {
             for refusal in [

@@ -1,5 +1,5 @@
-//! Moving in without losing anybody: those whose password cannot be taken, tables of other
-//! names, ids that are no numbers, and services that mixed a secret into their passwords.
+//! Moving in without losing users: passwords that cannot be taken, tables of other names, ids
+//! that are no numbers, and services that mixed a secret into their passwords.
 
 use std::{
     fs::{self, Permissions},
@@ -393,7 +393,7 @@ async fn logs_in_with_the_secret(
     }
     server.stop().await;
 
-    // Nobody needs it any more.
+    // By now no hash needs it.
     let process = Process::start(folder.path(), &settings);
     let client = Client::connect(process.address).await;
     for email in emails {

@@ -1,4 +1,4 @@
-//! The notice to a user whose password was changed, in case it was not they who did it.
+//! The notice to a user whose password was changed, in case another person did it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -8,7 +8,7 @@ use crate::{
     mail::Message,
 };
 
-/// When mail servers give up themselves.
+/// How long it is tried: as long as mail servers try themselves.
 pub(super) const GIVE_UP_AFTER: TimeDelta = TimeDelta::days(3);
 
 pub(super) fn message(to: &Email, public_url: &PublicUrl, changed_at: DateTime<Utc>) -> Message {

@@ -8,7 +8,7 @@ use crate::{
     mail::Message,
 };
 
-/// When nobody waits for it any longer.
+/// How long it is tried: by then its user has asked again, or given up.
 pub(super) const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// Where the link leads, below the public URL: the route that takes the token.

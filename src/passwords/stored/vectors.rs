@@ -131,7 +131,7 @@ pub(super) const VECTORS: [(&str, &str); 84] = [
     ("$pbkdf2-sha512$7$.b.3tjbm/B/DeE/JmROC8A$EnN6QFcfdjCRa4kw2y7NFBJHk8Pfh/9qLiAVdUN6n/2OPD3kPFv0ynvOxYBuz6lo3baPz5IlcnNj5qhUBodMFg", LONG),
 ];
 
-/// Of PLAIN and other passwords, made with [`FLASK_SECRET`] or [`DEVISE_SECRET`].
+/// Hashes of passwords that were mixed with [`FLASK_SECRET`] or [`DEVISE_SECRET`].
 #[rustfmt::skip]
 const PEPPERED: [(PepperScheme, &str, &str); 10] = [
     (FlaskSecurity, "$2b$04$II.E.RByJaxd0Ly805tMme7aGRnJri7mmw62kei4JY1fY7eDQXY0S", PLAIN),
