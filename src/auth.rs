@@ -7,7 +7,7 @@ mod devices;
 mod error;
 mod login;
 mod mail_delivery;
-mod mail_texts;
+mod mails;
 mod password_change;
 mod password_reset;
 mod registration;

@@ -51,10 +51,11 @@ enum Subcommands {
     ///
     /// Reads a table users with id, email and hashed_password (text or bytes), as a Flask service
     /// keeps it, and adds its users to the database that --database-url names. Hashes may be
-    /// bcrypt, Argon2id, passlib's bcrypt-sha256, Werkzeug's scrypt and pbkdf2:sha256, or Django's
-    /// of bcrypt, Argon2 and pbkdf2_sha256. All users are added or none. Sessions and reset tokens
-    /// are not taken: everybody logs in again. Stop the other service first. Run twice, it changes
-    /// nothing the second time.
+    /// bcrypt, Argon2id, passlib's bcrypt-sha256 and pbkdf2, Werkzeug's scrypt and pbkdf2, Django's
+    /// of bcrypt, Argon2, scrypt and pbkdf2, or WordPress's of 6.8. Ids that are no whole numbers
+    /// are replaced by new ones. All users are added or none. Sessions and reset tokens are not
+    /// taken: everybody logs in again. Stop the other service first. Run twice, it changes nothing
+    /// the second time.
     #[command(
         after_help = "Exit codes: 0 imported, or a dry run without bad rows (or with --skip-bad), \
                       1 nothing was imported, unless the message leaves that open, 64 a bad \
@@ -117,6 +118,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             let mut warnings: Vec<_> = arguments.warning().into_iter().collect();
             // What is set for mail means nothing here.
             cli.config.mail = MailSettings::default();
+            let is_given = is_on_command_line("pepper_file");
+            cli.config
+                .passwords
+                .expect_pepper(arguments.has_pepper(), is_given)?;
             cli.config.read_passwords(is_on_command_line)?;
             warnings.extend(cli.config.visible_passwords());
             let into = cli.config.database.database_url;
@@ -138,7 +143,7 @@ struct Lone {
 
 const IMPORT: Lone = Lone {
     command: "import",
-    settings: &["database_url", "database_password_file"],
+    settings: &["database_url", "database_password_file", "pepper_file"],
 };
 
 const CALIBRATE: Lone = Lone {
@@ -391,12 +396,33 @@ mod tests {
             (
                 &["import", "--from", "sqlite:a.db", "--listen", "[::1]:7"],
                 "--listen is a setting of bienvenue serve: leave it out of bienvenue import, \
-                 which goes by --database-url and --database-password-file alone",
+                 which goes by --database-url and --database-password-file and --pepper-file \
+                 alone",
             ),
             (
                 &["--log=debug", "import", "--from", "sqlite:a.db"],
                 "--log is a setting of bienvenue serve: leave it out of bienvenue import, which \
-                 goes by --database-url and --database-password-file alone",
+                 goes by --database-url and --database-password-file and --pepper-file alone",
+            ),
+            (
+                &["import", "--from", "sqlite:a.db", "--columns", "mail"],
+                "--columns cannot be \"mail\": write which columns have other names, such as \
+                 email=mail,hashed_password=password,id=uuid; those that are left out are id, \
+                 email and hashed_password",
+            ),
+            (
+                &["import", "--from", "sqlite:a.db", "--pepper", "salt"],
+                "--pepper cannot be \"salt\": write flask-security or devise",
+            ),
+            (
+                &["import", "--from", "sqlite:a.db", "--pepper", "devise"],
+                "--pepper is given without --pepper-file: write the secret into a file, and name \
+                 it here and to bienvenue serve",
+            ),
+            (
+                &["import", "--from", "sqlite:a.db", "--pepper-file", "pepper"],
+                "--pepper-file is given without --pepper: write --pepper=flask-security or \
+                 --pepper=devise, after what mixed the secret into the passwords, or leave it out",
             ),
             (
                 &["calibrate", "--bcrypt-cost=12"],
@@ -489,10 +515,16 @@ mod tests {
             let expected = [
                 "from",
                 "from-password-file",
+                "table",
+                "columns",
+                "pepper",
+                "without-password",
+                "id-map",
                 "dry-run",
                 "skip-bad",
                 "database-url",
                 "database-password-file",
+                "pepper-file",
             ];
             assert_eq!(flags, expected, "{arguments:?}");
         }

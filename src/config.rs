@@ -97,6 +97,7 @@ impl Config {
             );
         }
         self.database.read_password()?;
+        self.passwords.read_pepper()?;
         self.mail.read_password()
     }
 

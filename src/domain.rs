@@ -3,6 +3,7 @@
 mod common_passwords;
 mod decoy;
 mod email;
+mod odd_character;
 mod password;
 mod public_url;
 mod reset;
@@ -14,9 +15,10 @@ mod user;
 
 pub use decoy::{DecoySlot, give_slots, refill_slots};
 pub use email::{Email, EmailError};
+pub use odd_character::OddCharacter;
 pub use password::{HashedPassword, NewPassword, Password, PasswordPolicy, PasswordPolicyError};
 pub use public_url::{PublicUrl, PublicUrlError};
-pub use reset::{PendingReset, ResetTokens};
+pub use reset::{NewReset, PendingReset, ResetTokens};
 pub use revocation::{Revision, Revocation, RevocationEvent};
 pub use session::{
     CLOCK_SKEW, Client, Session, SessionHandle, SessionLimits, SessionTimes, SessionUse,

@@ -2,6 +2,7 @@
 //! an SMTP server. Whom to mail, when, and what to try again, others decide.
 
 mod error;
+mod file_name;
 mod folder;
 mod guarded;
 mod letter;
@@ -10,6 +11,8 @@ mod smtp;
 mod url;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
 
 pub use self::{
     error::{MailError, Step},
@@ -33,6 +36,9 @@ pub struct Message {
     /// The text; lines end in `\n`. ASCII text with lines of at most 998 bytes
     /// arrives as it is, so that a link in it can be read in the file too.
     pub body: String,
+    /// When the secret in the text expires, and the message is of no more use; `None` where
+    /// it holds no secret.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// Without the text, which may hold the secret of a link.
@@ -122,8 +128,24 @@ impl Mailer {
         let now = clock.now();
         let letter = Letter::write(from, message, now)?;
         match transport {
-            Transport::Folder(folder) => folder.keep(letter, now).await,
+            Transport::Folder(folder) => folder.keep(letter, now, message.expires_at).await,
             Transport::Smtp(smtp) => smtp.send(&letter, message).await,
+        }
+    }
+
+    /// Removes the files of messages that have expired by now, where messages go to a
+    /// folder; returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read, or a file not be removed.
+    pub async fn remove_expired(&self) -> Result<usize, MailError> {
+        let Inner {
+            clock, transport, ..
+        } = &*self.0;
+        match transport {
+            Transport::Folder(folder) => folder.remove_expired(clock.now()).await,
+            Transport::Smtp(_) => Ok(0),
         }
     }
 }

@@ -11,18 +11,20 @@ mod stored;
 use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 pub use self::{
     admission::Admission,
     calibrate::{Calibration, CalibrationError},
     engine::{DEFAULT_SHARE, MAX_SHARE, MIN_SHARE},
     purpose::Purpose,
-    stored::{MAX_COST, MIN_COST, UnreadableHash, Verdict},
+    stored::{
+        MAX_COST, MIN_COST, Pepper, PepperScheme, UnreadableHash, Verdict, check, pepper_prefixes,
+        peppered,
+    },
 };
 use self::{
     engine::{Demand, Engine, EngineError},
-    stored::{NewHash, StoredHash},
+    stored::{Family, NewHash, StoredHash},
 };
 use crate::{
     deadline::Deadline,
@@ -55,6 +57,7 @@ pub struct Passwords {
     cost: u32,
     engine: Engine,
     decoy: Arc<HashedPassword>,
+    pepper: Option<Pepper>,
 }
 
 /// Why hashing cannot start.
@@ -101,7 +104,18 @@ impl Passwords {
             cost: settings.cost,
             engine: Engine::start(settings.threads, settings.max_wait, settings.share)?,
             decoy: Arc::new(stored::decoy(settings.cost)?),
+            pepper: None,
         })
+    }
+
+    /// The same, which can also compare with the hashes of a service that had a pepper.
+    pub fn with_pepper(self, pepper: Option<Pepper>) -> Self {
+        Self { pepper, ..self }
+    }
+
+    /// Whether there is a pepper.
+    pub fn has_pepper(&self) -> bool {
+        self.pepper.is_some()
     }
 
     /// Asks whether a hash that is wanted now would be let in, which costs about a
@@ -191,10 +205,10 @@ impl Passwords {
         admission: Admission,
     ) -> Result<Verdict, HashingError> {
         let demand = admission.demand();
-        match StoredHash::parse(stored.expose()) {
+        match StoredHash::parse(stored.expose(), self.pepper.as_ref()) {
             Ok(stored) => self.verdict(password, &stored, demand).await,
             Err(unreadable) => {
-                if let Ok(decoy) = StoredHash::parse(self.decoy.expose()) {
+                if let Ok(decoy) = StoredHash::parse(self.decoy.expose(), None) {
                     self.verdict(password, &decoy, demand).await?;
                 }
                 Err(unreadable.into())
@@ -225,13 +239,14 @@ impl Passwords {
         stored: &StoredHash,
         demand: Demand,
     ) -> Result<bool, HashingError> {
-        match stored {
-            StoredHash::Bcrypt(hash) => {
-                let digest = self.engine.bcrypt(hash.input(password), demand).await?;
-                Ok(hash.matches(password, &digest))
+        let password = stored.mixed(password);
+        match &stored.family {
+            Family::Bcrypt(hash) => {
+                let digest = self.engine.bcrypt(hash.input(&password), demand).await?;
+                Ok(hash.matches(&password, &digest))
             }
-            StoredHash::Foreign(hash) => {
-                let (hash, password) = (Arc::clone(hash), Zeroizing::new(password.to_owned()));
+            Family::Foreign(hash) => {
+                let hash = Arc::clone(hash);
                 let compare = move || hash.matches(&password);
                 Ok(self.engine.whole(compare, demand).await?)
             }
@@ -243,16 +258,6 @@ impl Passwords {
     pub fn decoy(&self) -> HashedPassword {
         HashedPassword::clone(&self.decoy)
     }
-}
-
-/// Whether a password can be compared with a stored text at all.
-///
-/// # Errors
-///
-/// When it is in no format that is known, damaged, or asks for more than is
-/// computed.
-pub fn check(stored: &str) -> Result<(), UnreadableHash> {
-    StoredHash::parse(stored).map(|_| ())
 }
 
 impl From<EngineError> for HashingError {

@@ -171,7 +171,8 @@ impl Server {
         })
         .await
         .map_err(|panic| ServerError::Io(panic.into()))??;
-        let passwords = Passwords::new(config.passwords.hashing())?;
+        let passwords =
+            Passwords::new(config.passwords.hashing())?.with_pepper(config.passwords.pepper());
         let refused = |cause| ServerError::Listen {
             address: config.network.listen,
             cause,
@@ -223,6 +224,7 @@ impl Server {
                 "the decoys of unknown e-mails do not follow the users yet"
             );
         }
+        auth.warn_of_missing_pepper().await;
         let health = HealthReporter::new();
         Ok(Self {
             listener,

@@ -7,6 +7,7 @@ use super::{Auth, AuthError};
 use crate::{
     db::ServerKey,
     domain::{DecoySlot, Email},
+    passwords,
 };
 
 /// Picks a slot in the sample of users for each e-mail. A login with an unknown e-mail
@@ -44,6 +45,28 @@ impl Auth {
     /// `Unavailable`, `Internal`.
     pub async fn sample_decoys(&self) -> Result<bool, AuthError> {
         Ok(self.db.sample_decoys().await?)
+    }
+
+    /// Says in the log where users cannot log in since the pepper is not set that their
+    /// passwords were imported with. The sample stands for all users: to look at each of
+    /// them would take long on a large table.
+    pub async fn warn_of_missing_pepper(&self) {
+        if self.passwords.has_pepper() {
+            return;
+        }
+        let prefixes = passwords::pepper_prefixes().collect();
+        let percent = match self.db.percent_of_decoys(prefixes).await {
+            Ok(percent) => percent.filter(|percent| *percent > 0.0),
+            // What needs the database says so where it matters.
+            Err(_) => None,
+        };
+        if let Some(percent) = percent {
+            tracing::warn!(
+                users = format!("about {percent:.1} %"),
+                "pepper-file is not set, and some users were imported with a pepper: they cannot \
+                 log in until it is, or until they set a new password by mail"
+            );
+        }
     }
 }
 

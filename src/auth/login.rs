@@ -10,7 +10,7 @@ use crate::{
     db::LoginTarget,
     deadline::Deadline,
     domain::{Email, HashedPassword, Password, PasswordPolicyError, User},
-    passwords::{Admission, HashingError, Purpose, Verdict},
+    passwords::{Admission, HashingError, Purpose, UnreadableHash, Verdict},
 };
 
 impl Auth {
@@ -75,11 +75,14 @@ impl Auth {
     ) -> Result<Verdict, AuthError> {
         match self.passwords.verify(password, stored, admission).await {
             Err(HashingError::Unreadable(why)) => {
-                if let Some(user) = user {
-                    tracing::error!(
+                match user {
+                    // Nothing is wrong with an account that came without a password.
+                    Some(_) if why == UnreadableHash::NoPassword => {}
+                    Some(user) => tracing::error!(
                         user_id = user.id.0,
                         "the stored password cannot be used, {why}: this user has to set a new one"
-                    );
+                    ),
+                    None => {}
                 }
                 Ok(Verdict::Wrong)
             }

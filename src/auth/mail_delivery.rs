@@ -11,15 +11,15 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
-use super::{Auth, AuthError, mail_texts};
+use super::{Auth, AuthError, mails};
 use crate::{
     causes::with_causes,
-    db::{Claim, Claimed, DbError, MailKind, OfferedReset, OutgoingMail, Preference},
-    domain::{CLOCK_SKEW, ResetToken},
-    mail::{self, Mailer, Message},
+    db::{Claim, Claimed, DbError, MailKind, OutgoingMail, Preference},
+    domain::CLOCK_SKEW,
+    mail::{self, MailError, Mailer},
 };
 
 /// How long a mail belongs to whoever claimed it. After a crash it is due again
@@ -53,17 +53,8 @@ const LEAST_TRIES: u32 = 12;
 /// cannot be told since the mail is dated after now.
 fn most_tries(kind: MailKind) -> u32 {
     let last = u32::try_from(LAST_RETRY.as_secs()).unwrap_or(u32::MAX);
-    let whole = u32::try_from(give_up_after(kind).num_seconds()).unwrap_or(u32::MAX);
+    let whole = u32::try_from(mails::give_up_after(kind).num_seconds()).unwrap_or(u32::MAX);
     LEAST_TRIES + whole / last
-}
-
-/// When to give up: for a notice, when mail servers themselves do; for a reset
-/// token, when nobody waits for it any longer.
-fn give_up_after(kind: MailKind) -> TimeDelta {
-    match kind {
-        MailKind::PasswordChanged => TimeDelta::days(3),
-        MailKind::PasswordReset => TimeDelta::hours(1),
-    }
 }
 
 /// Who sends mail, and what wakes whoever waits for mail to send.
@@ -94,8 +85,6 @@ impl MailDelivery {
 #[derive(Debug)]
 pub struct ClaimedMail {
     claim: Claim,
-    token: ResetToken,
-    offered: OfferedReset,
     claimed_at: DateTime<Utc>,
 }
 
@@ -148,9 +137,9 @@ impl Auth {
             0 => Preference::Fresh,
             _ => Preference::LongestDue,
         };
-        // Made only now, so that no secret waits in a table.
-        let (token, offered) = self.offer_reset()?;
         let now = self.clock.now();
+        // Made only when its mail is sent, so that no secret waits in a table.
+        let offered = self.offer_reset(now);
         let claimed = self
             .db
             .claim_outgoing_mail(preference, now, now + CLAIM, offered)
@@ -160,8 +149,6 @@ impl Auth {
             Claimed::Skipped => NextMail::Skipped,
             Claimed::Mail(claim) => NextMail::Claimed(Box::new(ClaimedMail {
                 claim: *claim,
-                token,
-                offered,
                 claimed_at: now,
             })),
         })
@@ -174,7 +161,13 @@ impl Auth {
             Err(unreadable) => self.set_aside(&claimed.claim, unreadable).await,
             Ok(mail) => match self.send_mail(mail, &claimed).await {
                 Ok(()) => self.note_sent(mail, &claimed).await,
-                Err(cause) => self.retry_mail(mail, &claimed.claim, &cause).await,
+                Err(error) if error.is_permanent() => {
+                    self.drop_refused_mail(mail, &claimed.claim, &error).await
+                }
+                Err(error) => {
+                    let cause = error.to_string();
+                    self.retry_mail(mail, &claimed.claim, &cause).await
+                }
             },
         };
         if let Err(error) = noted {
@@ -186,12 +179,21 @@ impl Auth {
         }
     }
 
-    /// Hands a mail to the mailer, if it is for anybody; an error is for the
-    /// log.
-    async fn send_mail(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Result<(), String> {
-        if let Some(message) = self.message(mail, claimed) {
-            let sent = self.mail_delivery.mailer.send(&message).await;
-            sent.map_err(|error| error.to_string())?;
+    /// Removes the files of mails whose secret has expired, where mail goes to a folder.
+    /// Problems are logged.
+    pub async fn remove_expired_mail(&self) {
+        match self.mail_delivery.mailer.remove_expired().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "mails with expired secrets were removed"),
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
+    /// Hands a mail to the mailer, if its address has an account.
+    async fn send_mail(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Result<(), MailError> {
+        let public_url = &self.settings.public_url;
+        if let Some(message) = mails::message(mail, &claimed.claim, public_url) {
+            self.mail_delivery.mailer.send(&message).await?;
             let (id, kind) = (claimed.claim.id, mail.kind.name());
             tracing::info!(mail = id, kind, "a mail was sent");
         }
@@ -201,14 +203,34 @@ impl Auth {
     /// Only once its mail was sent does a reset token keep others from being mailed.
     async fn note_sent(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Result<(), DbError> {
         let (id, created_at) = (claimed.claim.id, mail.created_at);
-        if mail.kind == MailKind::PasswordReset && mail.user.is_some() {
-            let (digest, mailed_at) = (claimed.token.digest(), claimed.claimed_at);
+        if let Some(reset) = &claimed.claim.reset {
+            let (digest, mailed_at) = (reset.pending.digest, claimed.claimed_at);
             return self
                 .db
                 .remove_mailed_reset(id, created_at, digest, mailed_at)
                 .await;
         }
         self.db.remove_outgoing_mail(id, Some(created_at)).await
+    }
+
+    /// Ends a mail that its server will never take.
+    async fn drop_refused_mail(
+        &self,
+        mail: &OutgoingMail,
+        claim: &Claim,
+        refusal: &MailError,
+    ) -> Result<(), DbError> {
+        let Claim { id, tries, .. } = claim;
+        let (kind, cause) = (mail.kind.name(), refusal.to_string());
+        tracing::warn!(
+            mail = id,
+            kind,
+            tries,
+            cause,
+            "a mail was refused for good and is not tried again"
+        );
+        let created_at = Some(mail.created_at);
+        self.db.remove_outgoing_mail(*id, created_at).await
     }
 
     async fn retry_mail(
@@ -223,7 +245,9 @@ impl Auth {
         let has_time = if mail.created_at > now + CLOCK_SKEW {
             *tries < most_tries(mail.kind)
         } else {
-            let last = mail.created_at.checked_add_signed(give_up_after(mail.kind));
+            let last = mail
+                .created_at
+                .checked_add_signed(mails::give_up_after(mail.kind));
             last.is_some_and(|last| now + wait < last)
         };
         if *tries >= LEAST_TRIES && !has_time {
@@ -260,23 +284,6 @@ impl Auth {
         );
         let due_at = self.clock.now() + SET_ASIDE;
         self.db.postpone_outgoing_mail(id, due_at).await
-    }
-
-    /// What to write; `None` where there is nobody to write to.
-    fn message(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Option<Message> {
-        let public_url = &self.settings.public_url;
-        let user = mail.user.as_ref()?;
-        Some(match mail.kind {
-            MailKind::PasswordReset => mail_texts::password_reset(
-                &user.email,
-                public_url,
-                &claimed.token,
-                claimed.offered.reset.expires_at,
-            ),
-            MailKind::PasswordChanged => {
-                mail_texts::password_changed(&user.email, public_url, mail.created_at)
-            }
-        })
     }
 }
 

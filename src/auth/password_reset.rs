@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::SemaphorePermit;
 
 use super::{Auth, AuthError};
 use crate::{
     db::{ChangePasswordError, ChangeProof, OfferedReset, PasswordChange, UserBy, UserChanges},
     deadline::Deadline,
-    domain::{Email, PendingReset, ResetToken, User},
+    domain::{Email, NewReset, ResetToken, User},
     passwords::Purpose,
 };
 
@@ -64,13 +65,14 @@ impl Auth {
         let Some(user) = self.db.find_user_by(UserBy::Email(email)).await? else {
             return Ok(None);
         };
-        let (token, reset) = self.new_reset()?;
+        let now = self.clock.now();
+        let reset = NewReset::generate(now + self.settings.reset_ttl)?;
         let changes = UserChanges {
-            reset: Some((reset, self.clock.now())),
+            reset: Some((reset.pending, now)),
             ..UserChanges::default()
         };
         let updated = self.db.update_user(user.id, changes).await?;
-        Ok(updated.map(|_| token))
+        Ok(updated.map(|_| reset.token))
     }
 
     /// Sets a new password for the user to whom a reset token was given; where
@@ -137,27 +139,18 @@ impl Auth {
             })
     }
 
-    /// A reset token that is not stored yet.
-    fn new_reset(&self) -> Result<(ResetToken, PendingReset), AuthError> {
-        let token = ResetToken::generate()?;
-        let reset = PendingReset {
-            digest: token.digest(),
-            expires_at: self.clock.now() + self.settings.reset_ttl,
-            mailed_at: None,
-        };
-        Ok((token, reset))
-    }
-
-    /// A reset token that is to be mailed, unless one was a moment ago. At half its life
-    /// at the earliest, so that of three tokens the first has expired: two are kept.
-    pub(super) fn offer_reset(&self) -> Result<(ResetToken, OfferedReset), AuthError> {
-        let (token, reset) = self.new_reset()?;
-        let between = LEAST_BETWEEN_MAILS.max(self.settings.reset_ttl / 2);
-        let offered = OfferedReset {
-            reset,
-            unless_mailed_since: self.clock.now() - between,
-        };
-        Ok((token, offered))
+    /// A reset token to be mailed, for a mail that has one, unless one was mailed a moment
+    /// ago. At half its life at the earliest, so that of three tokens the first has
+    /// expired: two are kept.
+    pub(super) fn offer_reset(
+        &self,
+        now: DateTime<Utc>,
+    ) -> OfferedReset<impl FnOnce() -> Result<NewReset, getrandom::Error> + Send + 'static> {
+        let ttl = self.settings.reset_ttl;
+        OfferedReset {
+            unless_mailed_since: now - LEAST_BETWEEN_MAILS.max(ttl / 2),
+            make: move || NewReset::generate(now + ttl),
+        }
     }
 }
 

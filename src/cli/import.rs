@@ -11,8 +11,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     config,
-    db::DatabaseUrl,
+    db::{
+        DatabaseUrl,
+        import::{ColumnNames, SourceTable},
+    },
     import::{BadRow, Observer, Order},
+    passwords::PepperScheme,
 };
 
 /// How long an import takes before it is worth a bar.
@@ -34,6 +38,29 @@ pub(super) struct ImportArguments {
     /// File with the password of --from, in one line, not readable by every user
     #[arg(long, value_name = "PATH")]
     from_password_file: Option<PathBuf>,
+
+    /// The table of its users
+    #[arg(long, value_name = "NAME", default_value = "users")]
+    table: String,
+
+    /// Which columns of that table have other names, such as
+    /// email=mail,hashed_password=password,id=uuid; those that are left out are id, email and
+    /// hashed_password
+    #[arg(long, value_name = "NAMES")]
+    columns: Option<ColumnNames>,
+
+    /// What the other service mixed into the passwords, by a secret that stands in
+    /// pepper-file: flask-security (its SECURITY_PASSWORD_SALT) or devise (its config.pepper)
+    #[arg(long, value_name = "SCHEME", value_parser = pepper_scheme)]
+    pepper: Option<PepperScheme>,
+
+    /// Bring users along whose password cannot be taken, to set one by mail
+    #[arg(long)]
+    without_password: bool,
+
+    /// File to write the ids there and here into, as CSV; it must not be there yet
+    #[arg(long, value_name = "PATH")]
+    id_map: Option<PathBuf>,
 
     /// Write nothing; show what would be imported and what cannot be
     #[arg(long)]
@@ -59,10 +86,22 @@ impl ImportArguments {
         };
         Ok(Order {
             from,
+            table: SourceTable {
+                name: self.table,
+                columns: self.columns.unwrap_or_default(),
+            },
             into,
             is_dry_run: self.dry_run,
             skips_bad: self.skip_bad,
+            takes_without_password: self.without_password,
+            pepper: self.pepper,
+            id_map: self.id_map,
         })
+    }
+
+    /// Whether the other service had a pepper.
+    pub(super) fn has_pepper(&self) -> bool {
+        self.pepper.is_some()
     }
 
     /// What to say of a password that every user of the machine can read in the list of
@@ -73,6 +112,16 @@ impl ImportArguments {
              the list of processes: write it into a file that --from-password-file names",
         )
     }
+}
+
+fn pepper_scheme(text: &str) -> Result<PepperScheme, String> {
+    let mut schemes = PepperScheme::ALL.into_iter();
+    schemes.find(|scheme| scheme.name() == text).ok_or_else(|| {
+        format!(
+            "write {}",
+            PepperScheme::ALL.map(PepperScheme::name).join(" or ")
+        )
+    })
 }
 
 /// Lists bad rows on standard output and draws a bar on standard error, where

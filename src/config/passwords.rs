@@ -1,11 +1,11 @@
-use std::{num::NonZero, thread, time::Duration};
+use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
 use clap::Args;
 
 use super::values;
 use crate::{
     domain::PasswordPolicy,
-    passwords::{DEFAULT_SHARE, HashingSettings, MAX_COST, MAX_SHARE, MIN_COST, MIN_SHARE},
+    passwords::{DEFAULT_SHARE, HashingSettings, MAX_COST, MAX_SHARE, MIN_COST, MIN_SHARE, Pepper},
 };
 
 /// What passwords may be and what hashing them may cost.
@@ -67,6 +67,15 @@ pub struct PasswordSettings {
         value_parser = values::number(MIN_SHARE..=MAX_SHARE)
     )]
     pub hash_share: u8,
+
+    /// File with the secret that another service mixed into the passwords of the users who
+    /// were imported from it (import --pepper), in one line, not readable by every user
+    /// [default: none]
+    #[arg(long, env = "BIENVENUE_PEPPER_FILE", value_name = "PATH")]
+    pub pepper_file: Option<PathBuf>,
+
+    #[arg(skip)]
+    pepper: Option<Pepper>,
 }
 
 impl PasswordSettings {
@@ -75,6 +84,51 @@ impl PasswordSettings {
         PasswordPolicy {
             min_length: self.password_min_length,
         }
+    }
+
+    /// Reads the secret that stands in a file.
+    pub(super) fn read_pepper(&mut self) -> Result<(), String> {
+        if let Some(file) = &self.pepper_file {
+            let secret = values::secret(file, "--pepper-file")?;
+            self.pepper = Some(Pepper::new(secret));
+        }
+        Ok(())
+    }
+
+    /// The secret, once it is read.
+    pub fn pepper(&self) -> Option<Pepper> {
+        self.pepper.clone()
+    }
+
+    /// Checks that an import has the secret where it needs it. One that needs none leaves
+    /// the file that is set for the service alone.
+    ///
+    /// # Errors
+    ///
+    /// One line that names the settings and says what to write instead.
+    pub fn expect_pepper(
+        &mut self,
+        is_needed: bool,
+        is_on_command_line: bool,
+    ) -> Result<(), String> {
+        if is_needed && self.pepper_file.is_none() {
+            return Err(
+                "--pepper is given without --pepper-file: write the secret into a file, and name \
+                 it here and to bienvenue serve"
+                    .to_owned(),
+            );
+        }
+        if !is_needed && is_on_command_line {
+            return Err(
+                "--pepper-file is given without --pepper: write --pepper=flask-security or \
+                 --pepper=devise, after what mixed the secret into the passwords, or leave it out"
+                    .to_owned(),
+            );
+        }
+        if !is_needed {
+            self.pepper_file = None;
+        }
+        Ok(())
     }
 
     /// What hashing may cost.

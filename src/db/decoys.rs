@@ -2,8 +2,8 @@
 //! unknown e-mails.
 
 use diesel::{
-    ExpressionMethods as _, NullableExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
-    RunQueryDsl as _, define_sql_function,
+    ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _, OptionalExtension as _,
+    QueryDsl as _, RunQueryDsl as _, TextExpressionMethods as _, define_sql_function,
     dsl::count_star,
     result::QueryResult,
     sql_types::{BigInt, Nullable},
@@ -84,6 +84,29 @@ impl Db {
                 }
                 Err(error) => Err(error),
             }
+        })
+        .await
+    }
+
+    /// The share of the sample whose stored hashes begin with one of these texts, in percent;
+    /// `None` where the sample is empty.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub async fn percent_of_decoys(&self, prefixes: Vec<String>) -> Result<Option<f64>, DbError> {
+        self.read(move |connection| {
+            let sampled: i64 = decoys::table.select(count_star()).first(connection)?;
+            let mut found = 0;
+            for prefix in prefixes {
+                let with_prefix: i64 = decoys::table
+                    .inner_join(users::table.on(users::id.eq(decoys::user_id)))
+                    .filter(users::hashed_password.like(format!("{prefix}%")))
+                    .select(count_star())
+                    .first(connection)?;
+                found += with_prefix;
+            }
+            Ok((sampled > 0).then(|| found as f64 * 100.0 / sampled as f64))
         })
         .await
     }

@@ -9,8 +9,9 @@ mod source;
 mod target;
 
 pub use self::{
+    columns::{ColumnNames, ColumnNamesError, Origin, SourceIds, SourceTable},
     error::{SourceError, TargetError},
-    row::{Field, SourceRow},
+    row::{Field, SourceId, SourceRow},
     source::Source,
     target::{Occupied, Target},
 };

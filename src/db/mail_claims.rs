@@ -16,7 +16,7 @@ use super::{
     schema::outgoing_mails,
     users::{UserBy, find, hold_if_free},
 };
-use crate::domain::{Email, PendingReset, ResetDigest, User};
+use crate::domain::{Email, NewReset, ResetDigest, User};
 
 /// A mail to be sent, and whose it is.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Claim {
     pub tries: u32,
     /// The mail; an error where its row, or its user's, cannot be read.
     pub mail: Result<OutgoingMail, DbError>,
+    /// The reset token that its user was given for it, where it is a mail with one.
+    pub reset: Option<NewReset>,
 }
 
 /// What became of an attempt to take a mail.
@@ -53,13 +55,13 @@ pub enum Claimed {
     Mail(Box<Claim>),
 }
 
-/// A reset token that is to be mailed.
+/// A reset token for a mail that turns out to need one.
 #[derive(Clone, Copy, Debug)]
-pub struct OfferedReset {
-    /// The token.
-    pub reset: PendingReset,
+pub struct OfferedReset<F> {
     /// Where one was mailed to the user after this moment, another is not.
     pub unless_mailed_since: DateTime<Utc>,
+    /// Makes the token. It is called only for a mail that has one.
+    pub make: F,
 }
 
 /// Which of the mails that are due to take.
@@ -104,7 +106,7 @@ impl Db {
         preference: Preference,
         now: DateTime<Utc>,
         until: DateTime<Utc>,
-        offered: OfferedReset,
+        offered: OfferedReset<impl FnOnce() -> Result<NewReset, getrandom::Error> + Send + 'static>,
     ) -> Result<Claimed, DbError> {
         self.write(move |connection| {
             let Some(id) = next_due(connection, preference, now)? else {
@@ -145,6 +147,7 @@ impl Db {
                 Err(unavailable @ DbError::Unavailable(_)) => return Err(unavailable),
                 mail => mail,
             };
+            let mut reset = None;
             if let Ok(OutgoingMail {
                 kind: MailKind::PasswordReset,
                 user: Some(user),
@@ -158,12 +161,15 @@ impl Db {
                     diesel::delete(outgoing_mails::table.find(id)).execute(connection)?;
                     return Ok(Claimed::Skipped);
                 }
-                reset_tokens::add(connection, user, offered.reset, now)?;
+                let made = (offered.make)().map_err(|error| DbError::Fault(error.into()))?;
+                reset_tokens::add(connection, user, made.pending, now)?;
+                reset = Some(made);
             }
             Ok(Claimed::Mail(Box::new(Claim {
                 id,
                 tries: u32::try_from(tries).unwrap_or(u32::MAX),
                 mail,
+                reset,
             })))
         })
         .await

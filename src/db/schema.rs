@@ -89,4 +89,5 @@ diesel::table! {
 
 diesel::joinable!(sessions -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(users, sessions, outgoing_mails);
+diesel::allow_tables_to_appear_in_same_query!(decoys, users);
 diesel::allow_tables_to_appear_in_same_query!(revocations, swept_revocations);

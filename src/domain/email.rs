@@ -5,6 +5,8 @@ use std::fmt;
 use smol_str::SmolStr;
 use thiserror::Error;
 
+use super::OddCharacter;
+
 /// The longest address, before and after it is made canonical, in bytes
 /// (RFC 5321, 4.5.3.1.3, less the angle brackets).
 const MAX_BYTES: usize = 254;
@@ -42,16 +44,37 @@ pub enum EmailError {
     /// Something that is not a domain name.
     #[error("is not an address: after the @, write a domain name such as example.com")]
     Domain,
+    /// A character that cannot be seen, or looks like another one.
+    #[error("is not an address: {0}")]
+    Character(OddCharacter),
 }
 
 impl Email {
-    /// Makes the canonical form, the only way to get one.
+    /// The address within a text: keyboards and copied cells leave white space around it,
+    /// which no person sees. Other characters that cannot be seen may stand for a mistake
+    /// in the address itself, so they stay, and are refused.
+    pub fn trimmed(text: &str) -> &str {
+        text.trim_ascii()
+    }
+
+    /// Makes the canonical form, the only way to get one. ASCII white space at both ends
+    /// does not count.
     ///
     /// # Errors
     ///
     /// When the text is no plain `local@domain` address; quoted local parts,
     /// comments and address literals are refused.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
+        let text = Self::trimmed(text);
+        Self::parse_trimmed(text).map_err(|error| match error {
+            EmailError::NotOneAt | EmailError::LocalPart | EmailError::Domain => {
+                OddCharacter::find(text).map_or(error, EmailError::Character)
+            }
+            error => error,
+        })
+    }
+
+    fn parse_trimmed(text: &str) -> Result<Self, EmailError> {
         if text.is_empty() {
             return Err(EmailError::Missing);
         }
@@ -125,6 +148,7 @@ mod tests {
             ("ada@b\u{FC}cher.example", "ada@xn--bcher-kva.example"),
             ("ada@BU\u{308}CHER.example", "ada@xn--bcher-kva.example"),
             ("ada@localhost", "ada@localhost"),
+            (" \t\r\nada@example.com \x0C\r\n", "ada@example.com"),
         ] {
             assert_eq!(canonical(spelling), key, "{spelling:?}");
         }
@@ -135,31 +159,22 @@ mod tests {
         let long = |n: usize| format!("{}@example.com", "a".repeat(n));
         for (text, error) in [
             ("", EmailError::Missing),
+            (" \t\r\n", EmailError::Missing),
             ("ada", EmailError::NotOneAt),
             ("ada@b@example.com", EmailError::NotOneAt),
             ("@example.com", EmailError::LocalPart),
-            (" ada@example.com", EmailError::LocalPart),
-            ("a da@example.com", EmailError::LocalPart),
             (".ada@example.com", EmailError::LocalPart),
             ("ada.@example.com", EmailError::LocalPart),
             ("a..da@example.com", EmailError::LocalPart),
             ("\"ada\"@example.com", EmailError::LocalPart),
             ("ada(x)@example.com", EmailError::LocalPart),
-            ("ada\0@example.com", EmailError::LocalPart),
-            ("ada\r\n@example.com", EmailError::LocalPart),
             ("a,b@example.com", EmailError::LocalPart),
-            // Folding the Kelvin sign would let this one be kim@example.com.
-            ("\u{212A}im@example.com", EmailError::LocalPart),
             ("ada@", EmailError::Domain),
-            ("ada@exa mple.com", EmailError::Domain),
-            ("ada@example.com ", EmailError::Domain),
             ("ada@example.com.", EmailError::Domain),
             ("ada@exa..mple", EmailError::Domain),
             ("ada@-a.com", EmailError::Domain),
             ("ada@[127.0.0.1]", EmailError::Domain),
             ("ada@[::1]", EmailError::Domain),
-            ("ada@example.com\0", EmailError::Domain),
-            ("ada@example.com\n", EmailError::Domain),
             ("ada@a_b.com", EmailError::Domain),
             (&long(65), EmailError::TooLong),
             (&"a".repeat(255), EmailError::TooLong),
@@ -167,6 +182,63 @@ mod tests {
             assert_eq!(Email::parse(text), Err(error), "{text:?}");
         }
         assert!(Email::parse(&long(64)).is_ok());
+        // The limit is the address's, not that of the white space around it.
+        let padded = format!("{}{}{}", " ".repeat(300), long(64), "\t".repeat(300));
+        assert_eq!(canonical(&padded), long(64));
+    }
+
+    #[test]
+    fn an_invisible_character_is_named() {
+        for (text, says) in [
+            ("a da@example.com", "character 2 is a space"),
+            (
+                "ada\0@example.com",
+                "character 4 is U+0000 (a control character)",
+            ),
+            (
+                "ada\r\n@example.com",
+                "character 4 is U+000D (a carriage return)",
+            ),
+            (
+                "\u{A0}ada@example.com",
+                "character 1 is U+00A0 (a no-break space)",
+            ),
+            (
+                "ada@example.com\u{A0}",
+                "character 16 is U+00A0 (a no-break space)",
+            ),
+            ("ada@exa mple.com", "character 8 is a space"),
+            (
+                "ada@example.com\0",
+                "character 16 is U+0000 (a control character)",
+            ),
+            (
+                "ad\u{200B}a@example.com",
+                "character 3 is U+200B (a zero-width space)",
+            ),
+            (
+                "ada\u{FF20}example.com",
+                "character 4 is U+FF20 (a fullwidth @)",
+            ),
+            // Folding the Kelvin sign would let this one be kim@example.com.
+            ("\u{212A}im@example.com", "character 1 is U+212A (\u{212A})"),
+            ("\u{430}da@example.com", "character 1 is U+0430 (\u{430})"),
+            // Nothing that turns the text around or hides in it.
+            ("\u{202E}ada@example.com", "character 1 is U+202E, "),
+        ] {
+            let error = Email::parse(text).unwrap_err();
+            assert!(
+                matches!(error, EmailError::Character(_)),
+                "{text:?} {error:?}"
+            );
+            let error = error.to_string();
+            assert!(error.starts_with("is not an address: "), "{error}");
+            assert!(error.contains(says), "{text:?} {error}");
+            assert!(
+                !error.contains(['\u{A0}', '\u{200B}', '\u{202E}', '\r', '\0']),
+                "{error:?}"
+            );
+        }
     }
 
     #[test]
@@ -196,6 +268,7 @@ mod tests {
             let text = format!("{local}@{domain}");
             let email = Email::parse(&text);
             prop_assert_eq!(&Email::parse(&text.to_ascii_uppercase()), &email);
+            prop_assert_eq!(&Email::parse(&format!("\n{text} \t")), &email);
             let lower = text.to_ascii_lowercase();
             prop_assert_eq!(email.as_ref().map(Email::as_str), Ok(lower.as_str()));
         }

@@ -161,6 +161,15 @@ impl PasswordPolicy {
 pub struct HashedPassword(String);
 
 impl HashedPassword {
+    /// What is stored for an account that has no password: no password matches it, until
+    /// its owner sets one with a reset token.
+    pub const NONE: &str = "!";
+
+    /// That of an account without a password.
+    pub fn none() -> Self {
+        Self(Self::NONE.to_owned())
+    }
+
     /// Wraps what was computed or read from the database.
     pub fn new(stored: String) -> Self {
         Self(stored)

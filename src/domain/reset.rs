@@ -4,7 +4,33 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{CLOCK_SKEW, ResetDigest};
+use super::{CLOCK_SKEW, ResetDigest, ResetToken};
+
+/// A reset token that was made a moment ago, and what is stored of it.
+#[derive(Debug)]
+pub struct NewReset {
+    /// The secret, for its user alone.
+    pub token: ResetToken,
+    /// What is stored.
+    pub pending: PendingReset,
+}
+
+impl NewReset {
+    /// Makes a token that expires at a time.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system gives no randomness.
+    pub fn generate(expires_at: DateTime<Utc>) -> Result<Self, getrandom::Error> {
+        let token = ResetToken::generate()?;
+        let pending = PendingReset {
+            digest: token.digest(),
+            expires_at,
+            mailed_at: None,
+        };
+        Ok(Self { token, pending })
+    }
+}
 
 /// A reset token that was given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +97,7 @@ impl ResetTokens {
 mod tests {
     use chrono::TimeDelta;
 
-    use super::{super::ResetToken, *};
+    use super::*;
 
     const TTL: Duration = Duration::from_secs(600);
 

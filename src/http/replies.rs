@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{auth::AuthError, peer::OverLimit};
+use crate::{auth::AuthError, domain::Email, peer::OverLimit};
 
 /// Why a request failed, for the log: a refusal leaves it in the extensions of
 /// its response.
@@ -94,8 +94,10 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A reply of success to somebody who sent this e-mail.
+/// A reply of success to a request that sent this e-mail, which is repeated without the
+/// white space around it.
 pub(super) fn done(email: &str, message: &str) -> Response {
+    let email = Email::trimmed(email);
     reply(
         StatusCode::OK,
         &json!({ "email": email, "message": message }),

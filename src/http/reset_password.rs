@@ -6,7 +6,7 @@ use axum::{Extension, extract::State, http::StatusCode, response::Response};
 use serde_json::json;
 
 use super::{Site, forms::Form, replies, replies::Refusal};
-use crate::{deadline::Deadline, effect::NoEffect};
+use crate::{deadline::Deadline, domain::Email, effect::NoEffect};
 
 /// Gives the user of `email` a reset token: by mail, and then whoever asks
 /// gets the same reply for every address; or in the reply.
@@ -32,7 +32,7 @@ pub(super) async fn request(
     })?;
     Ok(replies::reply(
         StatusCode::OK,
-        &json!({ "email": email, "reset_token": token.expose() }),
+        &json!({ "email": Email::trimmed(&email), "reset_token": token.expose() }),
     ))
 }
 

@@ -62,6 +62,18 @@ pub enum MailError {
         #[source]
         cause: io::Error,
     },
+    /// What has expired stays in the folder.
+    #[error(
+        "mails with expired secrets cannot be removed from {}: {cause}; let the service read the \
+         folder and remove files in it, or remove them", path.display()
+    )]
+    Expired {
+        /// The folder.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        cause: io::Error,
+    },
     /// TLS cannot be set up at all.
     #[error("TLS for mail cannot be set up: {0}")]
     Tls(String),
@@ -71,6 +83,28 @@ pub enum MailError {
     /// The operating system has no randomness to give.
     #[error("no randomness for a mail: {0}")]
     Randomness(#[source] getrandom::Error),
+}
+
+/// The reply codes that speak of the login, at whichever command a server asks for it
+/// (RFC 4954, 6): the settings are wrong then, not the message.
+const LOGIN_CODES: [u16; 4] = [530, 534, 535, 538];
+
+impl MailError {
+    /// Whether this message will never be taken, so that it is no use to try again: the
+    /// server has refused its recipient or its text with a permanent reply (RFC 5321,
+    /// 4.2.1). A permanent reply at another step speaks of the settings, which are the same
+    /// for every message and can be mended.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Refused {
+                step: Step::Recipient | Step::Message,
+                code,
+                ..
+            } => (500..600).contains(code) && !LOGIN_CODES.contains(code),
+            Self::Unwritable => true,
+            _ => false,
+        }
+    }
 }
 
 /// A step of the way to a server's receipt.
@@ -160,6 +194,38 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn only_a_refusal_of_the_message_itself_is_permanent() {
+        for (step, code, is_permanent) in [
+            (Step::Recipient, 550, true),
+            (Step::Recipient, 552, true),
+            (Step::Message, 554, true),
+            (Step::Message, 599, true),
+            (Step::Recipient, 450, false),
+            (Step::Message, 452, false),
+            (Step::Recipient, 530, false),
+            (Step::Message, 535, false),
+            (Step::Sender, 550, false),
+            (Step::Login, 535, false),
+            (Step::Encryption, 502, false),
+            (Step::Connection, 554, false),
+        ] {
+            let error = MailError::Refused {
+                server: "smtp://localhost:25".to_owned(),
+                step,
+                code,
+                words: String::new(),
+            };
+            assert_eq!(error.is_permanent(), is_permanent, "{error}");
+        }
+        let late = MailError::TimedOut {
+            server: "smtp://localhost:25".to_owned(),
+            step: Step::Message,
+            time_limit: Duration::from_secs(1),
+        };
+        assert!(!late.is_permanent() && MailError::Unwritable.is_permanent());
+    }
 
     #[test]
     fn words_are_quoted_on_one_line_without_the_message() {

@@ -10,12 +10,11 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::{
-    error::MailError,
-    letter::{Letter, random_name},
-};
+use super::{error::MailError, file_name::FileName, letter::Letter};
 
-/// The folder. A file in it that ends in `.eml` is whole and on disk.
+/// The folder. A file in it that ends in `.eml` is whole and on disk. Files of others may
+/// stand beside those of this service: nothing is removed but what its name marks as a
+/// message of this service that has expired.
 pub(super) struct Folder {
     path: PathBuf,
 }
@@ -25,20 +24,42 @@ impl Folder {
         Self { path }
     }
 
-    /// Writes one message under a name that sorts by time, such as
-    /// `20261121T010042.123456Z-….eml`.
+    /// Writes one message under a name that sorts by time and says when it expires.
     ///
     /// # Errors
     ///
     /// When the folder cannot be made or written to.
-    pub(super) async fn keep(&self, letter: Letter, now: DateTime<Utc>) -> Result<(), MailError> {
-        let name = format!("{}-{}", now.format("%Y%m%dT%H%M%S%.6fZ"), random_name()?);
+    pub(super) async fn keep(
+        &self,
+        letter: Letter,
+        now: DateTime<Utc>,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Result<(), MailError> {
+        let name = FileName::new(now, expires_at)?;
         let path = self.path.clone();
         let written = tokio::task::spawn_blocking(move || write(&path, &name, &letter.bytes));
         written
             .await
             .unwrap_or_else(|gone| Err(io::Error::other(gone)))
             .map_err(|cause| MailError::Folder {
+                path: self.path.clone(),
+                cause,
+            })
+    }
+
+    /// Removes the messages that have expired, those of earlier processes included;
+    /// returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the folder is there and cannot be read, or a file not be removed.
+    pub(super) async fn remove_expired(&self, now: DateTime<Utc>) -> Result<usize, MailError> {
+        let path = self.path.clone();
+        let removed = tokio::task::spawn_blocking(move || remove_expired(&path, now));
+        removed
+            .await
+            .unwrap_or_else(|gone| Err(io::Error::other(gone)))
+            .map_err(|cause| MailError::Expired {
                 path: self.path.clone(),
                 cause,
             })
@@ -53,10 +74,10 @@ impl fmt::Display for Folder {
     }
 }
 
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+fn write(folder: &Path, name: &FileName, bytes: &[u8]) -> io::Result<()> {
     make(folder)?;
-    let unfinished = folder.join(format!(".{name}.tmp"));
-    let finished = folder.join(format!("{name}.eml"));
+    let unfinished = folder.join(name.unfinished());
+    let finished = folder.join(name.finished());
     let written = write_new(&unfinished, bytes)
         .and_then(|()| fs::rename(&unfinished, finished))
         .and_then(|()| sync(folder));
@@ -90,6 +111,33 @@ fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// An unfinished file, which only a crash leaves behind, is removed like a finished one.
+fn remove_expired(folder: &Path, now: DateTime<Utc>) -> io::Result<usize> {
+    let entries = match fs::read_dir(folder) {
+        // It is made when there is a message.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let (mut removed, mut outcome) = (0, Ok(()));
+    for entry in entries {
+        let entry = entry?;
+        let expires_at = entry.file_name().to_str().and_then(FileName::expiry);
+        if expires_at.is_none_or(|expires_at| now < expires_at) || !entry.file_type()?.is_file() {
+            continue;
+        }
+        match fs::remove_file(entry.path()) {
+            Ok(()) => removed += 1,
+            // Somebody else was faster: another node, or a person.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => outcome = Err(error),
+        }
+    }
+    if removed > 0 {
+        sync(folder)?;
+    }
+    outcome.map(|()| removed)
+}
+
 /// What was renamed or made in a folder is on disk when the folder is.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -102,9 +150,10 @@ mod tests {
     #[test]
     fn nothing_is_left_of_a_message_that_could_not_be_written() {
         let folder = tempfile::tempdir().unwrap();
-        let taken = folder.path().join("one.eml");
+        let name = FileName::new(DateTime::UNIX_EPOCH, None).unwrap();
+        let taken = folder.path().join(name.finished());
         fs::create_dir_all(taken.join("inside")).unwrap();
-        write(folder.path(), "one", b"text").unwrap_err();
+        write(folder.path(), &name, b"text").unwrap_err();
         let names: Vec<_> = fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())

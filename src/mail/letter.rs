@@ -91,6 +91,7 @@ mod tests {
             to: Email::parse("ada@example.com").unwrap(),
             subject: subject.to_owned(),
             body: body.to_owned(),
+            expires_at: None,
         };
         let now = DateTime::from_timestamp_secs(1_795_222_842).unwrap();
         let letter = Letter::write(&from, &message, now).unwrap();

@@ -12,6 +12,7 @@ mod fields;
 mod key;
 mod limits;
 mod pbkdf2;
+mod pepper;
 mod scrypt;
 mod unreadable;
 #[cfg(test)]
@@ -19,13 +20,16 @@ mod vectors;
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 pub(super) use self::bcrypt::{BcryptHash, NewHash, decoy};
 use self::{argon2::Argon2Hash, pbkdf2::Pbkdf2Hash, scrypt::ScryptHash};
 pub use self::{
     limits::{MAX_COST, MIN_COST},
+    pepper::{Pepper, PepperScheme},
     unreadable::UnreadableHash,
 };
-use crate::domain::Password;
+use crate::domain::{HashedPassword, Password};
 
 /// What comparing a password with a stored hash comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +45,14 @@ pub enum Verdict {
 }
 
 /// A stored hash, taken apart.
-pub(super) enum StoredHash {
+pub(super) struct StoredHash {
+    pub(super) family: Family,
+    /// Of the service that the hash is from.
+    pepper: Option<(PepperScheme, Pepper)>,
+}
+
+/// The function that a hash was computed with.
+pub(super) enum Family {
     Bcrypt(BcryptHash),
     Foreign(Arc<ForeignHash>),
 }
@@ -54,18 +65,31 @@ pub(super) enum ForeignHash {
 }
 
 impl StoredHash {
-    pub(super) fn parse(stored: &str) -> Result<Self, UnreadableHash> {
-        let starts_with = |prefix: &&str| stored.starts_with(*prefix);
-        let foreign = if argon2::PREFIXES.iter().any(starts_with) {
-            ForeignHash::Argon2(Argon2Hash::parse(stored)?)
-        } else if pbkdf2::PREFIXES.iter().any(starts_with) {
-            ForeignHash::Pbkdf2(Pbkdf2Hash::parse(stored)?)
-        } else if starts_with(&scrypt::PREFIX) {
-            ForeignHash::Scrypt(ScryptHash::parse(stored)?)
-        } else {
-            return BcryptHash::parse(stored).map(Self::Bcrypt);
+    /// Takes a stored text apart, with the pepper that is set.
+    pub(super) fn parse(stored: &str, pepper: Option<&Pepper>) -> Result<Self, UnreadableHash> {
+        if stored == HashedPassword::NONE {
+            return Err(UnreadableHash::NoPassword);
+        }
+        let Some((scheme, hash)) = PepperScheme::split(stored) else {
+            return Ok(Self {
+                family: Family::parse(stored)?,
+                pepper: None,
+            });
         };
-        Ok(Self::Foreign(Arc::new(foreign)))
+        let family = Family::parse(hash)?;
+        let pepper = pepper.ok_or(UnreadableHash::NoPepper(scheme))?;
+        Ok(Self {
+            family,
+            pepper: Some((scheme, pepper.clone())),
+        })
+    }
+
+    /// The password as the service had it that the hash is from.
+    pub(super) fn mixed(&self, password: &[u8]) -> Zeroizing<Vec<u8>> {
+        match &self.pepper {
+            Some((scheme, pepper)) => scheme.mix(pepper, password, &self.family),
+            None => Zeroizing::new(password.to_owned()),
+        }
     }
 
     /// What it comes to that a password matches in NFC, or as it was presented, or
@@ -77,16 +101,69 @@ impl StoredHash {
         matches: bool,
         matches_presented: bool,
     ) -> Verdict {
-        let is_current = match self {
-            Self::Bcrypt(hash) => hash.is_current(password.as_bytes(), cost),
-            Self::Foreign(_) => false,
+        let (is_current, is_exact) = match &self.family {
+            Family::Bcrypt(hash) => (
+                self.pepper.is_none() && hash.is_current(password.as_bytes(), cost),
+                hash.is_exact(password.as_bytes()),
+            ),
+            Family::Foreign(_) => (false, true),
         };
         match (matches, matches_presented) {
             (true, _) if is_current => Verdict::Right,
             (false, false) => Verdict::Wrong,
+            _ if !is_exact => Verdict::Right,
             _ => Verdict::Outdated,
         }
     }
+}
+
+impl Family {
+    fn parse(stored: &str) -> Result<Self, UnreadableHash> {
+        let starts_with = |prefix: &&str| stored.starts_with(*prefix);
+        let foreign = if argon2::PREFIXES.iter().any(starts_with) {
+            ForeignHash::Argon2(Argon2Hash::parse(stored)?)
+        } else if Pbkdf2Hash::is(stored) {
+            ForeignHash::Pbkdf2(Pbkdf2Hash::parse(stored)?)
+        } else if scrypt::PREFIXES.iter().any(starts_with) {
+            ForeignHash::Scrypt(ScryptHash::parse(stored)?)
+        } else {
+            return BcryptHash::parse(stored).map(Self::Bcrypt);
+        };
+        Ok(Self::Foreign(Arc::new(foreign)))
+    }
+
+    fn is_plain_bcrypt(&self) -> bool {
+        matches!(self, Self::Bcrypt(hash) if hash.is_plain())
+    }
+}
+
+/// Whether a password can be compared with a stored text, once the pepper is there that it
+/// may need.
+///
+/// # Errors
+///
+/// When it is in no format that is known, damaged, or asks for more than is computed, or
+/// says that there is no password.
+pub fn check(stored: &str) -> Result<(), UnreadableHash> {
+    match StoredHash::parse(stored, None) {
+        Ok(_) | Err(UnreadableHash::NoPepper(_)) => Ok(()),
+        Err(unreadable) => Err(unreadable),
+    }
+}
+
+/// What to store for a hash of a service with a pepper: the same with the name of its scheme
+/// before it, where the scheme has to do with such a hash.
+pub fn peppered(hash: &str, scheme: PepperScheme) -> HashedPassword {
+    HashedPassword::new(if scheme.is_in(hash) {
+        format!("{}{hash}", scheme.prefix())
+    } else {
+        hash.to_owned()
+    })
+}
+
+/// What the hashes begin with that were made with a pepper.
+pub fn pepper_prefixes() -> impl Iterator<Item = String> {
+    PepperScheme::ALL.into_iter().map(PepperScheme::prefix)
 }
 
 impl ForeignHash {
@@ -131,7 +208,7 @@ mod tests {
             (at("e\u{301}", 4).expose(), "\u{E9}", 4, Verdict::Wrong),
             (at("short", 5).expose(), "Short", 4, Verdict::Wrong),
         ] {
-            let stored_hash = StoredHash::parse(stored).unwrap();
+            let stored_hash = StoredHash::parse(stored, None).unwrap();
             let verdict = at_once::verdict(&stored_hash, &Password::new(password.to_owned()), cost);
             assert_eq!(verdict, expected, "{stored} {password}");
         }
@@ -145,22 +222,52 @@ mod tests {
             "$1$salt$digest",
             "$argon2i$v=19$m=16,t=2,p=2$Ghug1t8j4gMIFeT9yGeyYw$jysOFb4bfClwgJlP8ourvA",
             "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD",
-            "pbkdf2_sha1$7$irGCDqRlY3hm$E9n3w2GUtlrKuCnnD+JrzMQWAhs=",
+            "pbkdf2_sha1$7$irGCDqRlY3hm$E9n3w2GUtlrKuCnnD+JrzMQWAg==",
+            "pbkdf2_sha512$7$irGCDqRlY3hm$E9n3w2GUtlrKuCnnD+JrzMQWAhs=",
             "pbkdf2:sha512:10$W8XbwaHc$45a3",
+            "$P$BEMEtEjOZqXXu.WnRFQbBNyHrkHgWk0",
+            "!unusable",
+            "flask-security+",
+            "flask-security+devise+$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+            "pepper+$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
             " $2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
         ] {
             assert_eq!(
-                StoredHash::parse(stored).err(),
+                StoredHash::parse(stored, None).err(),
                 Some(UnreadableHash::Format),
                 "{stored}"
             );
         }
     }
 
+    #[test]
+    fn what_has_no_password_or_needs_a_pepper_says_so() {
+        let plain = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+        let unreadable = |stored: &str| StoredHash::parse(stored, None).err();
+        assert_eq!(unreadable("!"), Some(UnreadableHash::NoPassword));
+        assert_eq!(check("!"), Err(UnreadableHash::NoPassword));
+        for scheme in PepperScheme::ALL {
+            let stored = peppered(plain, scheme);
+            let stored = stored.expose();
+            assert_eq!(unreadable(stored), Some(UnreadableHash::NoPepper(scheme)));
+            assert_eq!(check(stored), Ok(()));
+            assert_eq!(
+                check(&stored[..stored.len() - 1]),
+                Err(UnreadableHash::Format)
+            );
+            assert!(pepper_prefixes().any(|prefix| stored.starts_with(&prefix)));
+        }
+        let single = "bcrypt_sha256$$2b$04$V0gYtaHIhuz8N8tadU.thuqkpm.j6/7rGouXQsRPGLDIxc5t.VjQ2";
+        assert_eq!(
+            peppered(single, PepperScheme::FlaskSecurity).expose(),
+            single
+        );
+    }
+
     proptest! {
         #[test]
         fn no_stored_text_panics(text in any::<String>()) {
-            let _ = StoredHash::parse(&text);
+            let _ = StoredHash::parse(&text, None);
         }
 
         #[test]
@@ -174,7 +281,7 @@ mod tests {
             let at = at.index(damaged.len());
             let end = damaged.len().min(at + cut);
             damaged.splice(at..end, inserted.chars());
-            let _ = StoredHash::parse(&damaged.into_iter().collect::<String>());
+            let _ = StoredHash::parse(&damaged.into_iter().collect::<String>(), None);
         }
     }
 }

@@ -45,7 +45,7 @@ const BREATHER: Duration = Duration::from_millis(20);
 /// The work beside the requests, until it is stopped.
 pub(super) struct Background {
     stop: watch::Sender<()>,
-    tasks: [JoinHandle<()>; 6],
+    tasks: [JoinHandle<()>; 7],
 }
 
 impl Background {
@@ -55,6 +55,7 @@ impl Background {
             tasks: [
                 tokio::spawn(send_mail(auth.clone(), stop.subscribe())),
                 tokio::spawn(sweep(auth.clone(), sweep_every, stop.subscribe())),
+                tokio::spawn(tidy_mail(auth.clone(), sweep_every, stop.subscribe())),
                 tokio::spawn(sample_decoys(auth.clone(), stop.subscribe())),
                 tokio::spawn(load_sessions(auth.clone(), stop.subscribe())),
                 tokio::spawn(write_uses(auth.clone(), stop.subscribe())),
@@ -154,6 +155,18 @@ async fn sweep(auth: Auth, every: Duration, mut stop: watch::Receiver<()>) {
         };
         tokio::select! {
             () = time::sleep(wait) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+/// By this machine's clock, trusted or not: a mail that is removed too early is asked for
+/// again, and a machine that runs an hour a day has a clock that is never trusted.
+async fn tidy_mail(auth: Auth, every: Duration, mut stop: watch::Receiver<()>) {
+    loop {
+        auth.remove_expired_mail().await;
+        tokio::select! {
+            () = time::sleep(every) => {}
             _ = stop.changed() => return,
         }
     }

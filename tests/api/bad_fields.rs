@@ -28,7 +28,7 @@ on_each_database! {
             ("\"eve\"@example.com", PASSWORD, "email", "before the @"),
             ("eve@[127.0.0.1]", PASSWORD, "email", "after the @"),
             ("eve@exam\0ple.com", PASSWORD, "email", "after the @"),
-            ("eve@example.com\n", PASSWORD, "email", "after the @"),
+            (" \r\n", PASSWORD, "email", "is missing"),
             (&long_local, PASSWORD, "email", "too long"),
             (&long_email, PASSWORD, "email", "too long"),
             ("eve@example.com", "", "password", "is missing"),

@@ -119,6 +119,21 @@ on_each_database! {
         assert_eq!(work_of_unknown(&server.client).await, works, "after a restart");
     }
 
+    /// A user without a password costs what some unknown e-mails cost.
+    async fn a_user_without_a_password_has_their_share_of_the_decoys(database: Database) {
+        let server = start(&database).await;
+        set_cost(&database, 16, "id % 2 = 0");
+        database.execute("UPDATE users SET hashed_password = '!' WHERE id % 2 = 1");
+        let works = work_of_unknown(&server.client).await;
+        for kind in [Work::Little, Work::Much] {
+            assert!(works.contains(&kind), "{works:?}");
+        }
+        for number in 0..USERS {
+            let own = [Work::Little, Work::Much][number % 2];
+            assert_eq!(work(&server.client, &known(number)).await, own);
+        }
+    }
+
     /// A user whose hash is replaced at their next login changes the work of both.
     async fn a_decoy_is_what_is_stored_now(database: Database) {
         let server = start(&database).await;

@@ -1,6 +1,7 @@
 //! What every test starts from: a database, a server on a port of its own, a
 //! client.
 
+pub mod aiosmtpd;
 pub mod certificate;
 pub mod chromium;
 pub mod cluster;

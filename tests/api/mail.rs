@@ -29,6 +29,7 @@ fn message() -> Message {
         to: Email::parse("Ada@example.com").unwrap(),
         subject: "Your new password".to_owned(),
         body: format!("Hello,\n\n{LINK}\n\n.\n.. and that is all.\n"),
+        expires_at: None,
     }
 }
 

@@ -88,8 +88,12 @@ on_each_database! {
         server.register().await;
         for behaviour in [
             Behaviour::RefuseConnection("554 no"),
+            // A permanent reply that speaks of the settings may be mended.
+            Behaviour::RefuseSender("550 5.7.1 not an address of ours"),
+            Behaviour::RefuseRecipient("530 5.7.0 log in first"),
             Behaviour::RefuseRecipient("451 later"),
-            Behaviour::RefuseMessage("552 full"),
+            Behaviour::RefuseData("451 later"),
+            Behaviour::RefuseMessage("452 full"),
             Behaviour::DieInData,
         ] {
             smtp.behave(behaviour);
@@ -224,10 +228,55 @@ on_each_database! {
         assert!(smtp.is_empty());
     }
 
+    /// What a server refuses for good is not tried again: the next answer would be the same.
+    async fn a_permanent_refusal_is_an_end(database: Database) {
+        let smtp = SmtpServer::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let url = smtp.url("", "127.0.0.1");
+        let settings = ["--bcrypt-cost=4", "--database-url", database.url(), "--smtp-url", &url];
+        let process = Process::start(folder.path(), &settings);
+        let client = Client::connect(process.address).await;
+        let refusals = [
+            (Behaviour::RefuseRecipient("550 5.1.1 no such user"), "refused the recipient: 550 5.1.1 no such user"),
+            (Behaviour::RefuseData("554 5.5.1 no valid recipients"), "refused the message: 554 5.5.1 no valid recipients"),
+            (Behaviour::RefuseMessage("552 5.2.2 full"), "refused the message: 552 5.2.2 full"),
+        ];
+        for (n, (behaviour, _)) in refusals.into_iter().enumerate() {
+            smtp.behave(behaviour);
+            let email = format!("u{n}@example.com");
+            client.register(&email, PASSWORD).await.unwrap();
+            client.request_password_reset(&email).await.unwrap();
+            // Long before the twelve tries that others have.
+            all_sent(&database).await;
+        }
+        // The mail after it goes out, and a notice is treated alike.
+        smtp.behave(Behaviour::Accept);
+        client.request_password_reset("u0@example.com").await.unwrap();
+        let token = smtp.next().await.mail.reset_token();
+        smtp.behave(Behaviour::RefuseRecipient("550 5.1.1 no such user"));
+        client.reset_password(&token, NEW_PASSWORD).await.unwrap();
+        all_sent(&database).await;
+        assert!(smtp.is_empty());
+        process.signal("TERM");
+        let (_, log) = process.wait();
+        for (_, cause) in refusals {
+            let lines: Vec<&str> = log.lines().filter(|line| line.contains(cause)).collect();
+            assert!(!lines.is_empty(), "{cause}: {log}");
+            for line in lines {
+                let is_one = ["WARN", "refused for good and is not tried again", "tries=1"];
+                assert!(is_one.iter().all(|word| line.contains(word)), "{line}");
+            }
+        }
+        let ends = log.lines().filter(|line| line.contains("refused for good"));
+        assert_eq!(ends.count(), 4, "{log}");
+        assert!(!log.contains("could not be sent") && !log.contains("given up"), "{log}");
+        assert!(!log.contains("rst_") && !log.contains("@example.com"), "{log}");
+    }
+
     /// Some time and some tries are enough.
     async fn a_mail_that_nobody_takes_is_given_up(database: Database) {
         let smtp = SmtpServer::start().await;
-        smtp.behave(Behaviour::RefuseRecipient("550 nobody here"));
+        smtp.behave(Behaviour::RefuseRecipient("450 4.2.1 come back"));
         let server = start(&database, &smtp).await;
         server.register().await;
         server.client.request_password_reset(EMAIL).await.unwrap();

@@ -1,13 +1,18 @@
 //! `Db` itself, where no RPC calls for all of it yet.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use bienvenue::{
     db::{
         AddUserError, ChangePasswordError, ChangeProof, Claimed, Db, DbError, LoginTarget,
-        OfferedReset, PasswordChange, Preference, UserBy, UserChanges, import::Target,
+        MailKind, OfferedReset, PasswordChange, Preference, UserBy, UserChanges, import::Target,
     },
     domain::{
-        Client, CredentialVersion, DecoySlot, Email, HashedPassword, PendingReset, ResetToken,
-        Session, SessionDigest, SessionHandle, SessionTimes, SessionToken, User, UserId,
+        Client, CredentialVersion, DecoySlot, Email, HashedPassword, NewReset, Session,
+        SessionDigest, SessionHandle, SessionTimes, SessionToken, User, UserId,
     },
 };
 use chrono::{DateTime, Utc};
@@ -65,15 +70,18 @@ async fn decoys(db: &Db, slots: usize) -> Vec<Option<String>> {
 }
 
 /// A reset token that is made so many seconds after [`moment`].
-fn offered(seconds: i64) -> OfferedReset {
+fn reset(seconds: i64) -> NewReset {
     let now = moment() + chrono::TimeDelta::seconds(seconds);
+    NewReset::generate(now + chrono::TimeDelta::seconds(600)).unwrap()
+}
+
+/// The same, for a mail that has one.
+fn offered(
+    seconds: i64,
+) -> OfferedReset<impl FnOnce() -> Result<NewReset, getrandom::Error> + Send + 'static> {
     OfferedReset {
-        reset: PendingReset {
-            digest: ResetToken::generate().unwrap().digest(),
-            expires_at: now + chrono::TimeDelta::seconds(600),
-            mailed_at: None,
-        },
-        unless_mailed_since: now - chrono::TimeDelta::seconds(300),
+        unless_mailed_since: moment() + chrono::TimeDelta::seconds(seconds - 300),
+        make: move || Ok(reset(seconds)),
     }
 }
 
@@ -86,7 +94,7 @@ on_each_database! {
         assert_ne!(added.id, other.id);
         let (digest, session) = session(added.id);
         assert!(db.add_session(digest, session, None, 10).await.unwrap().is_some());
-        let reset = offered(0).reset;
+        let reset = reset(0).pending;
         let changes = UserChanges { reset: Some((reset, moment())), ..UserChanges::default() };
         db.update_user(added.id, changes).await.unwrap();
         for by in [
@@ -108,7 +116,7 @@ on_each_database! {
             UserBy::Id(UserId(i64::MAX)),
             UserBy::Email(email("eve@example.com")),
             UserBy::Session(SessionToken::generate().unwrap().digest()),
-            UserBy::ResetToken(ResetToken::generate().unwrap().digest()),
+            UserBy::ResetToken(self::reset(0).pending.digest),
         ] {
             assert!(db.find_user_by(by.clone()).await.unwrap().is_none(), "{by:?}");
         }
@@ -121,7 +129,7 @@ on_each_database! {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("old"), moment()).await.unwrap();
         let other = db.add_user(email("bob@example.com"), hash("old"), moment()).await.unwrap();
-        let reset = offered(0).reset;
+        let reset = reset(0).pending;
         let with_reset = UserChanges { reset: Some((reset, moment())), ..UserChanges::default() };
         let updated = db.update_user(user.id, with_reset).await.unwrap().unwrap();
         assert_eq!((updated.resets.newest, updated.credential_version), (Some(reset), CredentialVersion(0)));
@@ -195,7 +203,7 @@ on_each_database! {
             db.request_password_reset(email("ada@example.com"), now, now).await.unwrap();
             let claimed = db.claim_outgoing_mail(Preference::Fresh, now, at(seconds + 60), offered);
             match claimed.await.unwrap() {
-                Claimed::Mail(claim) => Some((claim.id, offered.reset.digest)),
+                Claimed::Mail(claim) => Some((claim.id, claim.reset.unwrap().pending.digest)),
                 Claimed::Skipped => None,
                 Claimed::Nothing => panic!("one was due"),
             }
@@ -222,7 +230,7 @@ on_each_database! {
             assert_eq!(done, removed, "{before} {after}");
             assert_eq!(is_known(second).await && is_known(third).await, before == 1_212);
         }
-        let late = offered(612).reset;
+        let late = reset(612).pending;
         let changes = UserChanges { reset: Some((late, at(612))), ..UserChanges::default() };
         db.update_user(ada.id, changes).await.unwrap();
         assert_eq!(db.remove_reset_tokens(at(0), at(1_211), 10).await.unwrap(), 1);
@@ -401,6 +409,59 @@ on_each_database! {
         assert!(db.has_due_mail(at(204)).await.unwrap(), "one is not due yet");
     }
 
+    /// A reset token is made for a mail that has one and is to be sent, and for no other.
+    async fn a_token_is_made_only_for_a_mail_that_has_one(database: Database) {
+        let db = open(&database).await;
+        let ada = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
+        let made = Arc::new(AtomicUsize::new(0));
+        let claim = async |seconds: i64| {
+            let now = moment() + chrono::TimeDelta::seconds(seconds);
+            let (offered, made) = (offered(seconds), Arc::clone(&made));
+            let offered = OfferedReset {
+                unless_mailed_since: offered.unless_mailed_since,
+                make: move || {
+                    made.fetch_add(1, Ordering::SeqCst);
+                    (offered.make)()
+                },
+            };
+            let until = now + chrono::TimeDelta::seconds(60);
+            db.claim_outgoing_mail(Preference::Fresh, now, until, offered).await.unwrap()
+        };
+        // Nothing is due.
+        assert!(matches!(claim(0).await, Claimed::Nothing));
+        assert_eq!(made.load(Ordering::SeqCst), 0);
+        db.request_password_reset(email("ada@example.com"), moment(), moment()).await.unwrap();
+        let Claimed::Mail(mail) = claim(0).await else {
+            panic!("one was due");
+        };
+        let reset = mail.reset.unwrap().pending;
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+        db.remove_mailed_reset(mail.id, moment(), reset.digest, moment()).await.unwrap();
+        // One that is not sent, since another was a moment ago.
+        db.request_password_reset(email("ada@example.com"), moment(), moment()).await.unwrap();
+        assert!(matches!(claim(1).await, Claimed::Skipped));
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+        // A notice.
+        let change = PasswordChange {
+            user: db.find_user_by(UserBy::Id(ada.id)).await.unwrap().unwrap(),
+            proof: ChangeProof::ResetToken(reset.digest),
+            hashed_password: hash("new"),
+            opened: None,
+            at: moment(),
+        };
+        db.change_password(change).await.unwrap();
+        let Claimed::Mail(mail) = claim(2).await else {
+            panic!("one was due");
+        };
+        assert_eq!(mail.mail.unwrap().kind, MailKind::PasswordChanged);
+        assert!(mail.reset.is_none());
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+        // A request for nobody.
+        db.request_password_reset(email("eve@example.com"), moment(), moment()).await.unwrap();
+        assert!(matches!(claim(2).await, Claimed::Mail(_)));
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+    }
+
     /// Requests, claims and changes of a password at once, each in its own way
     /// through the same rows: nobody waits in a circle.
     async fn mails_and_changes_do_not_block_each_other(database: Database) {
@@ -418,8 +479,14 @@ on_each_database! {
                         .claim_outgoing_mail(Preference::Fresh, moment(), until, offered)
                         .await?;
                     if let Claimed::Mail(claim) = claim {
-                        let (id, at, digest) = (claim.id, moment(), offered.reset.digest);
-                        db.remove_mailed_reset(id, at, digest, at).await?;
+                        let (id, at) = (claim.id, moment());
+                        match claim.reset {
+                            Some(reset) => {
+                                let digest = reset.pending.digest;
+                                db.remove_mailed_reset(id, at, digest, at).await?;
+                            }
+                            None => db.remove_outgoing_mail(id, Some(at)).await?,
+                        }
                     }
                     db.remove_mail_for_nobody(moment(), 5).await?;
                     let by = UserBy::Id(id);

@@ -105,9 +105,13 @@ on_each_database! {
         for email in [EMAIL, "bob@example.com"] {
             server.1.register(email, PASSWORD).await.unwrap();
         }
-        database.execute("UPDATE users SET hashed_password = 'damaged' WHERE id = 1");
-        let [damaged, good] = refused([(&server, EMAIL), (&server, "bob@example.com")]).await;
-        assert!(damaged.is_like(&good) && good.is_like(&damaged), "{damaged:?}, {good:?}");
+        // Damaged, and that of a user who was imported without a password.
+        for stored in ["damaged", "!"] {
+            database.execute(&format!("UPDATE users SET hashed_password = '{stored}' WHERE id = 1"));
+            let [damaged, good] = refused([(&server, EMAIL), (&server, "bob@example.com")]).await;
+            let is_alike = damaged.is_like(&good) && good.is_like(&damaged);
+            assert!(is_alike, "{stored}: {damaged:?}, {good:?}");
+        }
     }
 }
 

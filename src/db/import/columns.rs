@@ -1,14 +1,123 @@
-//! Whether a source's table has what an import needs.
+//! Where the users stand in a source's table, and whether that has what an import needs.
+
+use std::str::FromStr;
 
 use diesel::{QueryableByName, RunQueryDsl as _, sql_types::Text};
+use thiserror::Error;
 
 use super::{
     super::{connection::AnyConnection, error::on_one_line},
     error::SourceProblem,
 };
 
+/// The names of a table and of the columns that are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTable {
+    /// The table.
+    pub name: String,
+    /// Its columns.
+    pub columns: ColumnNames,
+}
+
+impl Default for SourceTable {
+    fn default() -> Self {
+        Self {
+            name: "users".to_owned(),
+            columns: ColumnNames::default(),
+        }
+    }
+}
+
+/// The names of the columns that are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnNames {
+    /// That of the ids.
+    pub id: String,
+    /// That of the e-mails.
+    pub email: String,
+    /// That of the stored hashes.
+    pub hashed_password: String,
+}
+
+/// The text names no columns.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "write which columns have other names, such as email=mail,hashed_password=password,id=uuid; \
+     those that are left out are id, email and hashed_password"
+)]
+pub struct ColumnNamesError;
+
+impl Default for ColumnNames {
+    fn default() -> Self {
+        Self {
+            id: "id".to_owned(),
+            email: "email".to_owned(),
+            hashed_password: "hashed_password".to_owned(),
+        }
+    }
+}
+
+impl FromStr for ColumnNames {
+    type Err = ColumnNamesError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut names = Self::default();
+        let mut named = Vec::new();
+        for item in text.split(',') {
+            let (what, name) = item.split_once('=').ok_or(ColumnNamesError)?;
+            let (what, name) = (what.trim(), name.trim());
+            if name.is_empty() || name.contains('\0') || named.contains(&what) {
+                return Err(ColumnNamesError);
+            }
+            named.push(what);
+            *match what {
+                "id" => &mut names.id,
+                "email" => &mut names.email,
+                "hashed_password" => &mut names.hashed_password,
+                _ => return Err(ColumnNamesError),
+            } = name.to_owned();
+        }
+        Ok(names)
+    }
+}
+
+/// A service that is known by the columns that it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Flask-Security, whose users have an `fs_uniquifier` since its version 4.
+    FlaskSecurity,
+    /// Devise, which keeps `encrypted_password` and `reset_password_token`.
+    Devise,
+}
+
+/// What kind of ids a source has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceIds {
+    /// Whole numbers, which are kept.
+    Numbers,
+    /// UUIDs or other texts, in place of which new numbers are given.
+    Texts,
+}
+
+/// A table that can be read.
+pub(super) struct Shape {
+    /// Quoted, as in a statement, like the columns.
+    pub(super) table: String,
+    pub(super) id: Column,
+    pub(super) email: Column,
+    pub(super) hashed_password: Column,
+    pub(super) ids: SourceIds,
+    pub(super) origin: Option<Origin>,
+}
+
+pub(super) struct Column {
+    pub(super) quoted: String,
+    /// On PostgreSQL; SQLite's values have each a type of their own.
+    pub(super) is_bytea: bool,
+}
+
 #[derive(QueryableByName)]
-struct Column {
+struct Found {
     #[diesel(sql_type = Text)]
     name: String,
     /// The type; empty on SQLite, where each value has its own.
@@ -19,45 +128,142 @@ struct Column {
 const INTEGERS: &[&str] = &["smallint", "integer", "bigint"];
 const TEXTS: &[&str] = &["text", "character varying", "character", "citext"];
 
-/// The columns that are read, the types that they may have on PostgreSQL, and
-/// how to say that.
-const NEEDED: [(&str, &[&[&str]], &str); 3] = [
-    ("id", &[INTEGERS], "a whole number"),
-    ("email", &[TEXTS], "a text"),
-    ("hashed_password", &[TEXTS, &["bytea"]], "a text or bytea"),
-];
-
-const ON_SQLITE: &str = "SELECT lower(name) AS name, '' AS kind FROM pragma_table_xinfo('users')";
+const ON_SQLITE: &str = "SELECT name, '' AS kind FROM pragma_table_xinfo($1)";
 
 const ON_POSTGRES: &str = "SELECT attname::text AS name, format_type(atttypid, NULL) AS kind
      FROM pg_attribute
-     WHERE attrelid = to_regclass('users') AND attnum > 0 AND NOT attisdropped";
+     WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
 
-/// Checks the table `users`; returns whether its hashes are `bytea`.
-pub(super) fn check(connection: &mut AnyConnection) -> Result<bool, SourceProblem> {
-    let columns: Vec<Column> = match connection {
-        AnyConnection::Sqlite(sqlite) => diesel::sql_query(ON_SQLITE).load(sqlite),
-        AnyConnection::Postgres(postgres) => diesel::sql_query(ON_POSTGRES).load(postgres),
+/// Checks a table.
+pub(super) fn check(
+    connection: &mut AnyConnection,
+    table: &SourceTable,
+) -> Result<Shape, SourceProblem> {
+    let quoted_table = quoted(&table.name);
+    let found: Vec<Found> = match connection {
+        AnyConnection::Sqlite(sqlite) => diesel::sql_query(ON_SQLITE)
+            .bind::<Text, _>(&table.name)
+            .load(sqlite),
+        AnyConnection::Postgres(postgres) => diesel::sql_query(ON_POSTGRES)
+            .bind::<Text, _>(&quoted_table)
+            .load(postgres),
     }?;
-    if columns.is_empty() {
-        return Err(SourceProblem::NoTable);
+    if found.is_empty() {
+        return Err(SourceProblem::NoTable(on_one_line(&table.name)));
     }
-    let mut is_bytea = false;
-    for (name, kinds, needed) in NEEDED {
-        let column = columns
-            .iter()
-            .find(|column| column.name == name)
-            .ok_or(SourceProblem::NoColumn(name))?;
+    let names = &table.columns;
+    let find = |name: &str, kinds: &[&[&str]], needed: &'static str| {
+        let same = found.iter().find(|column| column.name == name);
+        let column = same.or_else(|| {
+            let mut alike = found
+                .iter()
+                .filter(|column| column.name.eq_ignore_ascii_case(name));
+            alike.next().filter(|_| alike.next().is_none())
+        });
+        let column = column.ok_or_else(|| SourceProblem::NoColumn {
+            table: on_one_line(&table.name),
+            column: on_one_line(name),
+        })?;
         // An extension's type is named with its schema.
         let kind = column.kind.rsplit('.').next().unwrap_or_default();
         if !kind.is_empty() && !kinds.iter().any(|kinds| kinds.contains(&kind)) {
             return Err(SourceProblem::ColumnType {
-                column: name,
+                column: on_one_line(name),
                 found: on_one_line(&column.kind),
                 needed,
             });
         }
-        is_bytea = kind == "bytea";
+        let is_integer = INTEGERS.contains(&kind);
+        let column = Column {
+            quoted: quoted(&column.name),
+            is_bytea: kind == "bytea",
+        };
+        Ok((column, is_integer))
+    };
+    let kinds_of_ids = [INTEGERS, TEXTS, &["uuid", "bytea"]];
+    let (id, is_integer) = find(&names.id, &kinds_of_ids, "a whole number, a UUID or a text")?;
+    let (email, _) = find(&names.email, &[TEXTS], "a text")?;
+    let hash_kinds = [TEXTS, &["bytea"]];
+    let (hashed_password, _) = find(&names.hashed_password, &hash_kinds, "a text or bytea")?;
+    let has = |name: &str| found.iter().any(|column| column.name == name);
+    let origin = if has("fs_uniquifier") {
+        Some(Origin::FlaskSecurity)
+    } else if has("encrypted_password") && has("reset_password_token") {
+        Some(Origin::Devise)
+    } else {
+        None
+    };
+    let has_numbers = match connection {
+        AnyConnection::Sqlite(sqlite) => {
+            let rows: Vec<Found> =
+                diesel::sql_query(has_no_numbers(&quoted_table, &id.quoted)).load(sqlite)?;
+            rows.is_empty()
+        }
+        AnyConnection::Postgres(_) => is_integer,
+    };
+    Ok(Shape {
+        table: quoted_table,
+        id,
+        email,
+        hashed_password,
+        ids: if has_numbers {
+            SourceIds::Numbers
+        } else {
+            SourceIds::Texts
+        },
+        origin,
+    })
+}
+
+/// A row where there are users in SQLite and none of their ids is a whole number.
+fn has_no_numbers(table: &str, id: &str) -> String {
+    format!(
+        "SELECT '' AS name, '' AS kind
+         WHERE EXISTS (SELECT 1 FROM {table})
+           AND NOT EXISTS (SELECT 1 FROM {table} WHERE typeof({id}) = 'integer')"
+    )
+}
+
+/// A name as SQL has it, whatever is in it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_named_by_what_they_hold() {
+        let names = |text: &str| text.parse::<ColumnNames>();
+        let expected = ColumnNames {
+            id: "uuid".to_owned(),
+            email: "mail".to_owned(),
+            hashed_password: "pwd".to_owned(),
+        };
+        for text in [
+            "email=mail,hashed_password=pwd,id=uuid",
+            " id = uuid , email = mail ,hashed_password= pwd ",
+        ] {
+            assert_eq!(names(text), Ok(expected.clone()), "{text}");
+        }
+        let other = names("email=E-Mail \"of\" user").unwrap();
+        assert_eq!(other.email, "E-Mail \"of\" user");
+        assert_eq!(
+            (other.id.as_str(), other.hashed_password.as_str()),
+            ("id", "hashed_password")
+        );
+        for text in [
+            "",
+            "mail",
+            "email=",
+            "email=a,",
+            "email=a,email=b",
+            "name=a",
+            "email=a\0b",
+        ] {
+            assert_eq!(names(text), Err(ColumnNamesError), "{text:?}");
+        }
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
     }
-    Ok(is_bytea)
 }

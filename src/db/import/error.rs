@@ -38,16 +38,19 @@ pub(super) enum SourceProblem {
     Unclean(String),
     #[error("its texts are in UTF-16; copy it into a database in UTF-8 first")]
     Encoding,
-    #[error("it has no table users; an import needs one with id, email and hashed_password")]
-    NoTable,
     #[error(
-        "its table users has no column {0}; an import needs id, email and hashed_password, and \
-         leaves the others"
+        "it has no table {0}; an import needs one with id, email and hashed_password, of \
+         whatever name (--table, --columns)"
     )]
-    NoColumn(&'static str),
+    NoTable(String),
+    #[error(
+        "its table {table} has no column {column}; an import needs id, email and \
+         hashed_password, of whatever name (--columns), and leaves the others"
+    )]
+    NoColumn { table: String, column: String },
     #[error("its column {column} has the type {found}; an import needs {needed}")]
     ColumnType {
-        column: &'static str,
+        column: String,
         found: String,
         needed: &'static str,
     },

@@ -1,4 +1,4 @@
-//! The table `users` of another service.
+//! The table of another service's users.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -15,7 +15,7 @@ use super::{
         connection::{AnyConnection, connect_postgres},
         url::DatabaseUrl,
     },
-    columns,
+    columns::{self, Origin, SourceIds, SourceTable},
     error::{SourceError, SourceProblem},
     reader::Reader,
     row::{self, Row, SourceRow},
@@ -28,6 +28,9 @@ pub struct Source {
     reader: Reader,
     rows: u64,
     query: String,
+    table: String,
+    ids: SourceIds,
+    origin: Option<Origin>,
 }
 
 impl Source {
@@ -36,16 +39,16 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// When it is not there, is no database, is locked, or lacks the table
-    /// `users` or one of the columns `id`, `email` and `hashed_password`.
-    pub fn open(url: &DatabaseUrl) -> Result<Self, SourceError> {
-        Self::try_open(url).map_err(|problem| SourceError {
+    /// When it is not there, is no database, is locked, or lacks the table or one of the
+    /// columns.
+    pub fn open(url: &DatabaseUrl, table: &SourceTable) -> Result<Self, SourceError> {
+        Self::try_open(url, table).map_err(|problem| SourceError {
             url: url.clone(),
             problem,
         })
     }
 
-    fn try_open(url: &DatabaseUrl) -> Result<Self, SourceProblem> {
+    fn try_open(url: &DatabaseUrl, table: &SourceTable) -> Result<Self, SourceProblem> {
         let mut reader = Reader::open(url)
             .map_err(|error| SourceProblem::refused(&error))?
             .ok_or_else(|| missing(url))?;
@@ -58,15 +61,28 @@ impl Source {
                 return Err(SourceProblem::Encoding);
             }
         }
-        let is_bytea = columns::check(connection)?;
-        let query = row::query(connection, is_bytea);
-        let rows = count(connection)?;
+        let shape = columns::check(connection, table)?;
+        let query = row::query(connection, &shape);
+        let rows = count(connection, &shape.table)?;
         Ok(Self {
             url: url.clone(),
             reader,
             rows,
             query,
+            table: shape.table,
+            ids: shape.ids,
+            origin: shape.origin,
         })
+    }
+
+    /// What kind of ids there are.
+    pub fn ids(&self) -> SourceIds {
+        self.ids
+    }
+
+    /// Which service wrote the table, where that shows.
+    pub fn origin(&self) -> Option<Origin> {
+        self.origin
     }
 
     /// How many rows there are.
@@ -86,7 +102,9 @@ impl Source {
                 matches!((file(own), file(other)), (Ok(own), Ok(other)) if own == other)
             }
             (DatabaseUrl::Postgres(own), DatabaseUrl::Postgres(other)) => {
-                matches!((table(own), table(other)), (Some(own), Some(other)) if own == other)
+                // Ours is always called users.
+                let tables = (table(own, &self.table), table(other, "users"));
+                matches!(tables, (Some(own), Some(other)) if own == other)
             }
             _ => false,
         };
@@ -150,8 +168,8 @@ struct Count {
     count: i64,
 }
 
-fn count(connection: &mut AnyConnection) -> QueryResult<u64> {
-    let query = diesel::sql_query("SELECT count(*) AS count FROM users");
+fn count(connection: &mut AnyConnection, table: &str) -> QueryResult<u64> {
+    let query = diesel::sql_query(format!("SELECT count(*) AS count FROM {table}"));
     let row: Count = match connection {
         AnyConnection::Sqlite(sqlite) => query.get_result(sqlite),
         AnyConnection::Postgres(postgres) => query.get_result(postgres),
@@ -159,15 +177,16 @@ fn count(connection: &mut AnyConnection) -> QueryResult<u64> {
     Ok(row.count.unsigned_abs())
 }
 
-/// Which table `users` is, among those of all servers; `None` where a server does
+/// Which table a name is of, among those of all servers; `None` where a server does
 /// not answer, or not that. It is asked over a connection of its own: a refusal
 /// ends the transaction that it happens in.
-fn table(uri: &str) -> Option<String> {
+fn table(uri: &str, name: &str) -> Option<String> {
     let row: Answer = diesel::sql_query(
-        "SELECT concat_ws('/', system_identifier, current_database(), to_regclass('users')::oid)
+        "SELECT concat_ws('/', system_identifier, current_database(), to_regclass($1)::oid)
              AS answer
          FROM pg_control_system()",
     )
+    .bind::<Text, _>(name)
     .get_result(&mut connect_postgres(uri).ok()?)
     .ok()?;
     Some(row.answer)

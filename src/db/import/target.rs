@@ -3,9 +3,10 @@
 use std::{collections::HashMap, fs::OpenOptions, path::Path};
 
 use diesel::{
-    ExpressionMethods as _, Insertable, QueryDsl as _, RunQueryDsl as _,
+    ExpressionMethods as _, Insertable, QueryDsl as _, QueryableByName, RunQueryDsl as _,
     connection::SimpleConnection as _,
     result::{Error as DieselError, QueryResult},
+    sql_types::BigInt,
 };
 
 use super::{
@@ -120,6 +121,27 @@ impl Target {
         })
     }
 
+    /// The id from which on all are free, for users who come without one.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot.
+    pub fn next_id(&mut self) -> Result<UserId, TargetError> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(UserId(1));
+        };
+        let last: QueryResult<LastId> = match connection {
+            AnyConnection::Sqlite(sqlite) => {
+                diesel::sql_query(LAST_ID_ON_SQLITE).get_result(sqlite)
+            }
+            AnyConnection::Postgres(postgres) => {
+                diesel::sql_query(LAST_ID_ON_POSTGRES).get_result(postgres)
+            }
+        };
+        let last = last.map_err(|error| broken(&self.url, &error))?;
+        Ok(UserId(last.last.saturating_add(1)))
+    }
+
     /// Looks up the ids and canonical e-mails of some thousand users at a time.
     ///
     /// # Errors
@@ -224,6 +246,23 @@ const FOLLOW_IDS: &str = "
     FROM (SELECT pg_get_serial_sequence('users', 'id')::regclass AS ids,
                  max(id) AS highest FROM users) AS now
     WHERE highest > COALESCE(pg_sequence_last_value(ids), 0)";
+
+/// The highest id that a user has or had: that of a user who was deleted is not given to
+/// another.
+const LAST_ID_ON_SQLITE: &str = "
+    SELECT max(COALESCE((SELECT max(seq) FROM sqlite_sequence WHERE name = 'users'), 0),
+               COALESCE((SELECT max(id) FROM users), 0)) AS last";
+
+const LAST_ID_ON_POSTGRES: &str = "
+    SELECT greatest(
+        pg_sequence_last_value(pg_get_serial_sequence('users', 'id')::regclass),
+        (SELECT max(id) FROM users), 0) AS last";
+
+#[derive(QueryableByName)]
+struct LastId {
+    #[diesel(sql_type = BigInt)]
+    last: i64,
+}
 
 fn is_empty(connection: &mut AnyConnection) -> QueryResult<bool> {
     let some: Vec<i64> = users::table.select(users::id).limit(1).load(connection)?;

@@ -1,6 +1,6 @@
 //! All of it on the spot, without an engine: for the tests of the formats.
 
-use super::{NewHash, StoredHash, Verdict};
+use super::{Family, NewHash, StoredHash, Verdict};
 use crate::{
     domain::{HashedPassword, Password},
     passwords::kernel::alone,
@@ -15,9 +15,10 @@ pub(in crate::passwords) fn hash(
 }
 
 pub(in crate::passwords) fn matches(stored: &StoredHash, password: &[u8]) -> bool {
-    match stored {
-        StoredHash::Bcrypt(hash) => hash.matches(password, &alone(&hash.input(password))),
-        StoredHash::Foreign(hash) => hash.matches(password),
+    let password = &*stored.mixed(password);
+    match &stored.family {
+        Family::Bcrypt(hash) => hash.matches(password, &alone(&hash.input(password))),
+        Family::Foreign(hash) => hash.matches(password),
     }
 }
 

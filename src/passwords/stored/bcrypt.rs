@@ -8,6 +8,7 @@
 //! | `$bcrypt-sha256$v=2,t=2b,r=<cost>$<salt>$<digest>`, passlib's | HMAC-SHA256 |
 //! | `$bcrypt-sha256$2b,<cost>$<salt>$<digest>`, passlib's first; also `2a` | SHA-256 |
 //! | `bcrypt_sha256$` and the first text, Django's | SHA-256 |
+//! | `$wp` and the first text, WordPress's since 6.8 | HMAC-SHA384 |
 //!
 //! `$2b$` and passlib's second are our own; the others are only read. `$2a$` and
 //! `$2y$` are the same function under older names. `$2x$` marks the hashes of a
@@ -36,6 +37,7 @@ const PASSLIB: &str = "$bcrypt-sha256$v=2,t=2b,r=";
 const PASSLIB_FIRST: [&str; 2] = ["$bcrypt-sha256$2b,", "$bcrypt-sha256$2a,"];
 const DJANGO: &str = "bcrypt$";
 const DJANGO_SHA256: &str = "bcrypt_sha256$";
+const WORDPRESS: &str = "$wp";
 
 /// A hash, taken apart.
 pub(in crate::passwords) struct BcryptHash {
@@ -57,6 +59,9 @@ impl BcryptHash {
         }
         if let Some(rest) = stored.strip_prefix(DJANGO_SHA256) {
             return Self::from_crypt(Key::Sha256Hex, rest, false);
+        }
+        if let Some(rest) = stored.strip_prefix(WORDPRESS) {
+            return Self::from_crypt(Key::WordPress, rest, false);
         }
         if let Some(rest) = stored.strip_prefix(DJANGO) {
             return Self::from_crypt(Key::Plain, rest, false);
@@ -112,6 +117,16 @@ impl BcryptHash {
         let is_equal = self.digest.ct_eq(computed.as_bytes());
         let is_comparable = self.key != Key::Plain || fits_plain(password);
         bool::from(is_equal) && is_comparable
+    }
+
+    /// Whether it reads no more of a key than bcrypt does.
+    pub(super) fn is_plain(&self) -> bool {
+        self.key == Key::Plain
+    }
+
+    /// Whether it tells the password from every other one.
+    pub(super) fn is_exact(&self, password: &[u8]) -> bool {
+        self.key.is_exact(password)
     }
 
     /// Whether a new hash would be written the same, but for the salt.
@@ -296,6 +311,10 @@ mod tests {
             (format!("bcrypt_sha256{plain}"), Format),
             (format!("bcrypt_sha256$bcrypt${plain}"), Format),
             (format!("bcrypt_sha256${sha}"), Format),
+            (format!("$wp${plain}"), Format),
+            (format!("$wp{sha}"), Format),
+            (format!("wp{plain}"), Format),
+            (format!("$wp{plain}").replace("$05$", "$17$"), Cost(17)),
             (
                 format!("bcrypt_sha256${plain}").replace("$05$", "$17$"),
                 Cost(17),

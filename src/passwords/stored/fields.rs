@@ -7,9 +7,9 @@ use base64::{
 
 use super::UnreadableHash;
 
-/// The longest salt that is stored as text, in bytes. Django's have 12 or 22,
+/// The longest salt that is stored as text, or in base64, in bytes. Django's have 12 or 22,
 /// Werkzeug's 8 or 16; both let a service choose its own.
-const MAX_SALT_CHARS: usize = 128;
+pub(super) const MAX_SALT_BYTES: usize = 128;
 
 /// The base64 of bcrypt's own alphabet. The last character of a salt or a digest
 /// has bits to spare. Some implementations set them; passlib, like this, reads
@@ -51,7 +51,7 @@ pub(super) fn number(digits: &str) -> Result<u32, UnreadableHash> {
 
 /// A salt that is used as it is written: printable ASCII, 1 to 128 bytes.
 pub(super) fn text_salt(salt: &str) -> Result<Vec<u8>, UnreadableHash> {
-    let is_readable = (1..=MAX_SALT_CHARS).contains(&salt.len())
+    let is_readable = (1..=MAX_SALT_BYTES).contains(&salt.len())
         && salt.bytes().all(|byte| byte.is_ascii_graphic());
     if is_readable {
         Ok(salt.as_bytes().to_owned())

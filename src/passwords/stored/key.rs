@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha384};
 use zeroize::Zeroizing;
 
 use super::fields::BCRYPT_BASE64;
@@ -20,7 +20,13 @@ pub(super) enum Key {
     Sha256Base64,
     /// Hexadecimal of its SHA-256.
     Sha256Hex,
+    /// Base64 of its HMAC-SHA384, keyed with `wp-sha384`, of the password as WordPress has
+    /// it when a form was sent.
+    WordPress,
 }
+
+/// What PHP's `trim` takes off.
+const PHP_WHITE_SPACE: [u8; 6] = *b" \t\n\r\0\x0B";
 
 impl Key {
     /// The one to store with: plain where bcrypt can tell the password from every
@@ -49,8 +55,43 @@ impl Key {
                     .expect("64 digits hold a SHA-256");
                 digits
             }
+            Self::WordPress => {
+                let mut mac = Hmac::<Sha384>::new_from_slice(b"wp-sha384")
+                    .expect("HMAC takes a key of any length");
+                mac.update(&as_wordpress_has_it(password));
+                STANDARD.encode(mac.finalize().into_bytes()).into_bytes()
+            }
         })
     }
+
+    /// Whether this key tells the password from every other one. Where it does not, a hash
+    /// of the password as presented must not replace the stored one, which is good for the
+    /// others too.
+    pub(super) fn is_exact(self, password: &[u8]) -> bool {
+        let has_space = |end: Option<&u8>| end.is_some_and(|byte| PHP_WHITE_SPACE.contains(byte));
+        self != Self::WordPress || !(has_space(password.first()) || has_space(password.last()))
+    }
+}
+
+/// WordPress puts a backslash before quotes and backslashes of every field of a form
+/// (`wp_magic_quotes`), takes them away again from the name but not from the password
+/// (`wp_signon`), and trims what is left (`wp_authenticate`, `wp_hash_password`).
+fn as_wordpress_has_it(password: &[u8]) -> Zeroizing<Vec<u8>> {
+    // A vector that grows would leave copies behind.
+    let mut slashed = Zeroizing::new(Vec::with_capacity(2 * password.len()));
+    for byte in password {
+        match byte {
+            b'\'' | b'"' | b'\\' => slashed.extend([b'\\', *byte]),
+            0 => slashed.extend(b"\\0"),
+            _ => slashed.push(*byte),
+        }
+    }
+    let is_space = |byte: &u8| PHP_WHITE_SPACE.contains(byte);
+    let end = slashed.iter().rposition(|byte| !is_space(byte));
+    slashed.truncate(end.map_or(0, |last| last + 1));
+    let start = slashed.iter().position(|byte| !is_space(byte));
+    slashed.drain(..start.unwrap_or_default());
+    slashed
 }
 
 /// Whether a password can be the key itself.

@@ -10,10 +10,14 @@ pub const MIN_COST: u32 = 4;
 /// step doubles the work: a stored cost of 31 would hold a core for days.
 pub const MAX_COST: u32 = 16;
 
-/// The most iterations of PBKDF2: 1.5 seconds of a core with SHA
+/// The most iterations of PBKDF2 with SHA-1 or SHA-256: 1.5 seconds of a core with SHA
 /// instructions, about the time of bcrypt's highest cost on one without.
 /// Werkzeug's and Django's defaults are at 1,000,000 and grow with each release.
 pub(super) const MAX_ITERATIONS: u32 = 10_000_000;
+
+/// The same with SHA-512, for which most CPUs have no instructions: three seconds of a
+/// core. passlib's default is 25,000, and a service that sets its own has Werkzeug's.
+pub(super) const MAX_ITERATIONS_SHA512: u32 = 4_000_000;
 
 /// The largest `N*r` of scrypt, for 128 MiB of memory: what OWASP asks for, and four
 /// times Werkzeug's default.

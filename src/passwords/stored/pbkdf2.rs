@@ -1,47 +1,108 @@
-//! PBKDF2 with HMAC-SHA256:
+//! PBKDF2 with HMAC of SHA-1, SHA-256 or SHA-512:
 //!
-//! - `pbkdf2:sha256:<iterations>$<salt>$<digest in hexadecimal>`, Werkzeug's;
-//! - `pbkdf2_sha256$<iterations>$<salt>$<digest in base64>`, Django's.
+//! | text | of |
+//! |---|---|
+//! | `pbkdf2:sha256:<iterations>$<salt>$<digest in hexadecimal>`; also `sha1`, `sha512` | Werkzeug |
+//! | `pbkdf2_sha256$<iterations>$<salt>$<digest in base64>`; also `pbkdf2_sha1` | Django |
+//! | `$pbkdf2-sha256$<iterations>$<salt>$<digest>`; also `$pbkdf2-sha512$`, and `$pbkdf2$` for SHA-1 | passlib |
+//!
+//! passlib's salt and digest are in a base64 of its own, with `.` for `+` and no padding.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    alphabet::Alphabet,
+    engine::{
+        GeneralPurpose,
+        general_purpose::{NO_PAD, STANDARD},
+    },
+};
 use pbkdf2::pbkdf2_hmac;
-use sha2::Sha256;
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{
     UnreadableHash,
-    fields::{hex, number, split, text_salt},
-    limits::MAX_ITERATIONS,
+    fields::{MAX_SALT_BYTES, hex, number, split, text_salt},
+    limits::{MAX_ITERATIONS, MAX_ITERATIONS_SHA512},
 };
 
-/// What a hash of this family begins with.
-pub(super) const PREFIXES: [&str; 2] = [WERKZEUG, DJANGO];
-const WERKZEUG: &str = "pbkdf2:sha256:";
-const DJANGO: &str = "pbkdf2_sha256$";
+/// What a hash of this family begins with, and how the rest of it is written.
+const FORMATS: [(&str, Function, Writing); 8] = [
+    ("pbkdf2:sha1:", Function::Sha1, Writing::Werkzeug),
+    ("pbkdf2:sha256:", Function::Sha256, Writing::Werkzeug),
+    ("pbkdf2:sha512:", Function::Sha512, Writing::Werkzeug),
+    ("pbkdf2_sha1$", Function::Sha1, Writing::Django),
+    ("pbkdf2_sha256$", Function::Sha256, Writing::Django),
+    ("$pbkdf2$", Function::Sha1, Writing::Passlib),
+    ("$pbkdf2-sha256$", Function::Sha256, Writing::Passlib),
+    ("$pbkdf2-sha512$", Function::Sha512, Writing::Passlib),
+];
+
+const PASSLIB_BASE64: GeneralPurpose = GeneralPurpose::new(&PASSLIB_ALPHABET, NO_PAD);
+
+const PASSLIB_ALPHABET: Alphabet =
+    match Alphabet::new("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789./") {
+        Ok(alphabet) => alphabet,
+        Err(_) => panic!("it has 64 different characters"),
+    };
+
+/// What is iterated, as an HMAC.
+#[derive(Clone, Copy)]
+enum Function {
+    Sha1,
+    Sha256,
+    Sha512,
+}
+
+#[derive(Clone, Copy)]
+enum Writing {
+    Werkzeug,
+    Django,
+    Passlib,
+}
 
 /// A hash, taken apart.
 pub(in crate::passwords) struct Pbkdf2Hash {
+    function: Function,
     iterations: u32,
     salt: Vec<u8>,
-    digest: [u8; 32],
+    digest: Vec<u8>,
 }
 
 impl Pbkdf2Hash {
+    /// Whether a hash is of this family.
+    pub(super) fn is(stored: &str) -> bool {
+        FORMATS
+            .iter()
+            .any(|(prefix, _, _)| stored.starts_with(prefix))
+    }
+
     pub(super) fn parse(stored: &str) -> Result<Self, UnreadableHash> {
-        let (iterations, salt, digest) = if let Some(rest) = stored.strip_prefix(WERKZEUG) {
-            let [iterations, salt, digest] = split(rest, '$')?;
-            (iterations, salt, hex(digest)?)
-        } else {
-            let rest = stored.strip_prefix(DJANGO).ok_or(UnreadableHash::Format)?;
-            let [iterations, salt, digest] = split(rest, '$')?;
-            (iterations, salt, base64(digest)?)
+        let format = FORMATS.iter().find_map(|(prefix, function, writing)| {
+            Some((stored.strip_prefix(prefix)?, *function, *writing))
+        });
+        let (rest, function, writing) = format.ok_or(UnreadableHash::Format)?;
+        let [iterations, salt, digest] = split(rest, '$')?;
+        let iterations = number(iterations)?;
+        let (salt, digest) = match writing {
+            Writing::Werkzeug => (text_salt(salt)?, function.hex(digest)?),
+            Writing::Django => (text_salt(salt)?, base64(&STANDARD, digest)?),
+            Writing::Passlib => (
+                base64(&PASSLIB_BASE64, salt)?,
+                base64(&PASSLIB_BASE64, digest)?,
+            ),
         };
-        let (iterations, salt) = (number(iterations)?, text_salt(salt)?);
-        if !(1..=MAX_ITERATIONS).contains(&iterations) {
-            return Err(UnreadableHash::Iterations(iterations));
+        if digest.len() != function.digest_bytes() || salt.len() > MAX_SALT_BYTES {
+            return Err(UnreadableHash::Format);
+        }
+        let most = function.max_iterations();
+        if !(1..=most).contains(&iterations) {
+            return Err(UnreadableHash::Iterations { iterations, most });
         }
         Ok(Self {
+            function,
             iterations,
             salt,
             digest,
@@ -49,9 +110,44 @@ impl Pbkdf2Hash {
     }
 
     pub(super) fn matches(&self, password: &[u8]) -> bool {
-        let mut computed = Zeroizing::new([0; 32]);
-        pbkdf2_hmac::<Sha256>(password, &self.salt, self.iterations, computed.as_mut());
-        bool::from(self.digest.ct_eq(computed.as_ref())) && fits_hmac(password)
+        let Self {
+            function,
+            iterations,
+            salt,
+            digest,
+        } = self;
+        let mut computed = Zeroizing::new(vec![0; digest.len()]);
+        match function {
+            Function::Sha1 => pbkdf2_hmac::<Sha1>(password, salt, *iterations, &mut computed),
+            Function::Sha256 => pbkdf2_hmac::<Sha256>(password, salt, *iterations, &mut computed),
+            Function::Sha512 => pbkdf2_hmac::<Sha512>(password, salt, *iterations, &mut computed),
+        }
+        bool::from(digest.ct_eq(&computed)) && fits_hmac(password)
+    }
+}
+
+impl Function {
+    fn digest_bytes(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
+
+    fn max_iterations(self) -> u32 {
+        match self {
+            Self::Sha1 | Self::Sha256 => MAX_ITERATIONS,
+            Self::Sha512 => MAX_ITERATIONS_SHA512,
+        }
+    }
+
+    fn hex(self, digits: &str) -> Result<Vec<u8>, UnreadableHash> {
+        match self {
+            Self::Sha1 => hex::<20>(digits).map(Vec::from),
+            Self::Sha256 => hex::<32>(digits).map(Vec::from),
+            Self::Sha512 => hex::<64>(digits).map(Vec::from),
+        }
     }
 }
 
@@ -61,33 +157,38 @@ pub(super) fn fits_hmac(password: &[u8]) -> bool {
     !password.ends_with(&[0])
 }
 
-fn base64(text: &str) -> Result<[u8; 32], UnreadableHash> {
-    let bytes = STANDARD.decode(text).ok();
-    bytes
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or(UnreadableHash::Format)
+fn base64(alphabet: &GeneralPurpose, text: &str) -> Result<Vec<u8>, UnreadableHash> {
+    alphabet.decode(text).map_err(|_| UnreadableHash::Format)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use UnreadableHash::{Format, Iterations};
+    use UnreadableHash::Format;
 
     const WERKZEUGS: &str = "pbkdf2:sha256:10$W8XbwaHc$45a30ef36de4da416315cabde85169d483c3a9103d4a7a9adb76bbb104286f8f";
     const DJANGOS: &str =
         "pbkdf2_sha256$7$irGCDqRlY3hmZez4uIZk6U$E9n3w2GUtlrKuCnnD+JrzMQWAhqApQkZ8RMi06BYBIY=";
+    const PASSLIBS: &str = "$pbkdf2-sha512$7$mhPivBeCcM4ZYwyhlNL6Hw$Nw65EbCpbeZQsDvl8IUrvI15gvOaQv2Eqcon4gAU8JFR9vsSZMDt2i.3OHx4ADzODItqivTWrIDw31QHOUHxqg";
+
+    fn over(iterations: u32, most: u32) -> UnreadableHash {
+        UnreadableHash::Iterations { iterations, most }
+    }
 
     #[test]
     fn what_is_damaged_or_ruinous_is_refused() {
         for (stored, error) in [
+            (WERKZEUGS.replace("sha256", "sha224"), Format),
+            // The digest is of another length.
             (WERKZEUGS.replace("sha256", "sha1"), Format),
+            (WERKZEUGS.replace("sha256", "sha512"), Format),
             (WERKZEUGS.replace(":10$", "$"), Format),
             (WERKZEUGS.replace(":10$", ":010$"), Format),
             (WERKZEUGS.replace(":10$", ":-1$"), Format),
-            (WERKZEUGS.replace(":10$", ":0$"), Iterations(0)),
+            (WERKZEUGS.replace(":10$", ":0$"), over(0, 10_000_000)),
             (
                 WERKZEUGS.replace(":10$", ":10000001$"),
-                Iterations(10_000_001),
+                over(10_000_001, 10_000_000),
             ),
             (WERKZEUGS.replace("W8XbwaHc", ""), Format),
             (WERKZEUGS.replace("45a3", "45A3"), Format),
@@ -97,7 +198,12 @@ mod tests {
             (DJANGOS.replace("$7$", "$07$"), Format),
             (DJANGOS.replace("$7$", "$$"), Format),
             (DJANGOS.replace("$7$", "$4294967296$"), Format),
-            (DJANGOS.replace("$7$", "$4294967295$"), Iterations(u32::MAX)),
+            (
+                DJANGOS.replace("$7$", "$4294967295$"),
+                over(u32::MAX, 10_000_000),
+            ),
+            (DJANGOS.replace("sha256", "sha1"), Format),
+            (DJANGOS.replace("sha256", "sha512"), Format),
             (DJANGOS.replace("BIY=", "BIY"), Format),
             // The last character has bits that no digest has.
             (DJANGOS.replace("BIY=", "BIZ="), Format),
@@ -105,6 +211,18 @@ mod tests {
             (DJANGOS.replace("E9n3", "E9n-"), Format),
             (DJANGOS.replace("E9n3", "E9n3AAAA"), Format),
             (format!("{DJANGOS}\n"), Format),
+            (PASSLIBS.replace("sha512", "sha256"), Format),
+            (PASSLIBS.replace("-sha512", ""), Format),
+            (PASSLIBS.replace("-sha512", "-sha384"), Format),
+            (PASSLIBS.replace("$7$", "$rounds=7$"), Format),
+            (PASSLIBS.replace("i.3O", "i+3O"), Format),
+            (PASSLIBS.replace("Hxqg", "Hxqh"), Format),
+            (PASSLIBS.replace("Hxqg", "Hxqg=="), Format),
+            (PASSLIBS.replace("mhPi", "mh!i"), Format),
+            (
+                PASSLIBS.replace("$7$", "$4000001$"),
+                over(4_000_001, 4_000_000),
+            ),
         ] {
             assert_eq!(Pbkdf2Hash::parse(&stored).err(), Some(error), "{stored}");
         }
@@ -112,7 +230,11 @@ mod tests {
 
     #[test]
     fn the_ceiling_itself_is_computed() {
-        let stored = DJANGOS.replace("$7$", "$10000000$");
-        assert!(Pbkdf2Hash::parse(&stored).is_ok());
+        for stored in [
+            DJANGOS.replace("$7$", "$10000000$"),
+            PASSLIBS.replace("$7$", "$4000000$"),
+        ] {
+            assert!(Pbkdf2Hash::parse(&stored).is_ok(), "{stored}");
+        }
     }
 }

@@ -1,6 +1,9 @@
-//! scrypt as Werkzeug stores it: `scrypt:<N>:<r>:<p>$<salt>$<digest>`, the
-//! digest 64 bytes in hexadecimal.
+//! scrypt, with a digest of 64 bytes:
+//!
+//! - `scrypt:<N>:<r>:<p>$<salt>$<digest in hexadecimal>`, Werkzeug's;
+//! - `scrypt$<N>$<salt>$<r>$<p>$<digest in base64>`, Django's.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use scrypt::{Params, scrypt};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -13,7 +16,9 @@ use super::{
 };
 
 /// What a hash of this family begins with.
-pub(super) const PREFIX: &str = "scrypt:";
+pub(super) const PREFIXES: [&str; 2] = [WERKZEUG, DJANGO];
+const WERKZEUG: &str = "scrypt:";
+const DJANGO: &str = "scrypt$";
 
 /// A hash, taken apart.
 pub(in crate::passwords) struct ScryptHash {
@@ -24,11 +29,16 @@ pub(in crate::passwords) struct ScryptHash {
 
 impl ScryptHash {
     pub(super) fn parse(stored: &str) -> Result<Self, UnreadableHash> {
-        let rest = stored.strip_prefix(PREFIX).ok_or(UnreadableHash::Format)?;
-        let [params, salt, digest] = split(rest, '$')?;
-        let [n, r, p] = split(params, ':')?;
+        let ([n, r, p], salt, digest) = if let Some(rest) = stored.strip_prefix(WERKZEUG) {
+            let [params, salt, digest] = split(rest, '$')?;
+            (split(params, ':')?, salt, hex(digest)?)
+        } else {
+            let rest = stored.strip_prefix(DJANGO).ok_or(UnreadableHash::Format)?;
+            let [n, salt, r, p, digest] = split(rest, '$')?;
+            ([n, r, p], salt, base64(digest)?)
+        };
         let (n, r, p) = (number(n)?, number(r)?, number(p)?);
-        let (salt, digest) = (text_salt(salt)?, hex(digest)?);
+        let salt = text_salt(salt)?;
         let params = bounded(n, r, p).ok_or(UnreadableHash::Scrypt { n, r, p })?;
         Ok(Self {
             params,
@@ -42,6 +52,13 @@ impl ScryptHash {
         let is_computed = scrypt(password, &self.salt, &self.params, computed.as_mut()).is_ok();
         bool::from(self.digest.ct_eq(computed.as_ref())) && is_computed && fits_hmac(password)
     }
+}
+
+fn base64(text: &str) -> Result<[u8; 64], UnreadableHash> {
+    let bytes = STANDARD.decode(text).ok();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(UnreadableHash::Format)
 }
 
 fn bounded(n: u32, r: u32, p: u32) -> Option<Params> {
@@ -61,8 +78,14 @@ mod tests {
 
     const STORED: &str = "scrypt:16:2:3$5o0W4ZK1ZTm0CKQh$f77adfd66b1d64c3fe08c76a8916f379be4a454186211f8ec35a1d667755959406f01c59dd9e4d54ff88082dea9994fe217429af6feb03e337896373da7f0d1a";
 
+    const DJANGOS: &str = "scrypt$16$BLklb8vBqWNSU2QfULpzAS$2$3$a/OhcjZ/AUPX2EKIXN1/VEFR11XDUd65wAb/xSYDb2zVXDmF7HnTE0c6+rYK6AN2ZD5owyPe8VbnqrFGBP6uFQ==";
+
     #[test]
     fn parameters_have_bounds() {
+        assert!(ScryptHash::parse(DJANGOS).is_ok());
+        let stored = DJANGOS.replace("$2$3$", "$33$3$");
+        let refused = UnreadableHash::Scrypt { n: 16, r: 33, p: 3 };
+        assert_eq!(ScryptHash::parse(&stored).err(), Some(refused));
         for (n, r, p) in [
             (2, 1, 1),
             (32_768, 8, 1),
@@ -111,6 +134,15 @@ mod tests {
             STORED.replace("$f77a", "f77a"),
             format!("{STORED}$"),
             format!("{STORED}\n"),
+            DJANGOS.replace("$2$3$", "$2$"),
+            DJANGOS.replace("$2$3$", "$2$03$"),
+            DJANGOS.replace("scrypt$16$", "scrypt$"),
+            DJANGOS.replace("BLklb8vBqWNSU2QfULpzAS", ""),
+            DJANGOS.replace("FQ==", "FQ"),
+            DJANGOS.replace("FQ==", "FR=="),
+            DJANGOS.replace("a/Oh", ""),
+            format!("{DJANGOS}$"),
+            format!("$scrypt${DJANGOS}"),
         ] {
             assert_eq!(
                 ScryptHash::parse(&stored).err(),

@@ -2,9 +2,12 @@
 
 use thiserror::Error;
 
-use super::limits::{
-    MAX_ARGON2_KIB, MAX_ARGON2_LANES, MAX_ARGON2_WORK_KIB, MAX_COST, MAX_ITERATIONS,
-    MAX_SCRYPT_R_AND_P, MAX_SCRYPT_SPACE, MAX_SCRYPT_WORK, MIN_COST,
+use super::{
+    PepperScheme,
+    limits::{
+        MAX_ARGON2_KIB, MAX_ARGON2_LANES, MAX_ARGON2_WORK_KIB, MAX_COST, MAX_SCRYPT_R_AND_P,
+        MAX_SCRYPT_SPACE, MAX_SCRYPT_WORK, MIN_COST,
+    },
 };
 
 /// Why a stored hash cannot be compared with. The texts are for whoever runs
@@ -14,12 +17,23 @@ pub enum UnreadableHash {
     /// Not one of the formats, or damaged.
     #[error("it is damaged or not in a format that this version knows")]
     Format,
+    /// What stands there in place of a hash, for an account without a password.
+    #[error("the account has no password")]
+    NoPassword,
+    /// Made with the pepper of another service, which is not there.
+    #[error("it was made with the pepper of {0}, and --pepper-file is not set")]
+    NoPepper(PepperScheme),
     /// A bcrypt cost outside [`MIN_COST`] to [`MAX_COST`].
     #[error("its bcrypt cost of {0} is not between {MIN_COST} and {MAX_COST}")]
     Cost(u32),
     /// A number of PBKDF2 iterations that is not computed.
-    #[error("its {0} PBKDF2 iterations are not between 1 and {MAX_ITERATIONS}")]
-    Iterations(u32),
+    #[error("its {iterations} PBKDF2 iterations are not between 1 and {most}")]
+    Iterations {
+        /// How many it has.
+        iterations: u32,
+        /// The most that are computed of its function.
+        most: u32,
+    },
     /// scrypt parameters that are not computed.
     #[error(
         "its scrypt parameters N={n}, r={r}, p={p} are out of bounds: N is a power of two, \

@@ -1,10 +1,15 @@
 //! Hashes that the other services' own libraries made: bcrypt 4.0.1, passlib
-//! 1.7.4, Werkzeug 3.1.9, Django 5.2.19 and argon2-cffi 25.1.0.
+//! 1.7.4, Werkzeug 3.1.9, Django 5.2.19, argon2-cffi 25.1.0, PHP 8.2.36 as WordPress 6.8
+//! calls it, Flask-Security 5.9.2, and bcrypt-ruby 3.1.18 as Devise 4.8 calls it.
+
+use zeroize::Zeroizing;
 
 use super::{
-    StoredHash,
+    Pepper,
+    PepperScheme::{self, Devise, FlaskSecurity},
+    StoredHash, UnreadableHash,
     Verdict::{self, Outdated, Right, Wrong},
-    at_once,
+    at_once, peppered,
 };
 use crate::domain::Password;
 
@@ -19,7 +24,7 @@ const LONG: &str = concat!(
 
 /// At the lowest parameters, with their passwords.
 #[rustfmt::skip]
-pub(super) const VECTORS: [(&str, &str); 52] = [
+pub(super) const VECTORS: [(&str, &str); 84] = [
     // bcrypt 2a.
     ("$2a$04$CshIw/h86YEgnehncf0eNORO3vnVuNc7sMAnO9UN6baKXk0jvJYlq", PLAIN),
     ("$2a$04$qQ0fz9FNqOpvnaZyZrldi.u2/cA1yIQ4OI7Uo99aNm/bRC2duC5i2", EMPTY),
@@ -86,10 +91,67 @@ pub(super) const VECTORS: [(&str, &str); 52] = [
     ("argon2$argon2id$v=19$m=32,t=2,p=3$RmtMNHdvazE0MHRiVk5rb0lmcFlITA$g2eflLLOMVgCA58HceU54Di/fM2owPohOFXT360h1k4", EMPTY),
     ("argon2$argon2id$v=19$m=32,t=2,p=3$bER6M3NTTDJ3MzNBRmJ1Q0lZTlYzMg$lTYOp5JvOBtD5pACHN5QTEiJ/7t2WZFh0MrOlh/MNV4", ACCENTS),
     ("argon2$argon2id$v=19$m=32,t=2,p=3$TmlIYnM0VEh6UGpnVk1WS05tOTJlRg$QV1unaqUSJo67kYe+mFowqNei0JUJq4eQ9uswm2FMGo", LONG),
+    // WordPress, of what its login form sends.
+    ("$wp$2y$04$LbWhAss6PWvHjkhA7sAHJedeF.Nbqb0GgVc3WPxmt7M1R.w/6ZoY2", PLAIN),
+    ("$wp$2y$04$EAmuueg0YhLPlE8C65na/.IPdwyOCKEvIZzbyUglFTHwgHcurbuTG", EMPTY),
+    ("$wp$2y$04$kttnFfgwbMgOXDn1FgdaO.11JkUSJxf9ouSj/gjH/N6ztQxiyeVte", ACCENTS),
+    ("$wp$2y$04$aDH5EviyXpkfQoi9o4sdtOAvx/MZsYWlluvv1d/F66IfXLKFTxMSe", LONG),
+    // Werkzeug pbkdf2 with SHA-512.
+    ("pbkdf2:sha512:10$qVHKdyUibisQGJRW$18850c53fa032ab13fef63938eab146f666bf33ded555129dde39b63ed8cdb3f21b2d0f95d676e41bf70c7b5bbb155d16b15bb779c939a7c9e7a783ccabbfd9d", PLAIN),
+    ("pbkdf2:sha512:10$RG2bNhSTjflrbhun$9cac981d112247a55e7767d9b1b1b1dcca2cb15373b21abfb5c47a2ca1531b12724a38d26def3abebcb6a30f2058e3d1f3696f1878cd11a859325e86fe77d56a", EMPTY),
+    ("pbkdf2:sha512:10$Yx8zmNaMYwCkkQ02$e7b94c97cbd8a720ac2357663afbb0c62472f39b1f6f264fcf7e794ee71e26be7bd0f63acf42a3acaf7e1664de34c858137210793ea3038ce27fef6e9d6b9c7d", ACCENTS),
+    ("pbkdf2:sha512:10$3q7FHs5SVF5llNMk$094025bbd6f306e2e855ff8d1263d2bb92b43c1ca0984b48bc65ed989e7284f26f4de57482f452cee0308665a9b9a51d0f1476a49d16eec52ce8ec428938c79f", LONG),
+    // Werkzeug pbkdf2 with SHA-1.
+    ("pbkdf2:sha1:10$ee1KfzQ73iLPQtYG$8a4bd7a3a62afafeadd46b41f2cdd1f56118b1b4", PLAIN),
+    ("pbkdf2:sha1:10$gEBXlr81p0MxWRrx$7dec683b4f5ebff5c720d6e3c8d05a3418d32b95", EMPTY),
+    ("pbkdf2:sha1:10$bPUkvGN2yW8we72F$23701bd56ac57afdb73b1366133fdba4a9614a71", ACCENTS),
+    ("pbkdf2:sha1:10$6vCXWUVsuzUfUKQI$369930c9c7ea854f0353c855e2f3b554e1320cff", LONG),
+    // Django pbkdf2_sha1.
+    ("pbkdf2_sha1$7$nPrSZqWqtrXfS2BNqIA24e$uNIAGF03RTF+ImYmV+KSiSHQwP0=", PLAIN),
+    ("pbkdf2_sha1$7$nFkzguV9I1Uq2v87I31ZKq$QdcMDPnPgh86K9h6kcCGL3H82xI=", EMPTY),
+    ("pbkdf2_sha1$7$Z4ltZs6haALxJ9DiHIkS5K$XJB7mvwerx/ntwOK36/j75J/2Js=", ACCENTS),
+    ("pbkdf2_sha1$7$QA2hHhmpDuYwmYQf2j2MRa$DZmUF/4JUB4DwPTguqYy2a3bhCk=", LONG),
+    // Django scrypt.
+    ("scrypt$16$BLklb8vBqWNSU2QfULpzAS$2$3$a/OhcjZ/AUPX2EKIXN1/VEFR11XDUd65wAb/xSYDb2zVXDmF7HnTE0c6+rYK6AN2ZD5owyPe8VbnqrFGBP6uFQ==", PLAIN),
+    ("scrypt$16$Pe8ccf5CkFzAaugbPjdg2M$2$3$OYXMeVjXgsuF9VNRkcs8CJIBwmL0QV0T8Sm1aXHmBegUNVxKhPhdBvJvaOjhFLkSxg6PbDZulbz80FOl62ZLxw==", EMPTY),
+    ("scrypt$16$VHRe4zGc6ze7qmAYR2hhut$2$3$nFWmTdg0tBmuT/jc+If1AWW0GT49LJuYpRYjij86RCYJ7Ok5b1UT9X7GZWxxStT0iZvG0H0aW4nvbppZKAh/DA==", ACCENTS),
+    ("scrypt$16$BJQxR9UTMvnDbKfmUIuHa9$2$3$KRCkcQJmncPEwbcxezvy/UEEhAAqEDN+KJOMe0in1+DwuVl/i+k9vtszPWlj3QMjo6vboNmQYSae72hj4wtleQ==", LONG),
+    // passlib pbkdf2_sha1, pbkdf2_sha256 and pbkdf2_sha512.
+    ("$pbkdf2$7$2bu3llKKsXbO2VsrJcSYUw$wyXUMw8OPW3jI6TAwDNl9oX1GLk", PLAIN),
+    ("$pbkdf2$7$1/r/vzcmBGCM0boXIuS8Vw$0qeaacKKKHvZ/8eAd6Wk9aFDIwY", EMPTY),
+    ("$pbkdf2$7$QyilNGbsPWdszXmvdQ4BYA$0wR7i7Gnq5FZvXRu2XGh4hnO6u4", ACCENTS),
+    ("$pbkdf2$7$vFfq/Z9TCgFgrHVOaW2NsQ$DiLbgSSUGRkhHJFHAfkVFQlESPs", LONG),
+    ("$pbkdf2-sha256$7$.v9/j5Gydk4pxfg/J2TsPQ$IZzpheQIuL8wjcde9zG1CnSyUPZEHnXkaoxGgj1FQyE", PLAIN),
+    ("$pbkdf2-sha256$7$cA5BqNVaK2UshdB6791bKw$Pih47TBORx4F8Qdti0CGom4RtOozXbIgQaenC41NDxg", EMPTY),
+    ("$pbkdf2-sha256$7$d45RirEWQuid09r7n1OqNQ$FmMpHNWWTafTFw79JuxsS.ftsxYYt4b2crDHt3GATIw", ACCENTS),
+    ("$pbkdf2-sha256$7$NaZ0rnWO0VrLuZcy5hwjpA$SJ7l8DIoUcRPrepx7OJCyzIqqvifw2VxYPiR3NlrPIo", LONG),
+    ("$pbkdf2-sha512$7$mhPivBeCcM4ZYwyhlNL6Hw$Nw65EbCpbeZQsDvl8IUrvI15gvOaQv2Eqcon4gAU8JFR9vsSZMDt2i.3OHx4ADzODItqivTWrIDw31QHOUHxqg", PLAIN),
+    ("$pbkdf2-sha512$7$HyMkhPA.hzDm3Lv3HgMAoA$Wb/VXhOD0aI6tvTTGg5D86P1ZQPZFckYRJPOEPNjjEMSQwmzsJwq7ce2iF7wis7WWpjS47e4cd4Fl.f87ASy8w", EMPTY),
+    ("$pbkdf2-sha512$7$eO89xzgnJOT8n9N6T8mZUw$VwZjCVwmKPoNCpiu/df8PYndto76pORkqMPaCA2ugzegw1KA3IVOoKp3n7/Bv184px2Ox2duThsfoa4UlK3a0w", ACCENTS),
+    ("$pbkdf2-sha512$7$.b.3tjbm/B/DeE/JmROC8A$EnN6QFcfdjCRa4kw2y7NFBJHk8Pfh/9qLiAVdUN6n/2OPD3kPFv0ynvOxYBuz6lo3baPz5IlcnNj5qhUBodMFg", LONG),
 ];
 
+/// Hashes of passwords that were mixed with [`FLASK_SECRET`] or [`DEVISE_SECRET`].
+#[rustfmt::skip]
+const PEPPERED: [(PepperScheme, &str, &str); 10] = [
+    (FlaskSecurity, "$2b$04$II.E.RByJaxd0Ly805tMme7aGRnJri7mmw62kei4JY1fY7eDQXY0S", PLAIN),
+    (FlaskSecurity, "$2b$04$LmNzpJ9ksHF8wemqewhe3.DWs4jOhtKAes7Ns7V6rQkXXuu0PKhPq", ACCENTS),
+    (FlaskSecurity, "$2b$04$TT4D0G2HLwNr5PGQ6H7XT.BnXyroCZHpJBqBAAsfZx.kVD7Zcisyy", LONG),
+    (FlaskSecurity, "$2b$04$Xghc7PMv4P0nxrdm5zuzB.mcShhnG0nGd3AsY5.dv/ZWcYG2bh/CW", DECOMPOSED),
+    (FlaskSecurity, "$pbkdf2-sha512$7$6J2TMiaE0JqzNoZQivE.Rw$6eFDeCNkdRFRMiFrXBzB2fwykyn6jF2N5aes0H6lSQqy2c6cthDSqMtvwIT2NMHqcphCLG4junZHtLAfyYr9uw", PLAIN),
+    (FlaskSecurity, "$pbkdf2-sha512$7$3fsfY8yZU2rtvZey1vo/pw$Q0A1koPI//qjhwYHw01drlm60rl/vf5gynaLXNmzfbZtWeSHLTiFaiKWp9BuypRYQC3cm7XkMeD29Qd6bcDPug", LONG),
+    (Devise, "$2a$04$s.Eirs.ZK2Xi93vJRi2Zj.Ts8tRct2UUyUVDVU4BeqY8HpzvrOL3K", PLAIN),
+    (Devise, "$2a$04$E5DWLixL43Z7Ft0nPW4hXuo3Yyu28tr4WhXofd.plzqbge.5OiCNG", EMPTY),
+    (Devise, "$2a$04$3bWd5uiBGVD1E/X43Hl9i.WaxSE9YRjDAKHNHrn86R7UUq2adQdOa", ACCENTS),
+    (Devise, "$2a$04$GlsLVYk68Bpxg3zkw3zX8eX0KdGM6XJBNwBEgn1kzoWtWzGX4Zrv2", DECOMPOSED),
+];
+
+const FLASK_SECRET: &str = "146585145368132386173505678016728509634";
+const DEVISE_SECRET: &str = "4d2f8a9c0b1e6f7a3c5d8e9f0a1b2c3d4e5f60718293a4b5c6d7e8f9012345678";
+const DECOMPOSED: &str = "cafe\u{301} au lait";
+
 /// Of `cafe\u{301} au lait`, which is not in NFC.
-const UNNORMALIZED: [&str; 14] = [
+const UNNORMALIZED: [&str; 19] = [
     "$2a$04$emNdLXkRa0BY2/Id1qPdBOhMxSxQCJF.mJ7BJlQnzIxcm7U2GaCGi",
     "$2b$04$MJmRHZd/gKL5911V1EPbx.zNj/dpinFfeTe4IF1XzdXVgjdC54MKe",
     "$2y$04$8LlpGiAlJMkiHNExOT0/uesuFL9JOFI1O6OYl9pw32NkrXOSpmPR6",
@@ -104,10 +166,15 @@ const UNNORMALIZED: [&str; 14] = [
     "$argon2id$v=19$m=16,t=2,p=2$C+R0w8Yk0BFUQVS1RBGMHw$9wPdG1Doji+JWP9plzBl5WTcB7AmelhWVSP0Bw4uMcA",
     "$argon2id$v=19$m=64,t=1,p=1$ImQMwRgjZMy5FyJkrNXauw$dx0wOqrJMjBVBopS/dkFvw",
     "argon2$argon2id$v=19$m=32,t=2,p=3$dkE4dlNlemtrQXZqUWFJVlYzMU5PVQ$89n1T5WXpXC8SmJw9tg4kG3k1dwofcpyHJ797+1AMAo",
+    "$wp$2y$04$hPv6AON3p/0cwjwiT3gbEeuG3bJ9DrD2VwOptWWc4wRt8wlXkXWSa",
+    "pbkdf2:sha512:10$etZwrFStL9qEoatj$53d6e2f0b3795f26b139386475ea92f3eae097496611b1e9715b7a131a86e23b01ed792f897ebb18034d4835bb1764aa578db1d9736fc5219929d4e41c0540af",
+    "pbkdf2_sha1$7$zV5seWUjJAI1Kgu2JLdI3B$HOgGM+7UT6WU5XNoAry7U2Jn5OM=",
+    "scrypt$16$z1Jcou9c1UDW2QS0hujSTy$2$3$IBbh9hkcgzDH4CKelN/LqB4bkSUeNqgaJMDdka66befgpy0HOnUBYLjtLW0/SGTjAP4Qiige0rDDpGL2DIZ+Sw==",
+    "$pbkdf2-sha512$7$slbqndPaO.c8h5ASQuidcw$oYks2Br95WswqYT.SWUyoq5tb6hs7HQrV75zhJdYua/jjC0H5jUtAsFdv4RQRzf0kMzgptbr4TQImadEKAw1Ww",
 ];
 
 fn read(stored: &str) -> StoredHash {
-    StoredHash::parse(stored).unwrap_or_else(|error| panic!("{stored}: {error}"))
+    StoredHash::parse(stored, None).unwrap_or_else(|error| panic!("{stored}: {error}"))
 }
 
 fn verdict(stored: &str, password: &str) -> Verdict {
@@ -153,7 +220,9 @@ fn a_foreign_hash_matches_its_password_and_no_other() {
             password.chars().take(72).collect(),
             password.replace('ä', "a\u{308}x"),
         ] {
-            if other != password {
+            // WordPress takes no notice of white space around a password.
+            let is_same = stored.starts_with("$wp") && other.trim_matches(' ') == password;
+            if other != password && !is_same {
                 assert_eq!(verdict(stored, &other), Wrong, "{stored} {other:?}");
             }
         }
@@ -180,7 +249,7 @@ fn the_parameters_of_their_defaults_are_computed() {
         "pbkdf2:sha256:1000000$7dtoI9xyd0GcQywR$e45f2de149b717e1159f7f0a67451bf7447b8e9d21f0c5ffcf9219edc93f0e43",
         "pbkdf2_sha256$1000000$RKk9PDB02pUN7dPI1XTa21$l/uyYxxj+2n3pOmQZTxiuh/9gZuLSng8fT2fu/2Qa/Y=",
     ] {
-        assert!(StoredHash::parse(stored).is_ok(), "{stored}");
+        assert!(StoredHash::parse(stored, None).is_ok(), "{stored}");
     }
 }
 
@@ -191,6 +260,74 @@ fn what_was_not_normalised_matches_as_it_was_presented() {
         assert_eq!(verdict(stored, decomposed), Outdated, "{stored}");
         assert_eq!(verdict(stored, composed), Wrong, "{stored}");
     }
+}
+
+/// Quotes and backslashes are slashed by WordPress before it hashes them. White space around
+/// a password does not count there; a hash with it must not replace the one without.
+#[test]
+fn a_wordpress_form_is_read_as_wordpress_reads_it() {
+    let quoted = "$wp$2y$04$n.I.u0ZegkPWfPCVR2v9z.6DKjTqZJOXELFCeTjdsHXcMIsRGWJLq";
+    assert_eq!(verdict(quoted, "it's \"so\\so\""), Outdated);
+    for wrong in ["it\\'s \\\"so\\\\so\\\"", "its so\\so", "it's \"so\\so"] {
+        assert_eq!(verdict(quoted, wrong), Wrong, "{wrong}");
+    }
+    let plain = "$wp$2y$04$LbWhAss6PWvHjkhA7sAHJedeF.Nbqb0GgVc3WPxmt7M1R.w/6ZoY2";
+    for same in [
+        "Correct-Horse 7! ",
+        "\tCorrect-Horse 7!\r\n",
+        " Correct-Horse 7!\x0B",
+    ] {
+        assert_eq!(verdict(plain, same), Right, "{same:?}");
+    }
+    for wrong in [
+        "Correct-Horse 7!\0",
+        "Correct-Horse  7!",
+        "\u{A0}Correct-Horse 7!",
+    ] {
+        assert_eq!(verdict(plain, wrong), Wrong, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_pepper_belongs_to_its_hash() {
+    let pepper = |secret: &str| Pepper::new(Zeroizing::new(secret.to_owned()));
+    for (scheme, hash, password) in PEPPERED {
+        let secret = match scheme {
+            FlaskSecurity => FLASK_SECRET,
+            Devise => DEVISE_SECRET,
+        };
+        let stored = peppered(hash, scheme);
+        let verdict = |secret: &str, password: &str| {
+            let stored = StoredHash::parse(stored.expose(), Some(&pepper(secret))).unwrap();
+            at_once::verdict(&stored, &Password::new(password.to_owned()), 4)
+        };
+        assert_eq!(verdict(secret, password), Outdated, "{hash} {password}");
+        for other in [
+            format!("{password} "),
+            format!("{password}\0"),
+            format!("{password}x"),
+            password.chars().skip(1).collect(),
+        ] {
+            if other != password {
+                assert_eq!(verdict(secret, &other), Wrong, "{hash} {other:?}");
+            }
+        }
+        assert_eq!(verdict("another secret", password), Wrong, "{hash}");
+        assert_eq!(
+            StoredHash::parse(stored.expose(), None).err(),
+            Some(UnreadableHash::NoPepper(scheme))
+        );
+        // Without its scheme it is another password's.
+        assert_eq!(
+            at_once::verdict(&read(hash), &Password::new(password.to_owned()), 4),
+            Wrong
+        );
+    }
+    // bcrypt would read 72 bytes of it, and so nothing of what comes after them.
+    let stored = peppered(PEPPERED[6].1, Devise);
+    let stored = StoredHash::parse(stored.expose(), Some(&pepper(DEVISE_SECRET))).unwrap();
+    let long = "x".repeat(73);
+    assert_eq!(at_once::verdict(&stored, &Password::new(long), 4), Wrong);
 }
 
 fn matches(stored: &str, password: &[u8]) -> bool {

@@ -43,8 +43,12 @@ pub enum Behaviour {
     Accept,
     /// Greets with this line and hangs up.
     RefuseConnection(&'static str),
+    /// Answers MAIL with this line.
+    RefuseSender(&'static str),
     /// Answers RCPT with this line.
     RefuseRecipient(&'static str),
+    /// Answers DATA with this line.
+    RefuseData(&'static str),
     /// Answers a whole message with this line.
     RefuseMessage(&'static str),
     /// Says nothing any more at this step.

@@ -99,9 +99,13 @@ impl Conversation {
                 "AUTH" => self.log_in(argument).await?,
                 "MAIL" if self.needs_login() => self.say("530 5.7.0 log in first").await?,
                 "MAIL" => {
-                    self.from = Some(address(argument));
-                    self.to.clear();
-                    self.say("250 2.1.0 ok").await?;
+                    if let Behaviour::RefuseSender(line) = self.behaviour() {
+                        self.say(line).await?;
+                    } else {
+                        self.from = Some(address(argument));
+                        self.to.clear();
+                        self.say("250 2.1.0 ok").await?;
+                    }
                 }
                 "RCPT" if self.from.is_none() => self.say("503 5.5.1 MAIL first").await?,
                 "RCPT" => {
@@ -118,9 +122,13 @@ impl Conversation {
                     self.say("250 2.0.0 taken").await?;
                 }
                 "DATA" => {
-                    self.say("354 go on").await?;
-                    if !self.take().await? {
-                        return Ok(());
+                    if let Behaviour::RefuseData(line) = self.behaviour() {
+                        self.say(line).await?;
+                    } else {
+                        self.say("354 go on").await?;
+                        if !self.take().await? {
+                            return Ok(());
+                        }
                     }
                 }
                 "RSET" => {

@@ -1,0 +1,134 @@
+//! Characters of a text that cannot be seen, or that look like others: an error has to name
+//! them, since the text looks right to its reader.
+
+use std::fmt;
+
+/// The first character of an address that can be the reason why it is refused, although
+/// nothing looks wrong. It displays as what it is, where it stands and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OddCharacter {
+    character: char,
+    /// Counted from 1, in characters.
+    position: usize,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    LocalPart,
+    Domain,
+    /// It looks like an @, and there is no real one.
+    Between,
+}
+
+impl OddCharacter {
+    /// Looks for one in an address.
+    pub(super) fn find(address: &str) -> Option<Self> {
+        let at = address.find('@');
+        let mut characters = address.char_indices().zip(1..);
+        characters.find_map(|((index, character), position)| {
+            let place = match at {
+                None if is_like_at(character) => Place::Between,
+                Some(at) if index > at => Place::Domain,
+                _ => Place::LocalPart,
+            };
+            let is_odd = match place {
+                Place::Between => true,
+                // Letters of every script may stand in a domain.
+                Place::Domain => is_unseen(character),
+                Place::LocalPart => at.is_some() && (is_unseen(character) || !character.is_ascii()),
+            };
+            is_odd.then_some(Self {
+                character,
+                position,
+                place,
+            })
+        })
+    }
+}
+
+impl fmt::Display for OddCharacter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            character,
+            position,
+            place,
+        } = *self;
+        write!(f, "character {position} is ")?;
+        if character == ' ' {
+            f.write_str("a space")?;
+        } else {
+            write!(f, "U+{:04X}", u32::from(character))?;
+            match name(character) {
+                Some(name) => write!(f, " ({name})")?,
+                None if is_letter(character) => write!(f, " ({character})")?,
+                None => {}
+            }
+        }
+        f.write_str(match place {
+            Place::Between => ", which is not the @ of an address; write @ in its place",
+            Place::LocalPart if is_letter(character) => {
+                ", which cannot stand before the @; write ASCII letters there"
+            }
+            Place::LocalPart => ", which cannot stand before the @; delete it",
+            Place::Domain => ", which cannot stand after the @; delete it",
+        })
+    }
+}
+
+fn is_letter(character: char) -> bool {
+    character.is_alphanumeric() && !is_unseen(character)
+}
+
+fn is_like_at(character: char) -> bool {
+    matches!(character, '\u{FF20}' | '\u{FE6B}')
+}
+
+/// White space, controls, and format characters (Unicode's category Cf) with the variation
+/// selectors, none of which has a shape of its own.
+fn is_unseen(character: char) -> bool {
+    character.is_whitespace()
+        || character.is_control()
+        || matches!(
+            character,
+            '\u{AD}'
+                | '\u{34F}'
+                | '\u{61C}'
+                | '\u{115F}'..='\u{1160}'
+                | '\u{180B}'..='\u{180F}'
+                | '\u{200B}'..='\u{200F}'
+                | '\u{202A}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{3164}'
+                | '\u{FE00}'..='\u{FE0F}'
+                | '\u{FEFF}'
+                | '\u{FFA0}'
+                | '\u{FFF9}'..='\u{FFFB}'
+                | '\u{E0000}'..='\u{E0FFF}'
+        )
+}
+
+/// What a keyboard, a document or a web page leaves in a text most often.
+fn name(character: char) -> Option<&'static str> {
+    Some(match character {
+        '\t' => "a tab",
+        '\n' => "a line feed",
+        '\r' => "a carriage return",
+        '\u{A0}' | '\u{202F}' => "a no-break space",
+        '\u{AD}' => "a soft hyphen",
+        '\u{200B}' => "a zero-width space",
+        '\u{200C}' => "a zero-width non-joiner",
+        '\u{200D}' => "a zero-width joiner",
+        '\u{200E}' => "a left-to-right mark",
+        '\u{200F}' => "a right-to-left mark",
+        '\u{2028}' | '\u{2029}' => "a line separator",
+        '\u{2060}' => "a word joiner",
+        '\u{3000}' => "a wide space",
+        '\u{FE6B}' => "a small @",
+        '\u{FEFF}' => "a byte order mark",
+        '\u{FF20}' => "a fullwidth @",
+        _ if character.is_control() => "a control character",
+        _ if character.is_whitespace() => "a space of another width",
+        _ => return None,
+    })
+}
