@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod chromium;
 mod cluster;
 pub mod database;
+pub mod flask;
 pub mod flood;
 pub mod foreign;
 pub mod h2;
@@ -27,6 +28,7 @@ pub mod watch;
 
 pub use cluster::Cluster;
 pub use database::Database;
+pub use flask::FlaskService;
 pub use flood::{Call, Flood};
 pub use host::Host;
 pub use outbox::Outbox;

@@ -22,6 +22,7 @@ mod devices;
 mod durability;
 mod fairness;
 mod flask;
+mod flask_original;
 mod forged_cookies;
 mod forms;
 mod harness;
