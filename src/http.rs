@@ -43,7 +43,7 @@ pub struct HttpSettings {
     /// The longest that a session lives, and so its cookie.
     pub session_absolute: Duration,
     /// Whether everything is answered as the Flask service answered it: reset tokens are in
-    /// the reply, and [`as_original`] is to have the last word.
+    /// the reply, and [`as_original`] is a layer around all routes.
     pub as_original: bool,
     /// The largest form that is read, in bytes.
     pub max_form_size: usize,

@@ -100,11 +100,11 @@ impl FromRequest<Arc<Site>> for Form {
     }
 }
 
-/// To the Flask service, what is no form was a form without fields.
+/// The Flask service took a body of another type for a form without fields.
 fn status_of_no_form(as_original: bool, method: &Method) -> StatusCode {
     match (as_original, method) {
         (false, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        // No token, and so a wrong one.
+        // A form without a token.
         (true, &Method::PUT) => StatusCode::FORBIDDEN,
         (true, _) => StatusCode::BAD_REQUEST,
     }

@@ -29,7 +29,7 @@ async fn give_token(site: &Site, mut form: Form) -> Result<Response, Refusal> {
     form.require(&["email"])?;
     let email = form.take("email");
     let token = match site.auth.get_reset_password_token(&email).await {
-        // To the Flask service, what is no address was an unknown one.
+        // The Flask service took every text for an address.
         Err(AuthError::InvalidField { .. }) => None,
         found => found?,
     };
