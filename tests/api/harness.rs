@@ -8,6 +8,7 @@ pub mod database;
 pub mod flask;
 pub mod flood;
 pub mod foreign;
+pub mod grpcurl;
 pub mod h2;
 pub mod history;
 mod host;

@@ -49,6 +49,7 @@ mod password_change;
 mod password_reset;
 mod passwords_in_settings;
 mod queries;
+mod readme;
 mod rehash;
 mod reset_flood;
 mod reset_page;
