@@ -18,6 +18,7 @@ pub mod outbox;
 mod pace;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 mod random;
 pub mod raw;
 pub mod relay;

@@ -48,6 +48,7 @@ mod overload;
 mod password_change;
 mod password_reset;
 mod passwords_in_settings;
+mod proxies;
 mod queries;
 mod readme;
 mod rehash;
