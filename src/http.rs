@@ -6,6 +6,7 @@
 mod cookie;
 mod forms;
 mod origin;
+mod original;
 mod replies;
 mod reset_page;
 mod reset_password;
@@ -23,6 +24,7 @@ use axum::{
 };
 
 use self::cookie::SessionCookie;
+pub use self::original::as_original;
 pub use self::replies::{
     Failure, connection_full, malformed, message, not_found, panicked, too_slow,
 };
@@ -40,8 +42,9 @@ pub struct HttpSettings {
     pub public_url: PublicUrl,
     /// The longest that a session lives, and so its cookie.
     pub session_absolute: Duration,
-    /// Whether whoever asks for a reset token is given it in the reply.
-    pub reset_token_in_reply: bool,
+    /// Whether everything is answered as the Flask service answered it: reset tokens are in
+    /// the reply, and [`as_original`] is a layer around all routes.
+    pub as_original: bool,
     /// The largest form that is read, in bytes.
     pub max_form_size: usize,
 }
@@ -51,7 +54,7 @@ struct Site {
     auth: Auth,
     cookie: SessionCookie,
     origin: String,
-    reset_token_in_reply: bool,
+    as_original: bool,
     max_form_size: usize,
     reset_page_policy: HeaderValue,
 }
@@ -62,7 +65,7 @@ pub fn routes(auth: Auth, settings: &HttpSettings) -> Router {
         auth,
         cookie: SessionCookie::new(&settings.public_url, settings.session_absolute),
         origin: settings.public_url.origin(),
-        reset_token_in_reply: settings.reset_token_in_reply,
+        as_original: settings.as_original,
         max_form_size: settings.max_form_size,
         reset_page_policy: reset_page::policy(),
     });

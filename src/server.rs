@@ -32,7 +32,7 @@ use std::{
     sync::Arc,
 };
 
-use axum::middleware;
+use axum::{Router, middleware};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -207,7 +207,7 @@ impl Server {
         let http = HttpSettings {
             public_url: settings.public_url.clone(),
             session_absolute: settings.session_limits.absolute,
-            reset_token_in_reply: config.resets.reset_delivery == ResetDelivery::Response,
+            as_original: config.resets.reset_delivery == ResetDelivery::Response,
             max_form_size: config.limits.max_message_size,
         };
         let resources = Resources {
@@ -302,12 +302,19 @@ async fn port(
     let timeout = config.limits.request_timeout;
     let origins = &config.network.cors_origin;
     let cors = (!origins.is_empty()).then(|| cors::layer(origins));
-    let http = http::routes(auth, http)
+    let as_original = http.as_original;
+    let mut http = http::routes(auth, http)
         .route_layer(CatchPanicLayer::custom(http::panicked))
         .route_layer(middleware::from_fn_with_state(
             Arc::new(Limit::http(timeout)),
             limit::limit,
-        ));
+        ))
+        .fallback(edge::unclaimed);
+    if as_original {
+        // Around the router, which adds `Allow` last.
+        let layer = middleware::from_fn(http::as_original);
+        http = Router::new().fallback_service(http).layer(layer);
+    }
     Ok(Port::new(
         Grpc::new(services, timeout).with_cors(cors),
         http,

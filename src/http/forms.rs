@@ -10,7 +10,7 @@ use std::{
 use axum::{
     body::{Body, HttpBody as _},
     extract::{FromRequest, Request},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
 };
 use percent_encoding::percent_decode;
 
@@ -30,6 +30,21 @@ impl Form {
     /// Takes a field's value out; empty where it was not sent.
     pub(super) fn take(&mut self, name: &str) -> String {
         self.0.remove(name).unwrap_or_default()
+    }
+
+    /// Refuses a form in which one of these fields was not sent at all.
+    pub(super) fn require(&self, names: &[&str]) -> Result<(), Refusal> {
+        match names.iter().find(|name| !self.0.contains_key(**name)) {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("{name} is missing");
+                Err(Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    "INVALID_FIELD",
+                    message,
+                ))
+            }
+        }
     }
 
     /// Reads `a=1&b=2`. `+` is a space and `%` starts a byte in hex; one that
@@ -66,7 +81,7 @@ impl FromRequest<Arc<Site>> for Form {
             && body.as_ref().is_some_and(Vec::is_empty);
         if !is_none && !is_form(&head.headers) {
             return Err(Refusal::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                status_of_no_form(site.as_original, &head.method),
                 "MALFORMED_REQUEST",
                 format!("send a form: its content type is {FORM}, in UTF-8, not compressed"),
             ));
@@ -82,6 +97,16 @@ impl FromRequest<Arc<Site>> for Form {
             )
         })?;
         Self::parse(&body)
+    }
+}
+
+/// The Flask service took a body of another type for a form without fields.
+fn status_of_no_form(as_original: bool, method: &Method) -> StatusCode {
+    match (as_original, method) {
+        (false, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        // A form without a token.
+        (true, &Method::PUT) => StatusCode::FORBIDDEN,
+        (true, _) => StatusCode::BAD_REQUEST,
     }
 }
 

@@ -1,5 +1,5 @@
 //! Replies, and the one table from what came of a call to what its caller is
-//! told. Every reply is a JSON object.
+//! told. Every reply is a JSON object, spelled as the Flask service spelled it.
 
 use std::{any::Any, borrow::Cow, error::Error, sync::Arc, time::Duration};
 
@@ -116,7 +116,23 @@ pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (status, headers, body.to_string()).into_response()
+    (status, headers, spelled(body)).into_response()
+}
+
+/// A value as Flask's `jsonify` writes it: in ASCII, on a line of its own.
+fn spelled(body: &Value) -> String {
+    let mut line = String::new();
+    for character in body.to_string().chars() {
+        if character.is_ascii() {
+            line.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    line.push('\n');
+    line
 }
 
 /// The answer to a path that nothing is served on.
@@ -161,6 +177,14 @@ mod tests {
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(response.headers()[header::RETRY_AFTER], seconds);
         }
+    }
+
+    #[test]
+    fn json_is_spelled_as_flask_spells_it() {
+        let body = json!({ "email": "b\u{FC}cher\u{1F600}\"\\\n", "a": 1 });
+        let spelling = r#"{"a":1,"email":"b\u00fccher\ud83d\ude00\"\\\n"}"#;
+        assert_eq!(spelled(&body), format!("{spelling}\n"));
+        assert_eq!(serde_json::from_str::<Value>(spelling).unwrap(), body);
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub(super) async fn log_in(
 ) -> Result<Response, Refusal> {
     let client = client(peer, &headers)?;
     let deadline = super::deadline(deadline)?;
+    if site.as_original {
+        form.require(&["email", "password"])?;
+    }
     let email = form.take("email");
     let valid = site
         .auth

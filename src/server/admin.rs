@@ -12,7 +12,7 @@ use tokio::{
 use tonic::server::NamedService;
 
 use super::{
-    ServerError,
+    ServerError, edge,
     grpc::Grpc,
     listener::{self, Listener},
     places::Places,
@@ -95,7 +95,7 @@ impl Admin {
             .reflection
             .with(service.max_decoding_message_size(self.limits.max_message_size));
         let grpc = Grpc::new(services, self.limits.request_timeout);
-        let port = Port::new(grpc, Router::new());
+        let port = Port::new(grpc, Router::new().fallback(edge::unclaimed));
         let listener = Listener::new(self.listener, places, &self.limits);
         let mut serving = Serving::new(port, &self.limits, Vec::new());
         Running {

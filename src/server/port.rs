@@ -31,11 +31,11 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// Plain HTTP may be an empty router.
+    /// The router answers whatever is for no gRPC service.
     pub(super) fn new(grpc: Grpc, http: Router) -> Self {
         Self {
             grpc,
-            http: http.fallback(edge::unclaimed),
+            http,
             log_quotas: Arc::default(),
         }
     }

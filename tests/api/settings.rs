@@ -16,7 +16,7 @@ async fn with_nothing_set_it_makes_its_own_database() {
     let response = raw::http1(process.address, "GET", "/", &[], b"").await;
     assert_eq!(
         (response.status, response.text()),
-        (200, r#"{"message":"Bienvenue"}"#)
+        (200, "{\"message\":\"Bienvenue\"}\n")
     );
     for file in ["bienvenue.db", "bienvenue.db-wal", "bienvenue.db-shm"] {
         let mode = folder.path().join(file).metadata().unwrap().permissions();

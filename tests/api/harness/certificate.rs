@@ -20,6 +20,12 @@ pub struct Authority {
     key: PKey<Private>,
 }
 
+/// A certificate and its key in PEM.
+pub struct Certified {
+    pub certificate: Vec<u8>,
+    pub key: Vec<u8>,
+}
+
 impl Authority {
     pub fn new() -> Self {
         let key = new_key();
@@ -45,6 +51,12 @@ impl Authority {
 
     /// A server's certificate for one host, a name or an IP address.
     pub fn certify(&self, host: &str) -> Identity {
+        let Certified { certificate, key } = self.certify_pem(host);
+        Identity::from_pkcs8(&certificate, &key).expect("an identity")
+    }
+
+    /// The same as files, for other programs.
+    pub fn certify_pem(&self, host: &str) -> Certified {
         let key = new_key();
         let mut builder = builder(&name(host), self.certificate.subject_name(), &key);
         let mut names = SubjectAlternativeName::new();
@@ -62,9 +74,10 @@ impl Authority {
         builder
             .sign(&self.key, MessageDigest::sha256())
             .expect("a signature");
-        let certificate = builder.build().to_pem().expect("PEM");
-        let key = key.private_key_to_pem_pkcs8().expect("PEM");
-        Identity::from_pkcs8(&certificate, &key).expect("an identity")
+        Certified {
+            certificate: builder.build().to_pem().expect("PEM"),
+            key: key.private_key_to_pem_pkcs8().expect("PEM"),
+        }
     }
 }
 

@@ -87,6 +87,8 @@ pub async fn text_of(response: http::Response<tonic::body::Body>) -> String {
 #[derive(Debug)]
 pub struct Http1Response {
     pub status: u16,
+    /// What stands behind the status.
+    pub reason: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
@@ -112,7 +114,8 @@ pub async fn http1(
 ) -> Http1Response {
     let mut request =
         format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
-    if !body.is_empty() || method == "POST" {
+    let is_chunked = headers.iter().any(|(name, _)| *name == "transfer-encoding");
+    if (!body.is_empty() || method == "POST") && !is_chunked {
         request.push_str(&format!("content-length: {}\r\n", body.len()));
     }
     for (name, value) in headers {
@@ -140,7 +143,8 @@ pub fn parse_http1(answer: &[u8]) -> Http1Response {
         .expect("a head");
     let head = std::str::from_utf8(&answer[..end]).expect("a head in ASCII");
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.get(9..12));
+    let first = lines.next().unwrap_or_default();
+    let status = first.get(9..12);
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
@@ -151,6 +155,7 @@ pub fn parse_http1(answer: &[u8]) -> Http1Response {
     let body = &answer[end + 4..];
     Http1Response {
         status: status.and_then(|code| code.parse().ok()).expect("a status"),
+        reason: first.get(13..).unwrap_or_default().to_owned(),
         body: if chunked {
             unchunk(body)
         } else {
