@@ -147,7 +147,10 @@ impl Shell {
         let start = Instant::now();
         let is_there = || {
             let files = fs::read_dir(self.folder().join("outbox")).ok()?;
-            let mails = files.flatten().map(|file| fs::read_to_string(file.path()));
+            let paths = files.flatten().map(|file| file.path());
+            // Under another name it is still being written.
+            let mails = paths.filter(|path| path.extension().is_some_and(|kind| kind == "eml"));
+            let mails = mails.map(fs::read_to_string);
             mails.flatten().find(|mail| mail.contains("reset_token="))
         };
         while is_there().is_none() {
