@@ -35,7 +35,7 @@ use crate::{
 /// What an operator decides about plain HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// What browsers know the service by: cookies and cross-site checks go by
+    /// What browsers know the service by: cookies, cross-site checks and redirects go by
     /// it.
     pub public_url: PublicUrl,
     /// The longest that a session lives, and so its cookie.
@@ -51,6 +51,8 @@ struct Site {
     auth: Auth,
     cookie: SessionCookie,
     origin: String,
+    /// What a redirect leads back to.
+    home: HeaderValue,
     reset_token_in_reply: bool,
     max_form_size: usize,
     reset_page_policy: HeaderValue,
@@ -62,6 +64,7 @@ pub fn routes(auth: Auth, settings: &HttpSettings) -> Router {
         auth,
         cookie: SessionCookie::new(&settings.public_url, settings.session_absolute),
         origin: settings.public_url.origin(),
+        home: HeaderValue::try_from(settings.public_url.home()).expect("a URL in ASCII"),
         reset_token_in_reply: settings.reset_token_in_reply,
         max_form_size: settings.max_form_size,
         reset_page_policy: reset_page::policy(),

@@ -23,8 +23,8 @@ pub struct NetworkSettings {
     )]
     pub listen: SocketAddr,
 
-    /// Where people's browsers reach it: links in mails lead there, cookies and
-    /// cross-site checks go by it [default: http://localhost:PORT]
+    /// Where people's browsers reach it: links in mails and redirects lead there, cookies
+    /// and cross-site checks go by it [default: http://localhost:PORT]
     #[arg(long, env = "BIENVENUE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<PublicUrl>,
 

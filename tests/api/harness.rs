@@ -11,6 +11,7 @@ pub mod h2;
 pub mod history;
 mod host;
 pub mod http1;
+pub mod nginx;
 pub mod nodes;
 pub mod outbox;
 mod pace;

@@ -8,6 +8,7 @@ mod admin;
 mod bad_fields;
 mod bad_requests;
 mod batch;
+mod below_a_path;
 mod browser;
 mod cache_contract;
 mod calibrate;
