@@ -272,7 +272,7 @@ async fn port(
     let services = services(config, auth.clone(), health).await?;
     let timeout = config.limits.request_timeout;
     let origins = &config.network.cors_origin;
-    let cors = (!origins.is_empty()).then(|| cors::layer(origins));
+    let cors = (!origins.is_empty()).then(|| cors::layer(origins, &config.network.cors_header));
     let http = http::routes(auth, http)
         .route_layer(CatchPanicLayer::custom(http::panicked))
         .route_layer(middleware::from_fn_with_state(

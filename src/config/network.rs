@@ -63,6 +63,18 @@ pub struct NetworkSettings {
     )]
     pub cors_origin: Vec<String>,
 
+    /// Name of a request header that pages of cors-origin may send beside those that
+    /// gRPC-Web, Connect, OpenTelemetry and other tracing need; repeat the flag, or
+    /// separate by commas, for several [default: none]
+    #[arg(
+        long,
+        env = "BIENVENUE_CORS_HEADER",
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = header
+    )]
+    pub cors_header: Vec<String>,
+
     /// How long requests that are under way may go on after SIGTERM or SIGINT
     #[arg(
         long,
@@ -153,9 +165,27 @@ fn origin(text: &str) -> Result<String, String> {
     }
 }
 
+/// The name of a header (RFC 9110, 5.1): a token, and so no wildcard, although `*` is
+/// one.
+fn header(text: &str) -> Result<String, String> {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_letter) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("write the name of one request header, such as x-tenant: no value, no *".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_headers() {
+        assert_eq!(header("X-Tenant"), Ok("x-tenant".to_owned()));
+        for wrong in ["", "*", "x-*", "x tenant", "x-tenant: a", "x,y", "t\u{E9}"] {
+            assert!(header(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn addresses_networks_and_origins() {

@@ -95,6 +95,12 @@ fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
             "write an origin",
         ),
         (
+            "--cors-header",
+            "BIENVENUE_CORS_HEADER",
+            "*",
+            "write the name",
+        ),
+        (
             "--smtp-url",
             "BIENVENUE_SMTP_URL",
             "smtp://ada:hunter2@mail.example.com?tls=yes",
