@@ -32,6 +32,7 @@ use axum::middleware;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
+    sync::watch,
     task,
     time::{self, Instant},
 };
@@ -50,6 +51,7 @@ use crate::{
     config::{Config, ResetDelivery},
     db::{Db, OpenError},
     http::{self, HttpSettings},
+    lifecycle::Phase,
     mail::{MailError, Mailer},
     passwords::{Passwords, StartError},
     revocations::{Following, Revocations},
@@ -219,9 +221,9 @@ impl Server {
         self.admin.as_ref().map(Admin::address)
     }
 
-    /// Answers until `shutdown` resolves; then accepts nothing new and lets
-    /// what is under way finish, within the deadline that is set.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+    /// Answers until the phase is [`Phase::Stopping`]; then takes no new requests and
+    /// finishes those under way, within the deadline that is set.
+    pub async fn run(self, phases: watch::Receiver<Phase>) {
         let limits = &self.config.limits;
         let background = Background::start(&self.auth, self.config.sessions.session_sweep);
         let trusted_proxies = self.config.network.trusted_proxies;
@@ -235,13 +237,20 @@ impl Server {
         });
         let mut serving = Serving::new(self.port, limits, trusted_proxies);
         let listener = Listener::new(self.listener, places, limits);
-        serving.accept(listener, shutdown).await;
+        let mut health = self.health;
+        let unready = async {
+            reached(Phase::Unready, phases.clone()).await;
+            for service in ["", AUTH_SERVICE] {
+                health
+                    .set_service_status(service, ServingStatus::NotServing)
+                    .await;
+            }
+        };
+        let stopping = reached(Phase::Stopping, phases.clone());
+        tokio::join!(serving.accept(listener, stopping), unready);
         for service in ["", AUTH_SERVICE] {
-            self.health
-                .set_service_status(service, ServingStatus::NotServing)
-                .await;
             // Ends the streams of those who watch it, which would never end.
-            self.health.clear_service_status(service).await;
+            health.clear_service_status(service).await;
         }
         let deadline = Instant::now() + self.config.network.shutdown_timeout;
         let admin = async {
@@ -260,6 +269,11 @@ impl Server {
         drop(self.following);
         tracing::info!("stopped");
     }
+}
+
+/// Resolves when a phase is reached, or when its sender is gone.
+async fn reached(phase: Phase, mut phases: watch::Receiver<Phase>) {
+    let _ = phases.wait_for(|current| *current >= phase).await;
 }
 
 /// Everything on the one port.

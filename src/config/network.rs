@@ -75,7 +75,20 @@ pub struct NetworkSettings {
     )]
     pub cors_header: Vec<String>,
 
-    /// How long requests that are under way may go on after SIGTERM or SIGINT
+    /// How long it goes on serving after SIGTERM, SIGINT or SIGHUP while its health is
+    /// NOT_SERVING, so that load balancers send new callers elsewhere first; a second
+    /// signal ends the wait
+    #[arg(
+        long,
+        env = "BIENVENUE_SHUTDOWN_DELAY",
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = values::duration_or_none
+    )]
+    pub shutdown_delay: Duration,
+
+    /// How long requests that are under way may go on after SIGTERM, SIGINT or SIGHUP,
+    /// and after shutdown-delay
     #[arg(
         long,
         env = "BIENVENUE_SHUTDOWN_TIMEOUT",

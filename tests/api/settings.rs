@@ -101,6 +101,12 @@ fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
             "write the name",
         ),
         (
+            "--shutdown-delay",
+            "BIENVENUE_SHUTDOWN_DELAY",
+            "soon",
+            "write a duration",
+        ),
+        (
             "--smtp-url",
             "BIENVENUE_SMTP_URL",
             "smtp://ada:hunter2@mail.example.com?tls=yes",
