@@ -41,8 +41,15 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::{
-    admin::Admin, background::Background, grpc::Grpc, limit::Limit, listener::Listener,
-    places::Places, port::Port, serve::Serving, services::Services,
+    admin::{Admin, SERVICE as ADMIN_SERVICE},
+    background::Background,
+    grpc::Grpc,
+    limit::Limit,
+    listener::Listener,
+    places::Places,
+    port::Port,
+    serve::Serving,
+    services::Services,
 };
 use crate::{
     auth::{Auth, AuthSettings, Resources},

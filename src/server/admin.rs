@@ -32,7 +32,7 @@ use crate::{
 /// by its age.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-const SERVICE: &str = <AdminServiceServer<AdminRpc> as NamedService>::NAME;
+pub(super) const SERVICE: &str = <AdminServiceServer<AdminRpc> as NamedService>::NAME;
 
 /// An internal listener whose port is bound.
 pub(super) struct Admin {

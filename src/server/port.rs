@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{
     BoxError, Router,
     body::HttpBody,
+    extract,
     http::{HeaderValue, Request, Response, Version, header},
 };
 use bytes::Bytes;
@@ -33,9 +34,14 @@ pub(super) struct Port {
 impl Port {
     /// Plain HTTP may be an empty router.
     pub(super) fn new(grpc: Grpc, http: Router) -> Self {
+        let names = grpc.names();
+        let unclaimed = move |request: extract::Request| {
+            let response = edge::unclaimed(&names, &request);
+            async { response }
+        };
         Self {
             grpc,
-            http: http.fallback(edge::unclaimed),
+            http: http.fallback(unclaimed),
             log_quotas: Arc::default(),
         }
     }

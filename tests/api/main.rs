@@ -40,6 +40,7 @@ mod log_floods;
 mod log_positions;
 mod made_up;
 mod mail;
+mod newcomers;
 mod node_faults;
 mod nodes;
 mod opened_sessions;
