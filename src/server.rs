@@ -9,6 +9,7 @@ mod cors;
 mod descriptors;
 mod edge;
 mod grpc;
+mod head_timer;
 mod host;
 mod limit;
 mod listener;

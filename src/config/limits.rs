@@ -119,7 +119,9 @@ pub struct LimitSettings {
     pub first_byte_timeout: Duration,
 
     /// Longest time from the start of a connection until the server first
-    /// answers: an HTTP/2 preface or HTTP/1.1 request has to be whole by then
+    /// answers: an HTTP/2 preface or HTTP/1.1 request has to be whole by then; and
+    /// longest time from the first byte of a later HTTP/1.1 request to the end of its
+    /// head
     #[arg(
         long,
         env = "BIENVENUE_HANDSHAKE_TIMEOUT",
@@ -128,6 +130,18 @@ pub struct LimitSettings {
         value_parser = values::duration
     )]
     pub handshake_timeout: Duration,
+
+    /// Longest that an HTTP/1.1 connection may wait for its next request; longer than
+    /// the proxy or client at the other end keeps it, since a request that meets its
+    /// end is lost. HTTP/2 connections stay as long as their pings are answered
+    #[arg(
+        long,
+        env = "BIENVENUE_IDLE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "150s",
+        value_parser = values::duration
+    )]
+    pub idle_timeout: Duration,
 
     /// Longest that a reply may wait for its peer to read it, before the connection
     /// is asked to close and then, after max-connection-age-grace, cut

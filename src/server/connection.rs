@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::places::Place;
+use super::{head_timer::Received, places::Place};
 use crate::{config::LimitSettings, peer::Peer};
 
 /// How long each stage of a connection may last, from its start.
@@ -71,6 +71,7 @@ pub(super) struct Connection {
     is_blocked: bool,
     peer: Peer,
     heard: Heard,
+    received: Received,
     _place: Place,
 }
 
@@ -103,6 +104,7 @@ impl Connection {
             is_blocked: false,
             peer,
             heard: Heard::default(),
+            received: Received::default(),
             _place: place,
         }
     }
@@ -115,6 +117,11 @@ impl Connection {
     /// To be set by the first request.
     pub(super) fn heard(&self) -> Heard {
         self.heard.clone()
+    }
+
+    /// The count of the bytes that it has received.
+    pub(super) fn received(&self) -> Received {
+        self.received.clone()
     }
 
     fn enter(&mut self, stage: Stage) {
@@ -181,10 +188,12 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(context, buffer);
         if read.is_pending() {
             return self.pending(context);
         }
+        self.received.note(&buffer.filled()[before..]);
         if self.stage == Stage::Silent {
             self.enter(Stage::Handshake);
         }

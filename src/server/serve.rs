@@ -6,7 +6,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use futures_util::FutureExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    head_timer::HeadTimer,
     listener::{Accepted, Listener},
     overdue::Overdue,
     port::Port,
@@ -106,9 +107,14 @@ impl Serving {
         let (port, peer) = (Arc::clone(&self.port), connection.peer());
         let traffic = Arc::clone(peer.traffic());
         let (heard, hears) = (connection.heard(), connection.heard());
+        let received = connection.received();
+        let timer = HeadTimer::new(received.clone(), &self.limits);
         let trusted_proxies = Arc::clone(&self.trusted_proxies);
         let service = service_fn(move |mut request: Request<Incoming>| {
             hears.set();
+            if request.version() < Version::HTTP_2 {
+                received.note_head(&request);
+            }
             let mut peer = peer.of_request(&trusted_proxies, forwarded_for(request.headers()));
             let traffic = Arc::clone(peer.traffic());
             let permit = traffic.begin_request();
@@ -120,7 +126,7 @@ impl Serving {
             Sending::new(port.answer(request), traffic, permit, proof)
         });
         let mut turns = Turns::default();
-        let served = http(&self.limits, turns.entrance())
+        let served = http(&self.limits, timer, turns.entrance())
             .serve_connection(TokioIo::new(connection), service)
             .into_owned();
         let mut overdue = Overdue::new(Arc::clone(&traffic), self.limits.send_timeout);
@@ -170,10 +176,10 @@ fn forwarded_for(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &[u8]> 
     values.map(HeaderValue::as_bytes)
 }
 
-fn http(limits: &LimitSettings, entrance: Entrance) -> Builder<Entrance> {
+fn http(limits: &LimitSettings, timer: HeadTimer, entrance: Entrance) -> Builder<Entrance> {
     let mut http = Builder::new(entrance);
     http.http1()
-        .timer(TokioTimer::new())
+        .timer(timer)
         .header_read_timeout(limits.handshake_timeout)
         .max_buf_size(limits.max_header_list_size.max(MIN_BUFFER));
     http.http2()

@@ -30,6 +30,7 @@ mod hashing;
 mod history;
 mod house;
 mod http1;
+mod idle;
 mod import;
 mod import_hostile;
 mod import_million;
