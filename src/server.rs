@@ -14,6 +14,7 @@ mod host;
 mod limit;
 mod listener;
 mod log_quota;
+mod outgoing;
 mod overdue;
 mod places;
 mod port;

@@ -17,8 +17,14 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{head_timer::Received, places::Place};
-use crate::{config::LimitSettings, peer::Peer};
+use super::{head_timer::Received, outgoing::Outgoing, places::Place, turned_away::TurnedAway};
+use crate::{
+    config::LimitSettings,
+    peer::{Network, Peer},
+};
+
+/// The first byte of a TLS connection: the type of a handshake record (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 /// How long each stage of a connection may last, from its start.
 #[derive(Clone, Copy)]
@@ -72,6 +78,8 @@ pub(super) struct Connection {
     peer: Peer,
     heard: Heard,
     received: Received,
+    outgoing: Outgoing,
+    turned_away: Arc<TurnedAway>,
     _place: Place,
 }
 
@@ -90,7 +98,13 @@ impl Heard {
 }
 
 impl Connection {
-    pub(super) fn new(socket: TcpStream, peer: Peer, timeouts: Timeouts, place: Place) -> Self {
+    pub(super) fn new(
+        socket: TcpStream,
+        peer: Peer,
+        timeouts: Timeouts,
+        turned_away: &Arc<TurnedAway>,
+        place: Place,
+    ) -> Self {
         // Replies are small and awaited. A socket that cannot be told so still
         // works.
         let _ = socket.set_nodelay(true);
@@ -105,6 +119,8 @@ impl Connection {
             peer,
             heard: Heard::default(),
             received: Received::default(),
+            outgoing: Outgoing::default(),
+            turned_away: Arc::clone(turned_away),
             _place: place,
         }
     }
@@ -157,6 +173,21 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Counts the refusals of hyper in the bytes that were written.
+    fn follow(&mut self, slices: &[IoSlice<'_>], written: &Poll<io::Result<usize>>) {
+        let Poll::Ready(Ok(mut left)) = *written else {
+            return;
+        };
+        for slice in slices {
+            let sent = &slice[..left.min(slice.len())];
+            left -= sent.len();
+            self.outgoing.follow(sent, |met| {
+                let network = Network::of(self.peer.address().ip());
+                self.turned_away.met(met, network);
+            });
+        }
+    }
+
     fn written(
         &mut self,
         context: &mut Context<'_>,
@@ -193,9 +224,14 @@ impl AsyncRead for Connection {
         if read.is_pending() {
             return self.pending(context);
         }
-        self.received.note(&buffer.filled()[before..]);
+        let new = &buffer.filled()[before..];
+        self.received.note(new);
         if self.stage == Stage::Silent {
             self.enter(Stage::Handshake);
+            if new.first() == Some(&TLS_HANDSHAKE) {
+                let network = Network::of(self.peer.address().ip());
+                self.turned_away.began_with_tls(network);
+            }
         }
         read
     }
@@ -208,6 +244,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.follow(&[IoSlice::new(bytes)], &written);
         self.written(context, written)
     }
 
@@ -217,6 +254,7 @@ impl AsyncWrite for Connection {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        self.follow(slices, &written);
         self.written(context, written)
     }
 

@@ -26,9 +26,13 @@ use super::{
     overdue::Overdue,
     port::Port,
     sending::Sending,
+    turned_away::{Met, TurnedAway},
     turns::{Entrance, Served, Turns},
 };
-use crate::{config::LimitSettings, peer::CoarseClock};
+use crate::{
+    config::LimitSettings,
+    peer::{CoarseClock, Network},
+};
 
 /// How much of a stream's request may be on its way unread: more than the
 /// largest message, and far less than hyper's megabyte.
@@ -80,9 +84,10 @@ impl Serving {
         let mut shutdown = pin!(shutdown);
         let mut ticks = time::interval(CoarseClock::TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let turned_away = Arc::clone(listener.turned_away());
         loop {
             tokio::select! {
-                accepted = listener.next() => self.serve(accepted),
+                accepted = listener.next() => self.serve(accepted, &turned_away),
                 Some(_) = self.connections.join_next() => {}
                 _ = ticks.tick() => listener.clock().advance(),
                 () = &mut shutdown => return,
@@ -98,7 +103,7 @@ impl Serving {
         time::timeout_at(deadline, drained).await.is_ok()
     }
 
-    fn serve(&mut self, accepted: Accepted) {
+    fn serve(&mut self, accepted: Accepted, turned_away: &Arc<TurnedAway>) {
         let Accepted {
             connection,
             standing,
@@ -110,20 +115,33 @@ impl Serving {
         let received = connection.received();
         let timer = HeadTimer::new(received.clone(), &self.limits);
         let trusted_proxies = Arc::clone(&self.trusted_proxies);
+        let turned_away = Arc::clone(turned_away);
         let service = service_fn(move |mut request: Request<Incoming>| {
             hears.set();
             if request.version() < Version::HTTP_2 {
                 received.note_head(&request);
             }
-            let mut peer = peer.of_request(&trusted_proxies, forwarded_for(request.headers()));
+            let peer = peer.of_request(&trusted_proxies, forwarded_for(request.headers()));
             let traffic = Arc::clone(peer.traffic());
-            let permit = traffic.begin_request();
-            if permit.is_none() {
-                peer = peer.over_limit();
-            }
-            request.extensions_mut().insert(peer);
             let proof = standing.proof(&request, &traffic);
-            Sending::new(port.answer(request), traffic, permit, proof)
+            if let Some(permit) = traffic.begin_request() {
+                request.extensions_mut().insert(peer);
+                return Sending::new(port.answer(request), traffic, permit, proof);
+            }
+            let (port, turned_away) = (Arc::clone(&port), Arc::clone(&turned_away));
+            let begin = move || {
+                let permit = peer.traffic().begin_request();
+                let peer = match &permit {
+                    Some(_) => peer,
+                    None => {
+                        turned_away.met(Met::Requests, Network::of(peer.address().ip()));
+                        peer.over_limit()
+                    }
+                };
+                request.extensions_mut().insert(peer);
+                (port.answer(request), permit)
+            };
+            Sending::later(Box::new(begin), traffic, proof)
         });
         let mut turns = Turns::default();
         let served = http(&self.limits, timer, turns.entrance())
@@ -184,7 +202,7 @@ fn http(limits: &LimitSettings, timer: HeadTimer, entrance: Entrance) -> Builder
         .max_buf_size(limits.max_header_list_size.max(MIN_BUFFER));
     http.http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_concurrent_streams(limits.max_concurrent_streams())
         .max_local_error_reset_streams(limits.max_local_error_reset_streams)
         .max_header_list_size(u32::try_from(limits.max_header_list_size).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)

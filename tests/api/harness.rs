@@ -7,6 +7,7 @@ mod cluster;
 pub mod database;
 pub mod flood;
 pub mod foreign;
+pub mod grpcio;
 pub mod h2;
 pub mod history;
 mod host;
