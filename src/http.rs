@@ -37,7 +37,7 @@ use crate::{
 /// What an operator decides about plain HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// What browsers know the service by: cookies and cross-site checks go by
+    /// What browsers know the service by: cookies, cross-site checks and redirects go by
     /// it.
     pub public_url: PublicUrl,
     /// The longest that a session lives, and so its cookie.
@@ -54,6 +54,8 @@ struct Site {
     auth: Auth,
     cookie: SessionCookie,
     origin: String,
+    /// What a redirect leads back to.
+    home: HeaderValue,
     as_original: bool,
     max_form_size: usize,
     reset_page_policy: HeaderValue,
@@ -65,6 +67,7 @@ pub fn routes(auth: Auth, settings: &HttpSettings) -> Router {
         auth,
         cookie: SessionCookie::new(&settings.public_url, settings.session_absolute),
         origin: settings.public_url.origin(),
+        home: HeaderValue::try_from(settings.public_url.home()).expect("a URL in ASCII"),
         as_original: settings.as_original,
         max_form_size: settings.max_form_size,
         reset_page_policy: reset_page::policy(),

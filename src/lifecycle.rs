@@ -1,13 +1,31 @@
 //! From the first signal to the end.
 
-use std::{io, process};
+use std::{fs, io, process, time::Duration};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    time,
+};
 
-/// SIGTERM and SIGINT, heard from the moment this is made.
+/// How far a process is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It serves.
+    Serving,
+    /// It serves, and its health says that it is about to stop, so that load balancers
+    /// choose other nodes.
+    Unready,
+    /// It finishes the requests under way and takes no new ones.
+    Stopping,
+}
+
+/// SIGTERM, SIGINT and SIGHUP, heard from the moment this is made.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// None where the process was started with the signal ignored, as by nohup.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
@@ -17,28 +35,74 @@ impl Signals {
     ///
     /// When the operating system refuses.
     pub fn listen() -> io::Result<Self> {
+        let hang_up = match is_ignored(SignalKind::hangup()) {
+            true => None,
+            false => Some(signal(SignalKind::hangup())?),
+        };
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up,
         })
     }
 
     /// Resolves at the next signal.
     pub async fn next(&mut self) {
+        let Self {
+            terminate,
+            interrupt,
+            hang_up,
+        } = self;
+        let hung_up = async {
+            match hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hung_up => {}
         }
     }
 
-    /// Resolves at the first signal; from then on, a second one ends the
-    /// process at once, with the exit code that is given.
-    pub async fn shutdown(mut self, exit_at_once: u8) {
-        self.next().await;
+    /// Tells of the phases that signals lead to. The first one makes the process unready
+    /// for `delay`, which a second one ends; the next one ends the process at once, with
+    /// the exit code that is given.
+    pub fn phases(mut self, delay: Duration, exit_at_once: u8) -> watch::Receiver<Phase> {
+        let (tell, phases) = watch::channel(Phase::Serving);
         tokio::spawn(async move {
+            self.next().await;
+            if !delay.is_zero() {
+                tracing::info!(
+                    "about to stop: not ready, and still serving for {}; a second signal ends \
+                     this wait",
+                    humantime::format_duration(delay)
+                );
+                let _ = tell.send(Phase::Unready);
+                tokio::select! {
+                    () = time::sleep(delay) => {}
+                    () = self.next() => {}
+                }
+            }
+            tracing::info!("stopping: no new requests; another signal stops at once");
+            let _ = tell.send(Phase::Stopping);
             self.next().await;
             process::exit(exit_at_once.into());
         });
-        tracing::info!("stopping: no new requests; a second signal stops at once");
+        phases
     }
+}
+
+/// Whether the process was started with a signal ignored, as far as Linux tells.
+fn is_ignored(signal: SignalKind) -> bool {
+    let Ok(status) = fs::read_to_string("/proc/self/status") else {
+        return false;
+    };
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signals are counted from 1 (proc_pid_status(5)).
+    mask.is_some_and(|mask| mask >> (signal.as_raw_value() - 1) & 1 == 1)
 }

@@ -82,7 +82,8 @@ async fn run(config: &Config) -> Result<(), ServerError> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    server.run(signals.shutdown(cli::EXIT_AT_ONCE)).await;
+    let delay = config.network.shutdown_delay;
+    server.run(signals.phases(delay, cli::EXIT_AT_ONCE)).await;
     Ok(())
 }
 

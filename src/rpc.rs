@@ -6,6 +6,8 @@ mod auth_service;
 mod fields;
 pub mod gate;
 mod messages;
+mod methods;
+mod misplaced;
 mod reply_room;
 mod session_answers;
 mod session_ids;

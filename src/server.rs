@@ -9,10 +9,12 @@ mod cors;
 mod descriptors;
 mod edge;
 mod grpc;
+mod head_timer;
 mod host;
 mod limit;
 mod listener;
 mod log_quota;
+mod outgoing;
 mod overdue;
 mod places;
 mod port;
@@ -36,6 +38,7 @@ use axum::{Router, middleware};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
+    sync::watch,
     task,
     time::{self, Instant},
 };
@@ -44,8 +47,15 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::{
-    admin::Admin, background::Background, grpc::Grpc, limit::Limit, listener::Listener,
-    places::Places, port::Port, serve::Serving, services::Services,
+    admin::{Admin, SERVICE as ADMIN_SERVICE},
+    background::Background,
+    grpc::Grpc,
+    limit::Limit,
+    listener::Listener,
+    places::Places,
+    port::Port,
+    serve::Serving,
+    services::Services,
 };
 use crate::{
     auth::{Auth, AuthSettings, Resources},
@@ -54,6 +64,7 @@ use crate::{
     config::{Config, ResetDelivery},
     db::{Db, OpenError},
     http::{self, HttpSettings},
+    lifecycle::Phase,
     mail::{MailError, Mailer},
     passwords::{Passwords, StartError},
     revocations::{Following, Revocations},
@@ -248,9 +259,9 @@ impl Server {
         self.admin.as_ref().map(Admin::address)
     }
 
-    /// Answers until `shutdown` resolves; then accepts nothing new and lets
-    /// what is under way finish, within the deadline that is set.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+    /// Answers until the phase is [`Phase::Stopping`]; then takes no new requests and
+    /// finishes those under way, within the deadline that is set.
+    pub async fn run(self, phases: watch::Receiver<Phase>) {
         let limits = &self.config.limits;
         let background = Background::start(&self.auth, self.config.sessions.session_sweep);
         let trusted_proxies = self.config.network.trusted_proxies;
@@ -264,13 +275,20 @@ impl Server {
         });
         let mut serving = Serving::new(self.port, limits, trusted_proxies);
         let listener = Listener::new(self.listener, places, limits);
-        serving.accept(listener, shutdown).await;
+        let mut health = self.health;
+        let unready = async {
+            reached(Phase::Unready, phases.clone()).await;
+            for service in ["", AUTH_SERVICE] {
+                health
+                    .set_service_status(service, ServingStatus::NotServing)
+                    .await;
+            }
+        };
+        let stopping = reached(Phase::Stopping, phases.clone());
+        tokio::join!(serving.accept(listener, stopping), unready);
         for service in ["", AUTH_SERVICE] {
-            self.health
-                .set_service_status(service, ServingStatus::NotServing)
-                .await;
             // Ends the streams of those who watch it, which would never end.
-            self.health.clear_service_status(service).await;
+            health.clear_service_status(service).await;
         }
         let deadline = Instant::now() + self.config.network.shutdown_timeout;
         let admin = async {
@@ -291,6 +309,11 @@ impl Server {
     }
 }
 
+/// Resolves when a phase is reached, or when its sender is gone.
+async fn reached(phase: Phase, mut phases: watch::Receiver<Phase>) {
+    let _ = phases.wait_for(|current| *current >= phase).await;
+}
+
 /// Everything on the one port.
 async fn port(
     config: &Config,
@@ -301,24 +324,21 @@ async fn port(
     let services = services(config, auth.clone(), health).await?;
     let timeout = config.limits.request_timeout;
     let origins = &config.network.cors_origin;
-    let cors = (!origins.is_empty()).then(|| cors::layer(origins));
+    let cors = (!origins.is_empty()).then(|| cors::layer(origins, &config.network.cors_header));
     let as_original = http.as_original;
-    let mut http = http::routes(auth, http)
+    let http = http::routes(auth, http)
         .route_layer(CatchPanicLayer::custom(http::panicked))
         .route_layer(middleware::from_fn_with_state(
             Arc::new(Limit::http(timeout)),
             limit::limit,
-        ))
-        .fallback(edge::unclaimed);
-    if as_original {
-        // Around the router, which adds `Allow` last.
-        let layer = middleware::from_fn(http::as_original);
-        http = Router::new().fallback_service(http).layer(layer);
+        ));
+    let port = Port::new(Grpc::new(services, timeout).with_cors(cors), http);
+    if !as_original {
+        return Ok(port);
     }
-    Ok(Port::new(
-        Grpc::new(services, timeout).with_cors(cors),
-        http,
-    ))
+    // Around the router, which adds `Allow` last.
+    let layer = middleware::from_fn(http::as_original);
+    Ok(port.with_http(|http| Router::new().fallback_service(http).layer(layer)))
 }
 
 async fn services(

@@ -102,7 +102,8 @@ impl Auth {
     pub async fn revoke_session(&self, session_id: &str, handle: &str) -> Result<(), AuthError> {
         let (by, current) = self.recognise(session_id).await?;
         if handle.is_empty() {
-            return Err(AuthError::invalid(Field::Handle, &"is missing"));
+            let problem = "is missing; ListSessions has the handles of this user's sessions";
+            return Err(AuthError::invalid(Field::Handle, &problem));
         }
         let unknown = || {
             let problem = "names no open session of this user; ListSessions has their handles";

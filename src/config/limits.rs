@@ -8,6 +8,11 @@ use super::values;
 /// `max-connections-per-peer`.
 const PEERS_PER_WIDE_NETWORK: usize = 4;
 
+/// The default of `max-requests-per-connection`: more than a service has in progress that
+/// sends all its calls over one channel. The requests of a connection hold at most so many
+/// times `max-message-size` and `max-header-list-size`, 6 MiB with the defaults.
+const REQUESTS_PER_CONNECTION: usize = 256;
+
 /// What one caller may ask of the transport. The defaults keep one hostile
 /// machine from hurting the others.
 #[derive(Args, Clone, Debug)]
@@ -78,25 +83,26 @@ pub struct LimitSettings {
 
     /// How many unary calls and forms a connection may have in progress, from the
     /// head of the request to the last byte of the reply; further ones are told to
-    /// come back
+    /// come back; at least max-concurrent-streams [default: 256, or
+    /// max-concurrent-streams where that is more]
     #[arg(
         long,
         env = "BIENVENUE_MAX_REQUESTS_PER_CONNECTION",
         value_name = "NUMBER",
-        default_value = "64",
         value_parser = values::number(1_usize..=100_000)
     )]
-    pub max_requests_per_connection: usize,
+    pub max_requests_per_connection: Option<usize>,
 
-    /// How many HTTP/2 streams a connection may have open
+    /// How many HTTP/2 streams a connection may have open, as its client is told, which
+    /// lets further calls wait; at most max-requests-per-connection
+    /// [default: max-requests-per-connection]
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONCURRENT_STREAMS",
         value_name = "NUMBER",
-        default_value = "100",
         value_parser = values::number(1_u32..=100_000)
     )]
-    pub max_concurrent_streams: u32,
+    pub max_concurrent_streams: Option<u32>,
 
     /// How many HTTP/2 stream errors a connection may cause before it is closed
     #[arg(
@@ -119,7 +125,9 @@ pub struct LimitSettings {
     pub first_byte_timeout: Duration,
 
     /// Longest time from the start of a connection until the server first
-    /// answers: an HTTP/2 preface or HTTP/1.1 request has to be whole by then
+    /// answers: an HTTP/2 preface or HTTP/1.1 request has to be whole by then; and
+    /// longest time from the first byte of a later HTTP/1.1 request to the end of its
+    /// head
     #[arg(
         long,
         env = "BIENVENUE_HANDSHAKE_TIMEOUT",
@@ -128,6 +136,18 @@ pub struct LimitSettings {
         value_parser = values::duration
     )]
     pub handshake_timeout: Duration,
+
+    /// Longest that an HTTP/1.1 connection may wait for its next request; longer than
+    /// the proxy or client at the other end keeps it, since a request that meets its
+    /// end is lost. HTTP/2 connections stay as long as their pings are answered
+    #[arg(
+        long,
+        env = "BIENVENUE_IDLE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "150s",
+        value_parser = values::duration
+    )]
+    pub idle_timeout: Duration,
 
     /// Longest that a reply may wait for its peer to read it, before the connection
     /// is asked to close and then, after max-connection-age-grace, cut
@@ -211,7 +231,31 @@ impl LimitSettings {
             .unwrap_or(self.max_connections_per_peer * PEERS_PER_WIDE_NETWORK)
     }
 
+    /// How many requests a connection may have in progress: no fewer than its client is
+    /// told that it may have open.
+    pub fn max_requests_per_connection(&self) -> usize {
+        self.max_requests_per_connection.unwrap_or_else(|| {
+            let announced = self.max_concurrent_streams.unwrap_or_default() as usize;
+            REQUESTS_PER_CONNECTION.max(announced)
+        })
+    }
+
+    /// How many HTTP/2 streams a client is told that it may have open.
+    pub fn max_concurrent_streams(&self) -> u32 {
+        self.max_concurrent_streams.unwrap_or_else(|| {
+            u32::try_from(self.max_requests_per_connection()).unwrap_or(u32::MAX)
+        })
+    }
+
     pub(super) fn validate(&self) -> Result<(), String> {
+        if self.max_concurrent_streams() as usize > self.max_requests_per_connection() {
+            return Err(
+                "--max-concurrent-streams is more than --max-requests-per-connection: write at \
+                 most as much, or leave one of them out, since clients open as many streams as \
+                 are announced, and calls beyond the other limit are refused"
+                    .to_owned(),
+            );
+        }
         if self.max_connections_per_wide_network() < self.max_connections_per_peer {
             return Err(
                 "--max-connections-per-wide-network is less than --max-connections-per-peer: \

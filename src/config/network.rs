@@ -23,8 +23,8 @@ pub struct NetworkSettings {
     )]
     pub listen: SocketAddr,
 
-    /// Where people's browsers reach it: links in mails lead there, cookies and
-    /// cross-site checks go by it [default: http://localhost:PORT]
+    /// Where people's browsers reach it: links in mails and redirects lead there, cookies
+    /// and cross-site checks go by it [default: http://localhost:PORT]
     #[arg(long, env = "BIENVENUE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<PublicUrl>,
 
@@ -64,7 +64,32 @@ pub struct NetworkSettings {
     )]
     pub cors_origin: Vec<String>,
 
-    /// How long requests that are under way may go on after SIGTERM or SIGINT
+    /// Name of a request header that pages of cors-origin may send beside those that
+    /// gRPC-Web, Connect, OpenTelemetry and other tracing need; repeat the flag, or
+    /// separate by commas, for several [default: none]
+    #[arg(
+        long,
+        env = "BIENVENUE_CORS_HEADER",
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = header
+    )]
+    pub cors_header: Vec<String>,
+
+    /// How long it goes on serving after SIGTERM, SIGINT or SIGHUP while its health is
+    /// NOT_SERVING, so that load balancers send new callers elsewhere first; a second
+    /// signal ends the wait
+    #[arg(
+        long,
+        env = "BIENVENUE_SHUTDOWN_DELAY",
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = values::duration_or_none
+    )]
+    pub shutdown_delay: Duration,
+
+    /// How long requests that are under way may go on after SIGTERM, SIGINT or SIGHUP,
+    /// and after shutdown-delay
     #[arg(
         long,
         env = "BIENVENUE_SHUTDOWN_TIMEOUT",
@@ -158,9 +183,27 @@ fn origin(text: &str) -> Result<String, String> {
     }
 }
 
+/// The name of a header (RFC 9110, 5.1): a token, and so no wildcard, although `*` is
+/// one.
+fn header(text: &str) -> Result<String, String> {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_letter) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("write the name of one request header, such as x-tenant: no value, no *".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_headers() {
+        assert_eq!(header("X-Tenant"), Ok("x-tenant".to_owned()));
+        for wrong in ["", "*", "x-*", "x tenant", "x-tenant: a", "x,y", "t\u{E9}"] {
+            assert!(header(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn addresses_networks_and_origins() {

@@ -20,6 +20,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The same, or nothing: `0s`.
+pub(super) fn duration_or_none(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Ok(Duration::ZERO),
+        _ => duration(text),
+    }
+}
+
 /// A whole number in a range.
 pub(super) fn number<T>(
     range: RangeInclusive<T>,
@@ -81,6 +89,9 @@ mod tests {
         for wrong in ["", "7", "0s", "-1s", "11years", "soon", "30M"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(duration_or_none("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration_or_none("5s"), Ok(Duration::from_secs(5)));
+        assert!(duration_or_none("").is_err() && duration_or_none("soon").is_err());
         let cost = number(4..=16);
         assert_eq!(cost("16"), Ok(16));
         for wrong in ["", "3", "17", "12.5", "twelve", "-4"] {

@@ -78,6 +78,17 @@ impl PublicUrl {
         self.0.origin().ascii_serialization()
     }
 
+    /// Where its own pages lead back to: its path, which a proxy may take off before a
+    /// request gets here, with a `/` at the end.
+    pub fn home(&self) -> String {
+        let path = format!("{}/", self.0.path().trim_end_matches('/'));
+        match path.starts_with("//") {
+            // Alone it would name another host.
+            true => format!("{}{path}", self.origin()),
+            false => path,
+        }
+    }
+
     /// A link to a path below it, with parameters.
     pub fn link<'a>(
         &self,
@@ -154,6 +165,22 @@ mod tests {
             "javascript:alert(1)",
         ] {
             assert_eq!(text.parse::<PublicUrl>(), Err(PublicUrlError), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_way_back_is_its_path() {
+        for (url, home) in [
+            ("http://localhost:1", "/"),
+            ("https://example.com/", "/"),
+            ("https://example.com/auth", "/auth/"),
+            ("https://example.com/a/b c/", "/a/b%20c/"),
+            (
+                "https://example.com//evil.example",
+                "https://example.com//evil.example/",
+            ),
+        ] {
+            assert_eq!(parse(url).home(), home, "{url}");
         }
     }
 

@@ -69,7 +69,7 @@ pub(super) async fn log_out(
     let mut response = replies::message(StatusCode::FOUND, "logged out");
     response
         .headers_mut()
-        .insert(header::LOCATION, HeaderValue::from_static("/"));
+        .insert(header::LOCATION, site.home.clone());
     response
         .headers_mut()
         .insert(header::SET_COOKIE, site.cookie.clear());

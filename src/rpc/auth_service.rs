@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use super::{
-    messages,
+    messages, misplaced,
     reply_room::{self, peer},
 };
 use crate::{
@@ -68,10 +68,10 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<GetUserBySessionRequest>,
     ) -> Result<Response<GetUserBySessionResponse>, Status> {
-        let checked = self
-            .auth
-            .get_user_from_session_id(&request.get_ref().session_id)
-            .await?;
+        let session_id = &request.get_ref().session_id;
+        let checked = self.auth.get_user_from_session_id(session_id).await;
+        let checked = checked
+            .map_err(|error| misplaced::of_session(error, session_id, request.metadata()))?;
         Ok(Response::new(messages::checked(checked)))
     }
 
@@ -98,9 +98,9 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<LogoutRequest>,
     ) -> Result<Response<LogoutResponse>, Status> {
-        self.auth
-            .destroy_session(&request.get_ref().session_id)
-            .await?;
+        let session_id = &request.get_ref().session_id;
+        let ended = self.auth.destroy_session(session_id).await;
+        ended.map_err(|error| misplaced::of_session(error, session_id, request.metadata()))?;
         Ok(Response::new(LogoutResponse {}))
     }
 
@@ -116,7 +116,9 @@ impl AuthService for AuthRpc {
             page_token,
         } = request.get_ref();
         let listed = self.auth.list_sessions(session_id, *page_size, page_token);
-        let page = listed.await?;
+        let page = listed
+            .await
+            .map_err(|error| misplaced::of_session(error, session_id, request.metadata()))?;
         let sessions = page.sessions.iter();
         let sessions =
             sessions.map(|live| messages::session(live, live.session.handle == page.current));
@@ -132,7 +134,8 @@ impl AuthService for AuthRpc {
         request: Request<RevokeSessionRequest>,
     ) -> Result<Response<RevokeSessionResponse>, Status> {
         let RevokeSessionRequest { session_id, handle } = request.get_ref();
-        self.auth.revoke_session(session_id, handle).await?;
+        let revoked = self.auth.revoke_session(session_id, handle).await;
+        revoked.map_err(|error| misplaced::of_session(error, session_id, request.metadata()))?;
         Ok(Response::new(RevokeSessionResponse {}))
     }
 
@@ -140,10 +143,10 @@ impl AuthService for AuthRpc {
         &self,
         request: Request<RevokeOtherSessionsRequest>,
     ) -> Result<Response<RevokeOtherSessionsResponse>, Status> {
-        let revoked = self
-            .auth
-            .revoke_other_sessions(&request.get_ref().session_id)
-            .await?;
+        let session_id = &request.get_ref().session_id;
+        let revoked = self.auth.revoke_other_sessions(session_id).await;
+        let revoked = revoked
+            .map_err(|error| misplaced::of_session(error, session_id, request.metadata()))?;
         let mut response = Response::new(RevokeOtherSessionsResponse {
             revoked: i32::try_from(revoked).unwrap_or(i32::MAX),
         });
@@ -159,11 +162,12 @@ impl AuthService for AuthRpc {
     ) -> Result<Response<ChangePasswordResponse>, Status> {
         let client = client(&request)?;
         let deadline = deadline(&request)?;
+        let (metadata, _, message) = request.into_parts();
         let ChangePasswordRequest {
             session_id,
             current_password,
             new_password,
-        } = request.into_inner();
+        } = message;
         let opened = self
             .auth
             .change_password(
@@ -173,7 +177,8 @@ impl AuthService for AuthRpc {
                 client,
                 deadline,
             )
-            .await?;
+            .await
+            .map_err(|error| misplaced::of_session(error, &session_id, &metadata))?;
         Ok(Response::new(ChangePasswordResponse {
             session_id: opened.token.expose().to_owned(),
             session: Some(messages::session(&opened.live, true)),
@@ -205,7 +210,8 @@ impl AuthService for AuthRpc {
         let user = self
             .auth
             .update_password(&reset_token, new_password, None, deadline)
-            .await?;
+            .await
+            .map_err(|error| misplaced::of_reset(error, &reset_token))?;
         Ok(Response::new(ResetPasswordResponse {
             user: Some(messages::user(user)),
         }))

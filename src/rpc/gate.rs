@@ -50,12 +50,18 @@ impl Refusal {
     /// What to do instead.
     pub fn message(self) -> &'static str {
         match self {
-            Self::Method => "this is a gRPC method: call it with POST",
-            Self::ContentType => {
-                "this is a gRPC method: its content type is application/grpc, \
-                 application/grpc-web or application/grpc-web-text"
+            Self::Method => {
+                "this is a gRPC method: call it with POST, by a gRPC client such as grpcurl"
             }
-            Self::Version => "gRPC needs HTTP/2; over HTTP/1.1 use gRPC-Web",
+            Self::ContentType => {
+                "this is a gRPC method: call it by a gRPC or gRPC-Web client such as grpcurl, not \
+                 with JSON or a form; its content type is application/grpc, application/grpc-web or \
+                 application/grpc-web-text"
+            }
+            Self::Version => {
+                "gRPC needs HTTP/2, from the proxy in front, too (nginx: grpc_pass); over HTTP/1.1 \
+                 use gRPC-Web"
+            }
         }
     }
 }

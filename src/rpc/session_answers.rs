@@ -28,6 +28,7 @@ use super::{
     auth_service::AuthRpc,
     fields::Fields,
     messages::{self, MOST_IN_WORDS},
+    methods, misplaced,
     reply_room::{self, peer},
     session_ids::SessionIds,
 };
@@ -79,7 +80,8 @@ impl Service<http::Request<Incoming>> for AuthServer {
         match request.uri().path() {
             ONE => self.answer::<GetUserBySessionRequest, _>(checks, request),
             BATCH => self.answer::<SessionIds, _>(checks, request),
-            _ => self.generated.call(request),
+            path if methods::is_known(path) => self.generated.call(request),
+            _ => methods::unknown(),
         }
     }
 }
@@ -112,7 +114,10 @@ impl Service<http::Request<Body>> for AuthServer {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.generated.call(request)
+        match methods::is_known(request.uri().path()) {
+            true => self.generated.call(request),
+            false => methods::unknown(),
+        }
     }
 }
 
@@ -126,8 +131,13 @@ impl UnaryService<GetUserBySessionRequest> for Checks {
         let auth = Arc::clone(&self.0);
         Box::pin(async move {
             let session_id = &request.get_ref().session_id;
-            let checked = auth.get_user_from_session_id(session_id).await?;
-            Ok(Response::new(checked))
+            match auth.get_user_from_session_id(session_id).await {
+                Ok(checked) => Ok(Response::new(checked)),
+                Err(error) => {
+                    let metadata = request.metadata();
+                    Err(misplaced::of_session(error, session_id, metadata))
+                }
+            }
         })
     }
 }

@@ -130,13 +130,21 @@ fn retry_watch(message: &str) -> Status {
     Status::with_error_details(Code::Unavailable, message, details)
 }
 
-/// There is no such method, or the message is compressed.
-pub fn unimplemented() -> Status {
-    plain(
-        Code::Unimplemented,
-        "UNIMPLEMENTED",
-        "there is no such method, or it does not take compressed messages",
-    )
+/// The session is missing, in other words than the table's.
+pub(super) fn session_invalid(message: &str) -> Status {
+    let error = AuthError::SessionInvalid;
+    plain(Code::Unauthenticated, error.reason(), message)
+}
+
+/// The same of a reset token.
+pub(super) fn reset_token_invalid(message: &str) -> Status {
+    let error = AuthError::ResetTokenInvalid;
+    plain(Code::Unauthenticated, error.reason(), message)
+}
+
+/// There is no such service or method, or the message is compressed.
+pub fn unimplemented(message: impl Into<String>) -> Status {
+    plain(Code::Unimplemented, "UNIMPLEMENTED", message)
 }
 
 /// A handler panicked: that call fails, everything else goes on. What it said
@@ -159,7 +167,11 @@ pub fn complete(response: Response<Body>) -> Response<Body> {
     };
     let completed = match status.code() {
         Code::Ok => return response,
-        Code::Unimplemented => unimplemented(),
+        // The generated services say nothing of a method that they do not have.
+        Code::Unimplemented if status.message().is_empty() => {
+            unimplemented("the service has no such method; names count by their case, too")
+        }
+        Code::Unimplemented => unimplemented("compressed messages are not taken: send them plain"),
         // From the health and reflection services, which say it of a name.
         Code::NotFound => plain(Code::NotFound, "NOT_FOUND", status.message()),
         // Whatever failed before a handler ran: the bytes were no request.

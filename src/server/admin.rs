@@ -12,7 +12,7 @@ use tokio::{
 use tonic::server::NamedService;
 
 use super::{
-    ServerError, edge,
+    ServerError,
     grpc::Grpc,
     listener::{self, Listener},
     places::Places,
@@ -32,7 +32,7 @@ use crate::{
 /// by its age.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-const SERVICE: &str = <AdminServiceServer<AdminRpc> as NamedService>::NAME;
+pub(super) const SERVICE: &str = <AdminServiceServer<AdminRpc> as NamedService>::NAME;
 
 /// An internal listener whose port is bound.
 pub(super) struct Admin {
@@ -95,7 +95,7 @@ impl Admin {
             .reflection
             .with(service.max_decoding_message_size(self.limits.max_message_size));
         let grpc = Grpc::new(services, self.limits.request_timeout);
-        let port = Port::new(grpc, Router::new().fallback(edge::unclaimed));
+        let port = Port::new(grpc, Router::new());
         let listener = Listener::new(self.listener, places, &self.limits);
         let mut serving = Serving::new(port, &self.limits, Vec::new());
         Running {

@@ -17,8 +17,14 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::places::Place;
-use crate::{config::LimitSettings, peer::Peer};
+use super::{head_timer::Received, outgoing::Outgoing, places::Place, turned_away::TurnedAway};
+use crate::{
+    config::LimitSettings,
+    peer::{Network, Peer},
+};
+
+/// The first byte of a TLS connection: the type of a handshake record (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 /// How long each stage of a connection may last, from its start.
 #[derive(Clone, Copy)]
@@ -71,6 +77,9 @@ pub(super) struct Connection {
     is_blocked: bool,
     peer: Peer,
     heard: Heard,
+    received: Received,
+    outgoing: Outgoing,
+    turned_away: Arc<TurnedAway>,
     _place: Place,
 }
 
@@ -89,7 +98,13 @@ impl Heard {
 }
 
 impl Connection {
-    pub(super) fn new(socket: TcpStream, peer: Peer, timeouts: Timeouts, place: Place) -> Self {
+    pub(super) fn new(
+        socket: TcpStream,
+        peer: Peer,
+        timeouts: Timeouts,
+        turned_away: &Arc<TurnedAway>,
+        place: Place,
+    ) -> Self {
         // Replies are small and awaited. A socket that cannot be told so still
         // works.
         let _ = socket.set_nodelay(true);
@@ -103,6 +118,9 @@ impl Connection {
             is_blocked: false,
             peer,
             heard: Heard::default(),
+            received: Received::default(),
+            outgoing: Outgoing::default(),
+            turned_away: Arc::clone(turned_away),
             _place: place,
         }
     }
@@ -115,6 +133,11 @@ impl Connection {
     /// To be set by the first request.
     pub(super) fn heard(&self) -> Heard {
         self.heard.clone()
+    }
+
+    /// The count of the bytes that it has received.
+    pub(super) fn received(&self) -> Received {
+        self.received.clone()
     }
 
     fn enter(&mut self, stage: Stage) {
@@ -150,6 +173,21 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Counts the refusals of hyper in the bytes that were written.
+    fn follow(&mut self, slices: &[IoSlice<'_>], written: &Poll<io::Result<usize>>) {
+        let Poll::Ready(Ok(mut left)) = *written else {
+            return;
+        };
+        for slice in slices {
+            let sent = &slice[..left.min(slice.len())];
+            left -= sent.len();
+            self.outgoing.follow(sent, |met| {
+                let network = Network::of(self.peer.address().ip());
+                self.turned_away.met(met, network);
+            });
+        }
+    }
+
     fn written(
         &mut self,
         context: &mut Context<'_>,
@@ -181,12 +219,19 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(context, buffer);
         if read.is_pending() {
             return self.pending(context);
         }
+        let new = &buffer.filled()[before..];
+        self.received.note(new);
         if self.stage == Stage::Silent {
             self.enter(Stage::Handshake);
+            if new.first() == Some(&TLS_HANDSHAKE) {
+                let network = Network::of(self.peer.address().ip());
+                self.turned_away.began_with_tls(network);
+            }
         }
         read
     }
@@ -199,6 +244,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.follow(&[IoSlice::new(bytes)], &written);
         self.written(context, written)
     }
 
@@ -208,6 +254,7 @@ impl AsyncWrite for Connection {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        self.follow(slices, &written);
         self.written(context, written)
     }
 

@@ -30,13 +30,14 @@ pub(super) fn unnamed() -> Response {
     http::malformed("send one Host header with the host that the request is for")
 }
 
-/// The answer to a path that nothing is served on: a gRPC status for a gRPC
-/// client, 404 for anyone else.
-pub(super) async fn unclaimed(request: Request) -> Response {
-    if gate::check(&request).is_err() {
+/// The answer to a path that nothing is served on, where there are these gRPC services: a
+/// gRPC status for a gRPC client, 404 for anyone else.
+pub(super) fn unclaimed(services: &[&str], request: &Request) -> Response {
+    if gate::check(request).is_err() {
         return http::not_found();
     }
-    let mut response: Response = status::unimplemented().into_http();
+    let message = unserved(services, request.uri().path());
+    let mut response: Response = status::unimplemented(message).into_http();
     // gRPC-Web clients expect their own content type back.
     if let Some(asked) = request.headers().get(header::CONTENT_TYPE) {
         response
@@ -44,4 +45,29 @@ pub(super) async fn unclaimed(request: Request) -> Response {
             .insert(header::CONTENT_TYPE, asked.clone());
     }
     response
+}
+
+/// The words for the path of a service that this port does not have.
+fn unserved(services: &[&str], path: &str) -> String {
+    let service = path.split('/').nth(1).unwrap_or_default();
+    if service.starts_with("grpc.reflection.") {
+        return "server reflection is off: give the client the files in proto/ (grpcurl \
+                -import-path proto -proto bienvenue/v1/auth_service.proto), or start the service \
+                with --reflection=on"
+            .to_owned();
+    }
+    match service {
+        super::AUTH_SERVICE => {
+            format!("{service} is not on the internal listener: call the address of --listen")
+        }
+        super::ADMIN_SERVICE => {
+            format!(
+                "{service} is on the internal listener alone: call the address of --admin-listen"
+            )
+        }
+        _ => format!(
+            "there is no such service on this port; it has {}, by these very names",
+            services.join(", ")
+        ),
+    }
 }

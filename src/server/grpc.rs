@@ -42,6 +42,11 @@ impl Grpc {
         Self { cors, ..self }
     }
 
+    /// The names of the services.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.services.names()
+    }
+
     /// The service that a path belongs to.
     pub(super) fn of_path(&self, path: &str) -> Option<&dyn GrpcService> {
         self.services.of_path(path)

@@ -140,7 +140,8 @@ pub(super) async fn limit(
 mod tests {
     use std::time::Instant;
 
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderValue, StatusCode};
+    use tonic::{Code, Status};
 
     use super::*;
     use crate::peer::{CoarseClock, ReplyMemory, Traffic};
@@ -165,6 +166,28 @@ mod tests {
             assert_eq!(client(&one, ip), client(&other, same));
             assert_ne!(client(&one, ip), client(&one, another));
         }
+    }
+
+    /// The library that counts streams refuses them first.
+    #[test]
+    fn what_comes_while_a_connection_is_full_is_told_so() {
+        let request = || {
+            let traffic = Traffic::new(1, &ReplyMemory::default(), &CoarseClock::default());
+            let peer = Peer::new("192.0.2.1:4711".parse().unwrap(), traffic);
+            let mut request = Request::new(());
+            request.extensions_mut().insert(peer.over_limit());
+            request
+        };
+        let answer = |_| async { unreachable!("it is not begun") };
+        let timeout = Duration::from_secs(5);
+        let grpc = Limit::grpc(timeout).hold(request(), answer).err().unwrap();
+        let status = Status::from_header_map(grpc.headers()).unwrap();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(status.message().contains("connection"), "{status:?}");
+        let answer = |_| async { unreachable!("it is not begun") };
+        let http = Limit::http(timeout).hold(request(), answer).err().unwrap();
+        assert_eq!(http.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(http.headers()["retry-after"], "1");
     }
 
     #[test]

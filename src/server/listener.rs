@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::LimitSettings,
-    peer::{CoarseClock, Peer, ReplyMemory, Traffic},
+    peer::{CoarseClock, Network, Peer, ReplyMemory, Traffic},
 };
 
 /// How long to wait before accepting again when the operating system has no
@@ -55,7 +55,7 @@ pub(super) struct Listener {
     reply_memory: ReplyMemory,
     timeouts: Timeouts,
     warned: Option<Instant>,
-    turned_away: TurnedAway,
+    turned_away: Arc<TurnedAway>,
 }
 
 /// A connection that has a place.
@@ -72,17 +72,22 @@ impl Listener {
         Self {
             socket,
             places: Arc::new(places),
-            requests_per_connection: limits.max_requests_per_connection,
+            requests_per_connection: limits.max_requests_per_connection(),
             reply_memory: ReplyMemory::new(limits.max_unsent, limits.max_unsent_per_connection),
             timeouts: Timeouts::new(limits),
             warned: None,
-            turned_away: TurnedAway::default(),
+            turned_away: Arc::default(),
         }
     }
 
     /// What idle times are measured by; to be set several times a second.
     pub(super) fn clock(&self) -> &CoarseClock {
         self.places.clock()
+    }
+
+    /// Where callers that meet a limit are counted.
+    pub(super) fn turned_away(&self) -> &Arc<TurnedAway> {
+        &self.turned_away
     }
 
     /// The next connection that has a place. Nothing is lost when this is
@@ -92,14 +97,7 @@ impl Listener {
             // A flood of connections waits in the backlog until those that it displaces
             // have closed their files.
             self.places.settle().await;
-            let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
-                () = self.turned_away.due() => {
-                    self.turned_away.say();
-                    continue;
-                }
-            };
-            match accepted {
+            match self.socket.accept().await {
                 Ok((socket, address)) => {
                     if let Some(accepted) = self.admit(socket, address) {
                         return accepted;
@@ -121,6 +119,7 @@ impl Listener {
 impl Listener {
     /// Gives a connection its place; without one it is disconnected at once.
     fn admit(&mut self, socket: TcpStream, address: SocketAddr) -> Option<Accepted> {
+        let network = Network::of(address.ip());
         let traffic = Traffic::new(
             self.requests_per_connection,
             &self.reply_memory,
@@ -133,17 +132,17 @@ impl Listener {
         } = match self.places.take(address.ip(), &traffic) {
             Ok(admitted) => admitted,
             Err(why) => {
-                self.turned_away.refused(why);
+                self.turned_away.refused(why, network);
                 return None;
             }
         };
         if has_evicted {
-            self.turned_away.ended_idle();
+            self.turned_away.ended_idle(network);
         }
         let standing = Standing::new(&self.places, place.id());
         let peer = Peer::new(address, traffic);
         Some(Accepted {
-            connection: Connection::new(socket, peer, self.timeouts, place),
+            connection: Connection::new(socket, peer, self.timeouts, &self.turned_away, place),
             standing,
             evicted,
         })

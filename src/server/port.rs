@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{
     BoxError, Router,
     body::HttpBody,
+    extract,
     http::{HeaderValue, Request, Response, Version, header},
 };
 use bytes::Bytes;
@@ -31,12 +32,25 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// The router answers whatever is for no gRPC service.
+    /// Plain HTTP may be an empty router.
     pub(super) fn new(grpc: Grpc, http: Router) -> Self {
+        let names = grpc.names();
+        let unclaimed = move |request: extract::Request| {
+            let response = edge::unclaimed(&names, &request);
+            async { response }
+        };
         Self {
             grpc,
-            http,
+            http: http.fallback(unclaimed),
             log_quotas: Arc::default(),
+        }
+    }
+
+    /// The same with something around whatever is answered beside gRPC.
+    pub(super) fn with_http(self, wrap: impl FnOnce(Router) -> Router) -> Self {
+        Self {
+            http: wrap(self.http),
+            ..self
         }
     }
 

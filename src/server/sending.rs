@@ -19,10 +19,19 @@ use crate::peer::{ReplyRoom, RequestPermit, Traffic, WaitingReply};
 
 /// The answer to a request, which is in progress until the reply has been sent.
 pub(super) struct Sending<F> {
-    answer: F,
+    answer: Answer<F>,
     held: Option<Held>,
     proof: Option<Proof>,
 }
+
+enum Answer<F> {
+    Begun(F),
+    /// It begins when its turn comes; there until then.
+    Later(Option<Begin<F>>),
+}
+
+/// Begins an answer, and counts its request in where its connection has a share left.
+type Begin<F> = Box<dyn FnOnce() -> (F, Option<RequestPermit>) + Send>;
 
 /// What a reply holds while it is made and sent.
 struct Held {
@@ -37,6 +46,22 @@ impl<F> Sending<F> {
     /// would show.
     pub(super) fn new(
         answer: F,
+        traffic: Arc<Traffic>,
+        permit: RequestPermit,
+        proof: Option<Proof>,
+    ) -> Self {
+        Self::of(Answer::Begun(answer), traffic, Some(permit), proof)
+    }
+
+    /// The same of a request that came while its connection had its share in progress.
+    /// By its turn those are gone that the caller has given up in favour of it: their
+    /// streams run on the same task.
+    pub(super) fn later(begin: Begin<F>, traffic: Arc<Traffic>, proof: Option<Proof>) -> Self {
+        Self::of(Answer::Later(Some(begin)), traffic, None, proof)
+    }
+
+    fn of(
+        answer: Answer<F>,
         traffic: Arc<Traffic>,
         permit: Option<RequestPermit>,
         proof: Option<Proof>,
@@ -61,12 +86,27 @@ where
     type Output = Result<Response<Reply>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.answer).poll(context).map_ok(|response| {
-            if let Some(proof) = self.proof.take() {
+        let this = &mut *self;
+        let answer = match &mut this.answer {
+            Answer::Begun(answer) => answer,
+            Answer::Later(begin) => {
+                let Some(begin) = begin.take() else {
+                    return Poll::Pending;
+                };
+                let (answer, permit) = begin();
+                if let Some(held) = &mut this.held {
+                    held.permit = permit;
+                }
+                this.answer = Answer::Begun(answer);
+                return self.poll(context);
+            }
+        };
+        Pin::new(answer).poll(context).map_ok(|response| {
+            if let Some(proof) = this.proof.take() {
                 proof.note(&response);
             }
             let (mut head, body) = response.into_parts();
-            let mut held = self.held.take();
+            let mut held = this.held.take();
             if let Some(held) = &mut held {
                 held.room = head.extensions.remove();
             }

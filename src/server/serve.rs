@@ -6,7 +6,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use futures_util::FutureExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -21,13 +21,18 @@ use tokio::{
 };
 
 use super::{
+    head_timer::HeadTimer,
     listener::{Accepted, Listener},
     overdue::Overdue,
     port::Port,
     sending::Sending,
+    turned_away::{Met, TurnedAway},
     turns::{Entrance, Served, Turns},
 };
-use crate::{config::LimitSettings, peer::CoarseClock};
+use crate::{
+    config::LimitSettings,
+    peer::{CoarseClock, Network},
+};
 
 /// How much of a stream's request may be on its way unread: more than the
 /// largest message, and far less than hyper's megabyte.
@@ -79,9 +84,10 @@ impl Serving {
         let mut shutdown = pin!(shutdown);
         let mut ticks = time::interval(CoarseClock::TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let turned_away = Arc::clone(listener.turned_away());
         loop {
             tokio::select! {
-                accepted = listener.next() => self.serve(accepted),
+                accepted = listener.next() => self.serve(accepted, &turned_away),
                 Some(_) = self.connections.join_next() => {}
                 _ = ticks.tick() => listener.clock().advance(),
                 () = &mut shutdown => return,
@@ -97,7 +103,7 @@ impl Serving {
         time::timeout_at(deadline, drained).await.is_ok()
     }
 
-    fn serve(&mut self, accepted: Accepted) {
+    fn serve(&mut self, accepted: Accepted, turned_away: &Arc<TurnedAway>) {
         let Accepted {
             connection,
             standing,
@@ -106,21 +112,39 @@ impl Serving {
         let (port, peer) = (Arc::clone(&self.port), connection.peer());
         let traffic = Arc::clone(peer.traffic());
         let (heard, hears) = (connection.heard(), connection.heard());
+        let received = connection.received();
+        let timer = HeadTimer::new(received.clone(), &self.limits);
         let trusted_proxies = Arc::clone(&self.trusted_proxies);
+        let turned_away = Arc::clone(turned_away);
         let service = service_fn(move |mut request: Request<Incoming>| {
             hears.set();
-            let mut peer = peer.of_request(&trusted_proxies, forwarded_for(request.headers()));
-            let traffic = Arc::clone(peer.traffic());
-            let permit = traffic.begin_request();
-            if permit.is_none() {
-                peer = peer.over_limit();
+            if request.version() < Version::HTTP_2 {
+                received.note_head(&request);
             }
-            request.extensions_mut().insert(peer);
+            let peer = peer.of_request(&trusted_proxies, forwarded_for(request.headers()));
+            let traffic = Arc::clone(peer.traffic());
             let proof = standing.proof(&request, &traffic);
-            Sending::new(port.answer(request), traffic, permit, proof)
+            if let Some(permit) = traffic.begin_request() {
+                request.extensions_mut().insert(peer);
+                return Sending::new(port.answer(request), traffic, permit, proof);
+            }
+            let (port, turned_away) = (Arc::clone(&port), Arc::clone(&turned_away));
+            let begin = move || {
+                let permit = peer.traffic().begin_request();
+                let peer = match &permit {
+                    Some(_) => peer,
+                    None => {
+                        turned_away.met(Met::Requests, Network::of(peer.address().ip()));
+                        peer.over_limit()
+                    }
+                };
+                request.extensions_mut().insert(peer);
+                (port.answer(request), permit)
+            };
+            Sending::later(Box::new(begin), traffic, proof)
         });
         let mut turns = Turns::default();
-        let served = http(&self.limits, turns.entrance())
+        let served = http(&self.limits, timer, turns.entrance())
             .serve_connection(TokioIo::new(connection), service)
             .into_owned();
         let mut overdue = Overdue::new(Arc::clone(&traffic), self.limits.send_timeout);
@@ -170,15 +194,15 @@ fn forwarded_for(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &[u8]> 
     values.map(HeaderValue::as_bytes)
 }
 
-fn http(limits: &LimitSettings, entrance: Entrance) -> Builder<Entrance> {
+fn http(limits: &LimitSettings, timer: HeadTimer, entrance: Entrance) -> Builder<Entrance> {
     let mut http = Builder::new(entrance);
     http.http1()
-        .timer(TokioTimer::new())
+        .timer(timer)
         .header_read_timeout(limits.handshake_timeout)
         .max_buf_size(limits.max_header_list_size.max(MIN_BUFFER));
     http.http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_concurrent_streams(limits.max_concurrent_streams())
         .max_local_error_reset_streams(limits.max_local_error_reset_streams)
         .max_header_list_size(u32::try_from(limits.max_header_list_size).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)

@@ -49,6 +49,11 @@ impl Services {
         self
     }
 
+    /// Their names.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|(name, _)| *name).collect()
+    }
+
     /// The service that a path belongs to, whether it has that method or not.
     pub(super) fn of_path(&self, path: &str) -> Option<&dyn GrpcService> {
         // Few enough to be compared faster than a hash is computed.

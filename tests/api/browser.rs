@@ -1,8 +1,11 @@
 //! What a real browser lets a neighbour do.
 
+use bienvenue::proto::v1::RequestPasswordResetRequest;
+
 use crate::harness::{
     Database, EMAIL, PASSWORD, TestServer,
     chromium::Chromium,
+    raw::framed,
     relay::{Relay, serve_page},
     requests::form,
 };
@@ -92,4 +95,75 @@ async fn a_page_on_a_sibling_host_cannot_forge_the_cookie() {
         .check(&forged)
         .await
         .expect("nobody touched it");
+}
+
+/// Calls of a page whose libraries add headers. The page tells its own server the status of
+/// each, and whether there was a message.
+const TRACED_CALLS: &str = "
+    const call = async (method, body) => {
+        const response = await fetch(`SERVICE/bienvenue.v1.AuthService/${method}`, {
+            method: 'POST',
+            headers: {
+                'content-type': 'application/grpc-web+proto',
+                'x-grpc-web': '1',
+                'x-user-agent': 'connect-es/2.0.0',
+                'grpc-timeout': '5S',
+                'connect-protocol-version': '1',
+                'traceparent': '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+                'tracestate': 'a=b',
+                'baggage': 'a=b',
+                'b3': '0',
+                'sentry-trace': '0',
+                'x-request-id': '1',
+                'x-tenant': 'one',
+            },
+            body: new Uint8Array(body),
+        });
+        const { length } = new Uint8Array(await response.arrayBuffer());
+        return `${response.status}-${response.headers.get('grpc-status')}-${length > 5}`;
+    };
+    (async () => {
+        let told;
+        try {
+            const refused = await call('Logout', [0, 0, 0, 0, 0]);
+            told = `${refused}-${await call('RequestPasswordReset', BODY)}`;
+        } catch (error) {
+            told = `failed-${error.message.replace(/ /g, '_')}`;
+        }
+        await fetch(`/told/${told}`);
+        await fetch('/done');
+    })();";
+
+/// OpenTelemetry and connect-web add headers to each call of a page.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_tracing_calls() {
+    let relay = Relay::bind(NEIGHBOUR).await;
+    let origin = format!("https://{NEIGHBOUR}:{}", relay.port);
+    let settings = ["--cors-origin", &origin, "--cors-header=x-tenant"];
+    let database = Database::sqlite();
+    let server = TestServer::start_with(&database, &settings).await;
+    let request = RequestPasswordResetRequest {
+        email: EMAIL.to_owned(),
+    };
+    let service = Relay::bind(SERVICE).await;
+    let steps = TRACED_CALLS
+        .replace("SERVICE", &format!("https://{SERVICE}:{}", service.port))
+        .replace("BODY", &format!("{:?}", framed(&request)));
+    let _service = service.to(server.address, "/page", String::new());
+    // The paths by which the page tells its outcome get a 404.
+    let mut own = relay.to(server.address, "/page", format!("<script>{steps}</script>"));
+    let Some(browser) = Chromium::open(&format!("{origin}/page")) else {
+        return;
+    };
+    let exchanges = own.until("GET /done").await;
+    let told: Vec<&str> = exchanges
+        .iter()
+        .map(|exchange| exchange.line.as_str())
+        .collect();
+    assert_eq!(
+        told,
+        ["GET /told/200-16-false-200-null-true"],
+        "{}",
+        browser.log()
+    );
 }

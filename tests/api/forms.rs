@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
-use futures_util::{future::join_all, stream};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use crate::harness::{
@@ -396,36 +395,6 @@ on_each_database! {
         timeout(Duration::from_secs(4), end).await.unwrap().unwrap();
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         assert!(answer.contains(r#"{"message":"the request took longer"#), "{answer}");
-    }
-
-    /// More at once than one connection may have.
-    async fn a_connection_that_is_full(database: Database) {
-        let server = TestServer::start_with(&database, &["--max-requests-per-connection=1"]).await;
-        let hold = || {
-            let channel = server.client.channel.clone();
-            let endless = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
-            tokio::spawn(async move {
-                raw::h2_with(&channel, "POST", "/users", &[("content-type", FORM)], endless).await
-            })
-        };
-        let mut held = hold();
-        let full = async {
-            loop {
-                let response = raw::h2(&server.client.channel, "GET", "/profile", &[], vec![]).await;
-                if response.status() == 503 {
-                    return response;
-                }
-                if held.is_finished() {
-                    held = hold();
-                }
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let response = timeout(Duration::from_secs(4), full).await.expect("a refusal");
-        assert_eq!(response.headers()["retry-after"], "1");
-        assert!(raw::text_of(response).await.contains("connection"));
-        assert_eq!(Session::new(server.address).get("/profile").await.status_code, 403);
-        held.abort();
     }
 
     /// Neither a damaged row nor a database that is away is a dead session or a

@@ -23,7 +23,6 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("cli", &["config", "db", "import", "passwords"]),
     ("import", &["clock", "db", "domain", "passwords"]),
-    ("lifecycle", &[]),
     ("log", &["config"]),
     (
         "server",
@@ -36,6 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "deadline",
             "effect",
             "http",
+            "lifecycle",
             "mail",
             "passwords",
             "peer",
@@ -91,6 +91,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("deadline", &[]),
     ("effect", &[]),
+    ("lifecycle", &[]),
     ("proto", &[]),
     ("secret_file", &[]),
 ];

@@ -95,6 +95,18 @@ fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
             "write an origin",
         ),
         (
+            "--cors-header",
+            "BIENVENUE_CORS_HEADER",
+            "*",
+            "write the name",
+        ),
+        (
+            "--shutdown-delay",
+            "BIENVENUE_SHUTDOWN_DELAY",
+            "soon",
+            "write a duration",
+        ),
+        (
             "--smtp-url",
             "BIENVENUE_SMTP_URL",
             "smtp://ada:hunter2@mail.example.com?tls=yes",
@@ -172,12 +184,20 @@ fn limits_that_contradict_each_other_are_refused() {
             ["--max-unsent-per-connection=3MiB", "--max-unsent=2MiB"],
             "--max-unsent is less than --max-unsent-per-connection",
         ),
+        (
+            [
+                "--max-concurrent-streams=100",
+                "--max-requests-per-connection=64",
+            ],
+            "--max-concurrent-streams is more than --max-requests-per-connection",
+        ),
     ] {
         let mut command = command(folder.path());
         command.args(settings);
         let ended = run(command);
         assert_eq!(ended.code, Some(64), "{ended:?}");
         assert!(ended.errors.contains(named), "{}", ended.errors);
+        assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -13,6 +14,7 @@ use futures_util::{
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
 use tonic::{Code, Status};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient};
 
 use crate::harness::{
     Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Pace, Process,
@@ -43,7 +45,11 @@ async fn begin(
 
 on_each_database! {
     async fn what_is_under_way_finishes_and_nothing_new_begins(database: Database) {
-        for (signal, email) in [("TERM", "ada@example.com"), ("INT", "bob@example.com")] {
+        for (signal, email) in [
+            ("TERM", "ada@example.com"),
+            ("INT", "bob@example.com"),
+            ("HUP", "eve@example.com"),
+        ] {
             let folder = tempfile::tempdir().unwrap();
             let process = Process::start(folder.path(), &[SLOW, PATIENT, "--database-url", database.url()]);
             let address = process.address;
@@ -179,10 +185,105 @@ async fn a_second_signal_ends_it_at_once() {
     assert!(registration.await.unwrap().is_err());
 }
 
+/// A process that was started so that it outlives its terminal does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hang_up_that_is_ignored_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = command(folder.path());
+    let mut ignoring = std::process::Command::new("sh");
+    ignoring
+        .args(["-c", "trap '' HUP; exec \"$0\" --listen=127.0.0.1:0"])
+        .arg(binary.get_program())
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let process = Process::spawn(ignoring);
+    process.signal("HUP");
+    let client = Client::connect(process.address).await;
+    client.register(EMAIL, PASSWORD).await.expect("it serves");
+    process.signal("TERM");
+    let (status, log) = process.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+/// A process that is given some time before it stops, with a watcher of its health.
+struct Delayed {
+    process: Process,
+    _folder: tempfile::TempDir,
+    watch: tonic::Streaming<HealthCheckResponse>,
+}
+
+impl Delayed {
+    /// Starts it and sends a signal.
+    async fn begin(delay: &str, signal: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let setting = format!("--shutdown-delay={delay}");
+        let process = Process::start(folder.path(), &["--bcrypt-cost=4", &setting]);
+        let client = Client::connect(process.address).await;
+        let request = HealthCheckRequest::default();
+        let watch = HealthClient::new(client.channel).watch(request).await;
+        let mut delayed = Self {
+            process,
+            _folder: folder,
+            watch: watch.unwrap().into_inner(),
+        };
+        assert_eq!(delayed.told().await, "SERVING");
+        delayed.process.signal(signal);
+        assert_eq!(delayed.told().await, "NOT_SERVING");
+        delayed
+    }
+
+    async fn told(&mut self) -> &'static str {
+        let message = self.watch.message().await.unwrap();
+        message.unwrap().status().as_str_name()
+    }
+}
+
+/// Load balancers are told at once, and callers are served meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_are_served_until_the_delay_has_passed() {
+    for (signal, email) in [("TERM", "ada@example.com"), ("HUP", "bob@example.com")] {
+        let start = Instant::now();
+        let mut delayed = Delayed::begin("1s", signal).await;
+        let client = Client::connect(delayed.process.address).await;
+        let health = HealthClient::new(client.channel.clone());
+        for service in ["", "bienvenue.v1.AuthService"] {
+            let service = service.to_owned();
+            let told = health.clone().check(HealthCheckRequest { service }).await;
+            let told = told.unwrap().into_inner().status();
+            assert_eq!(told.as_str_name(), "NOT_SERVING");
+        }
+        client.register(email, PASSWORD).await.unwrap();
+        client.login(email, PASSWORD).await.unwrap();
+        // The end of the stream, by the end of the service.
+        assert!(delayed.watch.message().await.unwrap().is_none());
+        assert!(
+            start.elapsed() >= Duration::from_secs(1),
+            "{:?}",
+            start.elapsed()
+        );
+        let (status, log) = delayed.process.wait();
+        assert_eq!(status.code(), Some(0), "{log}");
+        let told = ["about to stop", "stopping", "stopped"].map(|text| log.find(text).expect(text));
+        assert!(told.is_sorted(), "{log}");
+    }
+}
+
+/// An operator ends the wait with another signal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_the_delay() {
+    let mut delayed = Delayed::begin("1h", "TERM").await;
+    delayed.process.signal("TERM");
+    assert!(delayed.watch.message().await.unwrap().is_none());
+    let (status, log) = delayed.process.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("stopped") && !log.contains("cut off"), "{log}");
+}
+
 /// Whoever watches the service's health is told, and is not waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_health_watcher_does_not_hold_it_up() {
-    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &[]);
     let client = Client::connect(process.address).await;
@@ -191,9 +292,7 @@ async fn a_health_watcher_does_not_hold_it_up() {
         service: "bienvenue.v1.AuthService".into(),
     };
     let mut watch = health.watch(request).await.unwrap().into_inner();
-    let told = |message: Option<tonic_health::pb::HealthCheckResponse>| {
-        message.unwrap().status().as_str_name()
-    };
+    let told = |message: Option<HealthCheckResponse>| message.unwrap().status().as_str_name();
     assert_eq!(told(watch.message().await.unwrap()), "SERVING");
     let start = Instant::now();
     process.signal("TERM");

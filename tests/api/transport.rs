@@ -8,9 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::body::Body;
-use bienvenue::proto::v1::{RegisterRequest, RegisterResponse};
-use futures_util::stream;
+use bienvenue::proto::v1::{GetUserBySessionRequest, RegisterRequest, RegisterResponse};
+use futures_util::future::join_all;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -19,7 +18,9 @@ use tokio::{
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, PASSWORD, Process, TestServer, on_each_database,
+    Database, EMAIL, PASSWORD, Process, TestServer,
+    h2::H2,
+    on_each_database,
     process::command,
     raw::{self, Web, frame, framed},
     refused,
@@ -212,7 +213,10 @@ on_each_database! {
     async fn the_limits_are_announced_as_set(database: Database) {
         let keepalive = ["--keepalive-interval=200ms", "--keepalive-timeout=200ms"];
         for (settings, streams, header_list) in [
-            (&[][..], 100, 8 * 1024),
+            // As many as are admitted, unless fewer are to be announced.
+            (&[][..], 256, 8 * 1024),
+            (&["--max-requests-per-connection=9"], 9, 8 * 1024),
+            (&["--max-concurrent-streams=1000"], 1_000, 8 * 1024),
             (
                 &["--max-concurrent-streams=7", "--max-header-list-size=2KiB"],
                 7,
@@ -251,43 +255,26 @@ on_each_database! {
         server.register().await;
     }
 
+    /// A caller that opens more streams than it was told of is held to that; one that
+    /// keeps to it has its calls wait.
     async fn a_connection_has_its_share_of_work(database: Database) {
         let server = TestServer::start_with(&database, &["--max-requests-per-connection=1"]).await;
         server.register().await;
+        let session_id = server.login().await.session_id;
+        let check = framed(&GetUserBySessionRequest { session_id });
+        let mut connection = H2::open(server.address, 64 * 1024).await.unwrap();
         // A request whose body does not end keeps the connection's share.
-        let hold = || {
-            let channel = server.client.channel.clone();
-            let endless = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
-            tokio::spawn(async move {
-                let headers = [("content-type", "application/grpc")];
-                raw::h2_with(&channel, "POST", LOGIN, &headers, endless).await
-            })
-        };
-        let mut held = hold();
-        let full = async {
-            loop {
-                if let Err(status) = server.client.login(EMAIL, PASSWORD).await {
-                    return status;
-                }
-                // It may have come while a login had the share, and been refused.
-                if held.is_finished() {
-                    held = hold();
-                }
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let status = timeout(Duration::from_secs(4), full)
-            .await
-            .expect("a refusal");
-        assert!(status.message().contains("connection"), "{status:?}");
-        refused(&status, Code::ResourceExhausted, "OVERLOADED");
-        // Another connection has a share of its own.
-        let other = Client::connect(server.address).await;
-        other.login(EMAIL, PASSWORD).await.unwrap();
+        connection.begin_to_ask("Login").await.unwrap();
+        connection.ask("GetUserBySession", &check).await.unwrap();
+        let seen = connection.until(|seen| seen.resets > 0).await.unwrap();
+        assert_eq!((seen.resets, seen.answers()), (1, 0), "{seen:?}");
+        // Other connections have shares of their own.
+        let checks = (0..20).map(|_| server.login());
+        join_all(checks).await;
         // And there is room again once the request is gone.
-        held.abort();
-        let room = async { while server.client.login(EMAIL, PASSWORD).await.is_err() {} };
-        timeout(Duration::from_secs(4), room).await.expect("room");
+        connection.ask_instead("GetUserBySession", &check).await.unwrap();
+        let seen = connection.until(|seen| seen.ends > 0).await.unwrap();
+        assert!(seen.ends > 0 && seen.refusals == 0, "{seen:?}");
     }
 
     async fn a_peer_has_its_share_of_connections(database: Database) {

@@ -19,6 +19,21 @@ use crate::harness::{
 const APP: &str = "https://app.example.com";
 const LOGIN: &str = "/bienvenue.v1.AuthService/Login";
 
+/// The headers that a preflight allows.
+async fn allowed_headers(server: &TestServer, origin: &str) -> Vec<String> {
+    let preflight = [
+        ("origin", origin),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "baggage,traceparent"),
+    ];
+    let response = raw::http1(server.address, "OPTIONS", LOGIN, &preflight, b"").await;
+    let allowed = response.header("access-control-allow-headers").unwrap();
+    let names = allowed
+        .split(',')
+        .map(|name| name.trim().to_ascii_lowercase());
+    names.collect()
+}
+
 on_each_database! {
     /// What a page of an allowed origin does, from preflight to answer.
     async fn an_allowed_page_calls(database: Database) {
@@ -48,6 +63,46 @@ on_each_database! {
             let exposed = response.header("access-control-expose-headers").unwrap();
             assert!(exposed.contains("grpc-status") && exposed.contains("grpc-message"), "{exposed}");
         }
+    }
+
+    /// Headers that tracing, Connect and interceptors add to the calls of a page.
+    async fn a_page_may_send_what_libraries_add(database: Database) {
+        let settings = ["--cors-origin", APP, "--cors-header=X-Tenant,x-build"];
+        let server = TestServer::start_with(&database, &settings).await;
+        let allowed = allowed_headers(&server, APP).await;
+        for name in [
+            "traceparent",
+            "tracestate",
+            "baggage",
+            "b3",
+            "x-b3-traceid",
+            "x-b3-spanid",
+            "x-b3-parentspanid",
+            "x-b3-sampled",
+            "x-b3-flags",
+            "uber-trace-id",
+            "x-amzn-trace-id",
+            "sentry-trace",
+            "x-datadog-trace-id",
+            "connect-protocol-version",
+            "connect-timeout-ms",
+            "grpc-timeout",
+            "x-grpc-web",
+            "x-user-agent",
+            "content-type",
+            "authorization",
+            "x-request-id",
+            // Of the setting.
+            "x-tenant",
+            "x-build",
+        ] {
+            assert!(allowed.iter().any(|own| own == name), "{name}: {allowed:?}");
+        }
+        assert!(!allowed.iter().any(|name| name == "*" || name == "cookie"), "{allowed:?}");
+        server.stop().await;
+        let server = TestServer::start_with(&database, &["--cors-origin", APP]).await;
+        let allowed = allowed_headers(&server, APP).await;
+        assert!(!allowed.iter().any(|name| name == "x-tenant"), "{allowed:?}");
     }
 
     /// Nobody else is told anything.

@@ -61,6 +61,8 @@ pub struct H2 {
     input: Vec<u8>,
     /// The streams whose head has come, and not their end.
     begun: HashSet<u32>,
+    /// The streams that were reset: later frames on one are answered in the same way.
+    reset: HashSet<u32>,
     pub seen: Seen,
 }
 
@@ -90,6 +92,7 @@ impl H2 {
             next_stream: 1,
             input: Vec::new(),
             begun: HashSet::new(),
+            reset: HashSet::new(),
             seen: Seen::default(),
         };
         connection.set_window(window).await?;
@@ -105,6 +108,33 @@ impl H2 {
     /// Calls a method of the `AuthService` with a message in its frame.
     pub async fn ask(&mut self, method: &str, body: &[u8]) -> io::Result<()> {
         let whole = [self.head(method), self.data(body, END_STREAM)].concat();
+        self.next_stream += 2;
+        self.send(&whole).await
+    }
+
+    /// Gives up all calls so far and makes as many new ones of a method instead, in one
+    /// write.
+    pub async fn ask_instead(&mut self, method: &str, body: &[u8]) -> io::Result<()> {
+        const CANCEL: [u8; 4] = [0, 0, 0, 8];
+        let before = (1..self.next_stream).step_by(2);
+        let resets = before.map(|stream| frame(RST_STREAM, 0, stream, &CANCEL));
+        let mut whole: Vec<Vec<u8>> = resets.collect();
+        for _ in 0..whole.len() {
+            whole.extend([self.head(method), self.data(body, END_STREAM)]);
+            self.next_stream += 2;
+        }
+        self.send(&whole.concat()).await
+    }
+
+    /// Sends a request whose head is of so many bytes, in frames of 16 KiB.
+    pub async fn ask_with_head(&mut self, method: &str, bytes: usize) -> io::Result<()> {
+        let mut block = self.head(method).split_off(9);
+        while block.len() < bytes {
+            // Literal without indexing, as in `head`.
+            block.extend([0, 1, b'x', 100]);
+            block.extend([b'y'; 100]);
+        }
+        let whole = frame(HEADERS, END_STREAM | END_HEADERS, self.next_stream, &block);
         self.next_stream += 2;
         self.send(&whole).await
     }
@@ -207,7 +237,7 @@ impl H2 {
                     answers.extend(frame(WINDOW_UPDATE, 0, 0, &more.to_be_bytes()));
                 }
             }
-            RST_STREAM => seen.resets += 1,
+            RST_STREAM => seen.resets += usize::from(self.reset.insert(stream)),
             GOAWAY => seen.goaway = true,
             SETTINGS if flags & ACK == 0 => answers.extend(frame(SETTINGS, ACK, 0, &[])),
             PING if flags & ACK == 0 => answers.extend(frame(PING, ACK, 0, payload)),

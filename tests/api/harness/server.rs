@@ -14,6 +14,7 @@ use bienvenue::{
     cli::{self, Command},
     clock::{Clock, Moment, TimeSource},
     config::Config,
+    lifecycle::Phase,
     proto::v1::{
         ChangePasswordRequest, ChangePasswordResponse, GetUserBySessionRequest,
         GetUserBySessionResponse, ListSessionsRequest, ListSessionsResponse, LoginRequest,
@@ -25,7 +26,7 @@ use bienvenue::{
 };
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
-use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -42,7 +43,7 @@ pub struct TestServer {
     pub client: Client,
     /// Where its mail goes, unless a test sets something else.
     pub outbox: Outbox,
-    stop: Option<oneshot::Sender<()>>,
+    phase: watch::Sender<Phase>,
     running: Option<JoinHandle<()>>,
 }
 
@@ -106,30 +107,22 @@ impl TestServer {
         }
         let server = open(&config(database_url, &all), &clock).await;
         let (address, admin_address) = (server.address(), server.admin_address());
-        let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(async move {
-            server
-                .run(async {
-                    let _ = stopped.await;
-                })
-                .await;
-        });
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let running = tokio::spawn(server.run(phases));
         Self {
             address,
             admin_address,
             clock,
             client: Client::connect(address).await,
             outbox,
-            stop: Some(stop),
+            phase,
             running: Some(running),
         }
     }
 
     /// Stops it as a signal would and waits for the end.
     pub async fn stop(mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
+        let _ = self.phase.send(Phase::Stopping);
         if let Some(running) = self.running.take() {
             running.await.expect("the server ends");
         }

@@ -1,0 +1,160 @@
+//! Refusals before any request is read have a line in the log, which names the setting.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::harness::{
+    Process,
+    h2::{self, H2},
+    raw,
+    server::Client,
+};
+
+const WINDOW: u32 = 64 * 1024;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The first bytes of a TLS connection, as grpcurl sends them without -plaintext.
+const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00";
+
+fn start(settings: &[&str]) -> (TempDir, Process) {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), settings);
+    (folder, process)
+}
+
+/// Stops it and returns the lines that hold a text.
+fn lines_with(process: Process, text: &str) -> Vec<String> {
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    let lines = log.lines().filter(|line| line.contains(text));
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    assert!(!lines.is_empty(), "nothing of {text:?} in {log}");
+    for line in &lines {
+        assert!(line.contains("WARN"), "{line}");
+    }
+    lines
+}
+
+/// With the settings as they come.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connection_after_the_last_of_an_address() {
+    let (_folder, process) = start(&[]);
+    let mut open = Vec::new();
+    for _ in 0..256 {
+        let mut one = H2::open(process.address, WINDOW).await.unwrap();
+        assert!(one.is_served().await);
+        open.push(one);
+    }
+    let mut more = TcpStream::connect(process.address).await.unwrap();
+    let end = timeout(PATIENCE, more.read_to_end(&mut Vec::new())).await;
+    let _ = end.expect("it is closed");
+    let lines = lines_with(process, "--max-connections-per-peer");
+    assert!(lines[0].contains("refused_per_peer=1"), "{lines:?}");
+    assert!(lines[0].contains("127.0.0.1"), "{lines:?}");
+}
+
+/// They are refused by a library that writes no line.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_beyond_what_is_announced() {
+    let (_folder, process) = start(&["--max-concurrent-streams=4"]);
+    let mut connection = H2::open(process.address, WINDOW).await.unwrap();
+    for _ in 0..4 + 20 {
+        connection.begin_to_ask("Login").await.unwrap();
+    }
+    let seen = connection.until(|seen| seen.resets == 20).await.unwrap();
+    assert_eq!((seen.resets, seen.answers()), (20, 0), "{seen:?}");
+    let lines = lines_with(process, "--max-concurrent-streams");
+    // The first, and all others together.
+    assert!((1..=2).contains(&lines.len()), "{lines:?}");
+    let count: u32 = lines
+        .iter()
+        .map(|line| number(line, "refused_streams"))
+        .sum();
+    assert_eq!(count, 20, "{lines:?}");
+}
+
+/// One that goes on is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_with_too_many_stream_errors() {
+    let (_folder, process) = start(&[
+        "--max-concurrent-streams=1",
+        "--max-local-error-reset-streams=5",
+    ]);
+    let mut connection = H2::open(process.address, WINDOW).await.unwrap();
+    for _ in 0..20 {
+        // It may be closed by then.
+        let _ = connection.begin_to_ask("Login").await;
+    }
+    assert!(connection.until_closed().await.goaway);
+    let lines = lines_with(process, "--max-local-error-reset-streams");
+    assert!(lines[0].contains("closed_connections=1"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_are_too_large() {
+    let (_folder, process) = start(&[]);
+    let mut connection = H2::open(process.address, WINDOW).await.unwrap();
+    connection.ask_with_head("Login", 12 * 1024).await.unwrap();
+    let seen = connection
+        .until(|seen| seen.answers() + seen.resets > 0)
+        .await
+        .unwrap();
+    assert_eq!(seen.heads, 0, "{seen:?}");
+    let large = "x".repeat(9 * 1024);
+    let response = raw::http1(process.address, "GET", "/", &[("x-large", &large)], b"").await;
+    assert_eq!(response.status, 431);
+    let lines = lines_with(process, "--max-header-list-size");
+    let count: u32 = lines.iter().map(|line| number(line, "refused_heads")).sum();
+    assert_eq!(count, 2, "{lines:?}");
+}
+
+/// A flood of them is in few lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_of_them_have_few_lines() {
+    let (_folder, process) = start(&["--max-connections-per-peer=1"]);
+    let client = Client::connect(process.address).await;
+    for _ in 0..300 {
+        if let Ok(mut more) = TcpStream::connect(process.address).await {
+            let _ = timeout(PATIENCE, more.read_to_end(&mut Vec::new())).await;
+        }
+    }
+    client.check("sess_nobody").await.unwrap_err();
+    let lines = lines_with(process, "--max-connections-per-peer");
+    assert!(lines.len() <= 4, "{lines:?}");
+    let count: u32 = lines
+        .iter()
+        .map(|line| number(line, "refused_per_peer"))
+        .sum();
+    assert_eq!(count, 300, "{lines:?}");
+}
+
+/// A caller that expects TLS is told by its own client; the operator by the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_speaks_tls() {
+    let (_folder, process) = start(&[]);
+    for n in 1..=3 {
+        let from = [127, 0, 1, n].into();
+        let mut socket = h2::connect_from(from, process.address).await.unwrap();
+        socket.write_all(CLIENT_HELLO).await.unwrap();
+        let end = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await;
+        let _ = end.expect("it is closed");
+    }
+    let lines = lines_with(process, "does not speak");
+    assert!(lines[0].contains("-plaintext"), "{lines:?}");
+    let count: u32 = lines.iter().map(|line| number(line, "connections")).sum();
+    assert_eq!(count, 3, "{lines:?}");
+}
+
+/// The value of a field of a line.
+fn number(line: &str, field: &str) -> u32 {
+    let value = line.split(&format!(" {field}=")).nth(1);
+    let value = value.and_then(|rest| rest.split(' ').next()?.parse().ok());
+    value.unwrap_or_else(|| panic!("no {field} in {line}"))
+}
