@@ -182,26 +182,35 @@ impl Summary {
                 "The ids there are no whole numbers: each user gets a new one; {map}"
             ));
         }
-        let unpeppered = self
-            .origin
-            .filter(|_| self.pepper.is_none() && self.taken > 0);
-        notes.extend(unpeppered.map(|origin| {
-            match origin {
-                Origin::FlaskSecurity => {
-                    "The column fs_uniquifier tells that Flask-Security wrote this table, which mixes \
-                     a secret\n(SECURITY_PASSWORD_SALT) into each password: without it these users \
-                     will not log in.\nImport them with --pepper=flask-security and \
-                     --pepper-file=FILE."
-                }
-                Origin::Devise => {
-                    "The column encrypted_password tells that Devise wrote this table. Where its \
-                     config.pepper is\nset, these users will not log in without it: import them \
-                     with --pepper=devise and\n--pepper-file=FILE."
-                }
-            }
-            .to_owned()
-        }));
+        if let Some(origin) = self.origin
+            && self.pepper.is_none()
+            && self.taken > 0
+        {
+            notes.push(self.note_on_pepper(origin));
+        }
         notes
+    }
+
+    /// That a service is known for a secret, which no hash shows.
+    fn note_on_pepper(&self, origin: Origin) -> String {
+        // A second run would leave them as they are.
+        let how = if self.is_written() {
+            "Begin again with a new database, with"
+        } else {
+            "Import them with"
+        };
+        match origin {
+            Origin::FlaskSecurity => format!(
+                "The column fs_uniquifier tells that Flask-Security wrote this table, which mixes \
+                 a secret\n(SECURITY_PASSWORD_SALT) into each password: without it these users \
+                 will not log in.\n{how} --pepper=flask-security and --pepper-file=FILE."
+            ),
+            Origin::Devise => format!(
+                "The column encrypted_password tells that Devise wrote this table. Where its \
+                 config.pepper is\nset, these users will not log in without it. {how} \
+                 --pepper=devise\nand --pepper-file=FILE then."
+            ),
+        }
     }
 }
 
