@@ -17,7 +17,12 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{head_timer::Received, outgoing::Outgoing, places::Place, turned_away::TurnedAway};
+use super::{
+    head_timer::Received,
+    outgoing::Outgoing,
+    places::Place,
+    turned_away::{Met, TurnedAway},
+};
 use crate::{
     config::LimitSettings,
     peer::{Network, Peer},
@@ -63,6 +68,17 @@ enum Stage {
     Handshake,
     /// The server has answered, so the preface or the request was whole.
     Established,
+}
+
+impl Stage {
+    /// The setting that limits it.
+    fn setting(&self) -> &'static str {
+        match self {
+            Self::Silent => "first-byte-timeout",
+            Self::Handshake => "handshake-timeout",
+            Self::Established => "max-connection-age",
+        }
+    }
 }
 
 /// A TCP connection that ends itself when a stage lasts too long: hyper
@@ -165,6 +181,7 @@ impl Connection {
             // A request that is being worked on has had its handshake, although
             // nothing has been written yet.
             if self.is_blocked || self.stage == Stage::Established || !self.heard.get() {
+                self.tell_end();
                 self.peer.traffic().cut_off();
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -185,6 +202,18 @@ impl Connection {
                 let network = Network::of(self.peer.address().ip());
                 self.turned_away.met(met, network);
             });
+        }
+    }
+
+    /// Says why the connection ends: in a line of its own where only a debugger asks for it,
+    /// since browsers open connections that they never use.
+    fn tell_end(&self) {
+        let address = self.peer.address();
+        if self.is_blocked {
+            self.turned_away.met(Met::Unread, Network::of(address.ip()));
+        } else {
+            let setting = self.stage.setting();
+            tracing::debug!(peer = %address, setting, "a connection was closed: its time is over");
         }
     }
 

@@ -138,6 +138,17 @@ impl Future for HeadSleep {
             let end = time::Instant::now() + self.head;
             self.end.as_mut().reset(end);
         }
-        self.end.as_mut().poll(context)
+        let end = self.end.as_mut().poll(context);
+        if end.is_ready() {
+            let setting = match self.idle_at {
+                Some(_) => "idle-timeout",
+                None => "handshake-timeout",
+            };
+            tracing::debug!(
+                setting,
+                "an HTTP/1.1 connection was closed: its time is over"
+            );
+        }
+        end
     }
 }

@@ -115,7 +115,8 @@ impl Serving {
         let received = connection.received();
         let timer = HeadTimer::new(received.clone(), &self.limits);
         let trusted_proxies = Arc::clone(&self.trusted_proxies);
-        let turned_away = Arc::clone(turned_away);
+        let network = Network::of(peer.address().ip());
+        let (turned_away, tells) = (Arc::clone(turned_away), Arc::clone(turned_away));
         let service = service_fn(move |mut request: Request<Incoming>| {
             hears.set();
             if request.version() < Version::HTTP_2 {
@@ -134,7 +135,7 @@ impl Serving {
                 let peer = match &permit {
                     Some(_) => peer,
                     None => {
-                        turned_away.met(Met::Requests, Network::of(peer.address().ip()));
+                        turned_away.met(Met::Requests, network);
                         peer.over_limit()
                     }
                 };
@@ -157,8 +158,13 @@ impl Serving {
                 end = turns.serve(served.as_mut(), &mut overdue) => match end {
                     // How a connection ends is its peer's affair.
                     Served::Ended => return,
-                    Served::Overdue if traffic.is_short_of_memory() => Duration::ZERO,
-                    Served::Overdue => grace,
+                    Served::Overdue => {
+                        tells.met(Met::Unread, network);
+                        match traffic.is_short_of_memory() {
+                            true => Duration::ZERO,
+                            false => grace,
+                        }
+                    }
                 },
                 Ok(()) = &mut evicted => Duration::ZERO,
                 () = time::sleep(max_age) => patience(heard.get()),

@@ -34,12 +34,14 @@ pub(super) enum Met {
     /// The connection was closed: over `max-local-error-reset-streams` of its streams were
     /// refused or reset.
     StreamErrors,
+    /// The connection was closed: a reply was not read within `send-timeout`.
+    Unread,
 }
 
 /// The counts of one port.
 pub(super) struct TurnedAway {
     connections: Arc<Line<4>>,
-    calls: Arc<Line<5>>,
+    calls: Arc<Line<6>>,
     tls: Arc<Line<1>>,
 }
 
@@ -106,22 +108,24 @@ fn write_connections(counts: [u64; 4], network: Option<Network>) {
     );
 }
 
-fn write_calls(counts: [u64; 5], network: Option<Network>) {
-    let [requests, streams, resets, heads, stream_errors] = counts;
+fn write_calls(counts: [u64; 6], network: Option<Network>) {
+    let [requests, streams, resets, heads, stream_errors, unread] = counts;
     tracing::warn!(
         refused_requests = requests,
         refused_streams = streams,
         reset_streams = resets,
         refused_heads = heads,
         closed_connections = stream_errors,
+        unread_replies = unread,
         network = network.map(|network| network.to_string()),
-        "requests were refused by the limits of their connections: where their callers keep to \
-         HTTP/2 and to what is announced to them, raise {}",
+        "requests were refused, or their connections closed, by the limits of a connection: \
+         where their callers read their replies and keep to what is announced to them, raise {}",
         settings([
             (requests, "--max-requests-per-connection"),
             (streams, "--max-concurrent-streams"),
             (resets + heads, "--max-header-list-size"),
             (stream_errors, "--max-local-error-reset-streams"),
+            (unread, "--send-timeout"),
         ])
     );
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bienvenue::proto::v1::RequestPasswordResetRequest;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -10,9 +11,9 @@ use tokio::{
 };
 
 use crate::harness::{
-    Process,
+    EMAIL, Process,
     h2::{self, H2},
-    raw,
+    raw::{self, framed},
     server::Client,
 };
 
@@ -113,6 +114,56 @@ async fn heads_that_are_too_large() {
     let lines = lines_with(process, "--max-header-list-size");
     let count: u32 = lines.iter().map(|line| number(line, "refused_heads")).sum();
     assert_eq!(count, 2, "{lines:?}");
+}
+
+/// Its caller takes nothing, and is disconnected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_is_not_read() {
+    let (_folder, process) = start(&["--send-timeout=1s", "--max-connection-age-grace=100ms"]);
+    let mut connection = H2::open(process.address, 0).await.unwrap();
+    let request = RequestPasswordResetRequest {
+        email: EMAIL.to_owned(),
+    };
+    connection
+        .ask("RequestPasswordReset", &framed(&request))
+        .await
+        .unwrap();
+    let seen = connection.until_closed().await;
+    assert!(seen.goaway && seen.body == 0, "{seen:?}");
+    let lines = lines_with(process, "--send-timeout");
+    assert!(lines[0].contains("unread_replies=1"), "{lines:?}");
+}
+
+/// Connections that are closed for their silence, as those that browsers keep in reserve,
+/// have lines for a debugger alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_whose_time_is_over() {
+    let times = [
+        "--first-byte-timeout=200ms",
+        "--handshake-timeout=200ms",
+        "--idle-timeout=200ms",
+    ];
+    let cases: [(&[u8], &str); 3] = [
+        (b"", "first-byte-timeout"),
+        (b"GET / HT", "handshake-timeout"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", "idle-timeout"),
+    ];
+    for level in ["debug", "info"] {
+        let setting = format!("--log=bienvenue={level}");
+        let (_folder, process) = start(&[&times[..], &[setting.as_str()]].concat());
+        for (bytes, _) in cases {
+            let mut socket = TcpStream::connect(process.address).await.unwrap();
+            socket.write_all(bytes).await.unwrap();
+            let end = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await;
+            let _ = end.expect("it is closed");
+        }
+        process.signal("TERM");
+        let (_, log) = process.wait();
+        for (_, setting) in cases {
+            let is_told = log.contains(&format!("setting=\"{setting}\""));
+            assert_eq!(is_told, level == "debug", "{setting}: {log}");
+        }
+    }
 }
 
 /// A flood of them is in few lines.
