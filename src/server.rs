@@ -134,7 +134,7 @@ pub enum ServerError {
 fn listening_advice(cause: &io::Error, setting: &str) -> String {
     match cause.kind() {
         ErrorKind::AddrInUse => {
-            format!("stop the program that uses it, or choose another port with {setting}")
+            format!("stop the program that uses it, or choose another with {setting}")
         }
         ErrorKind::AddrNotAvailable => format!(
             "write an address of this machine in {setting}, or 0.0.0.0 or [::] for all of them"

@@ -178,6 +178,32 @@ impl SessionIndex {
         reading: Reading,
         sessions: impl IntoIterator<Item = (SessionDigest, Session, SessionOwner)>,
     ) {
+        self.keep_if(reading, sessions, |_, _| true);
+    }
+
+    /// The same of a session that was looked up for a check. Where all others are known and
+    /// this one is not, another check may have been refused meanwhile, because it is not:
+    /// then the next one reads it again, and is not answered from before that refusal.
+    pub fn keep_looked_up(
+        &self,
+        reading: Reading,
+        digest: SessionDigest,
+        session: Session,
+        owner: SessionOwner,
+    ) {
+        let complete = self.0.complete.load(Ordering::SeqCst);
+        let sessions = [(digest, session, owner)];
+        self.keep_if(reading, sessions, |shard, digest| {
+            !complete || shard.knows(digest)
+        });
+    }
+
+    fn keep_if(
+        &self,
+        reading: Reading,
+        sessions: impl IntoIterator<Item = (SessionDigest, Session, SessionOwner)>,
+        may_hold: impl Fn(&Shard, SessionDigest) -> bool,
+    ) {
         // Held until all are kept: what is forgotten from now on finds them.
         let recent = lock(&self.0.recent);
         let since = recent.since(reading);
@@ -188,6 +214,7 @@ impl SessionIndex {
                 None => false,
             };
             let mut shard = self.shard(digest);
+            let is_sure = is_sure && may_hold(&shard, digest);
             if self.note_in(&mut shard, digest) && is_sure {
                 shard.hold(digest, &session, &owner);
             }

@@ -114,7 +114,7 @@ impl Auth {
         let mut session = self.with_last_use(digest, session);
         let owner = SessionOwner::from(user);
         self.index
-            .keep(reading, [(digest, session.clone(), owner.clone())]);
+            .keep_looked_up(reading, digest, session.clone(), owner.clone());
         let now = self.clock.now();
         let used = self.settings.session_limits.check(session.times(), now);
         let used = used.ok_or(AuthError::SessionInvalid)?;

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
+    io,
     os::unix::fs::OpenOptionsExt as _,
     sync::Arc,
 };
@@ -20,32 +21,44 @@ pub(super) struct ProcessLock {
 }
 
 impl ProcessLock {
-    /// Takes the lock (flock(2)) for a database file, which is created where it is missing.
-    /// It is on a file of its own: where the volume makes flock out of the locks that
-    /// SQLite takes, as NFS does, the two would be in each other's way.
+    /// Takes the lock (flock(2), which SQLite's own locks know nothing of) on a database
+    /// file, which is created where it is missing. Where its volume takes none there, the
+    /// lock is on a file of its own: NFS makes flock out of the locks that SQLite takes, so
+    /// that the two would be in each other's way.
     pub(super) fn take(path: &str) -> Result<Self, OpenProblem> {
         migrate::create_private(path).map_err(OpenProblem::Create)?;
-        // Links to one file have one lock.
-        let path = fs::canonicalize(path).map_err(OpenProblem::Create)?;
-        if path.is_dir() {
-            return Err(OpenProblem::Unreachable("it is a folder".to_owned()));
+        let refused = |error: io::Error| OpenProblem::Unreachable(error.to_string());
+        let file = File::open(path).map_err(refused)?;
+        match Self::lock(file) {
+            Err(TryLockError::Error(_)) => Self::lock(own_file(path)?),
+            locked => locked,
         }
-        let mut lock = path.into_os_string();
-        lock.push(SUFFIX);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(lock)
-            .map_err(OpenProblem::of_lock_file)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self {
-                _file: Arc::new(file),
-            }),
-            Err(TryLockError::WouldBlock) => Err(OpenProblem::InUse),
-            Err(TryLockError::Error(error)) => Err(OpenProblem::NoLocks(error)),
-        }
+        .map_err(|error| match error {
+            TryLockError::WouldBlock => OpenProblem::InUse,
+            TryLockError::Error(error) => OpenProblem::NoLocks(error),
+        })
     }
+
+    fn lock(file: File) -> Result<Self, TryLockError> {
+        file.try_lock()?;
+        Ok(Self {
+            _file: Arc::new(file),
+        })
+    }
+}
+
+/// The file beside the database file, by whichever link that is named.
+fn own_file(path: &str) -> Result<File, OpenProblem> {
+    let mut path = fs::canonicalize(path)
+        .map_err(OpenProblem::LockFile)?
+        .into_os_string();
+    path.push(SUFFIX);
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(OpenProblem::of_lock_file)
 }

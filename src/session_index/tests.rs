@@ -70,6 +70,20 @@ fn is_nothing(index: &SessionIndex, number: u64) -> bool {
     matches!(look_up(index, number), Said::Nothing)
 }
 
+/// A check that read it before it ended is slow; another one has been refused meanwhile.
+#[test]
+fn what_was_refused_as_unknown_is_not_said_from_an_earlier_reading() {
+    let index = SessionIndex::new(10);
+    assert_eq!(index.complete(index.clear()), Completion::Complete);
+    let (digest, session, owner) = session(3);
+    let slow = index.begin_reading();
+    assert!(is_nothing(&index, 3));
+    index.keep_looked_up(slow, digest, session.clone(), owner.clone());
+    assert!(is_known(&index, 3), "the next check reads it again");
+    index.keep_looked_up(index.begin_reading(), digest, session, owner);
+    assert!(is_held(&index, 3));
+}
+
 #[test]
 fn what_is_kept_is_said() {
     let index = SessionIndex::new(10);

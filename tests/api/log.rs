@@ -135,7 +135,7 @@ async fn each_request_that_changes_something_or_fails_has_one_line() {
         once("POST /sessions 401 INVALID_CREDENTIALS"),
         once("POST /users 400 EMAIL_TAKEN"),
         once("POST /users 400 INVALID_FIELD"),
-        once("POST /users 415 MALFORMED_REQUEST"),
+        once("POST /users 400 MALFORMED_REQUEST"),
         once("PUT /reset_password 200"),
         once("PUT /reset_password 403 RESET_TOKEN_INVALID"),
         auth("GetUserBySession UNAUTHENTICATED SESSION_INVALID"),
