@@ -1,6 +1,7 @@
 //! Handing one message on: to a folder, where people and tests read it, or to
 //! an SMTP server. Whom to mail, when, and what to try again, others decide.
 
+mod advice;
 mod error;
 mod file_name;
 mod folder;

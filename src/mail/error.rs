@@ -4,6 +4,8 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 
 use thiserror::Error;
 
+use super::advice;
+
 /// The most that is quoted of a server's words, in bytes.
 const MAX_WORDS_BYTES: usize = 200;
 
@@ -19,7 +21,7 @@ const CUT: &str = "\u{2026}";
 #[derive(Debug, Error)]
 pub enum MailError {
     /// The server said no.
-    #[error("{server} refused {step}: {code} {words}{}", step.advice())]
+    #[error("{server} refused {step}: {code} {words}{}", advice::on_refusal(*step, *code))]
     Refused {
         /// Its URL without a password.
         server: String,
@@ -31,7 +33,7 @@ pub enum MailError {
         words: String,
     },
     /// There was no server, no TLS that can be trusted, or no conversation.
-    #[error("{server} failed at {step}: {cause}{}", step.advice())]
+    #[error("{server} failed at {step}: {cause}{}", advice::on_failure(*step))]
     Unreachable {
         /// Its URL without a password.
         server: String,
@@ -41,7 +43,9 @@ pub enum MailError {
         cause: String,
     },
     /// The server was too slow.
-    #[error("{server} did not get beyond {step} within {time_limit:?}{}", step.advice())]
+    #[error(
+        "{server} did not get beyond {step} within {time_limit:?}{}", advice::on_time_out(*step)
+    )]
     TimedOut {
         /// Its URL without a password.
         server: String,
@@ -85,10 +89,6 @@ pub enum MailError {
     Randomness(#[source] getrandom::Error),
 }
 
-/// The reply codes that speak of the login, at whichever command a server asks for it
-/// (RFC 4954, 6): the settings are wrong then, not the message.
-const LOGIN_CODES: [u16; 4] = [530, 534, 535, 538];
-
 impl MailError {
     /// Whether this message will never be taken, so that it is no use to try again: the
     /// server has refused its recipient or its text with a permanent reply (RFC 5321,
@@ -100,7 +100,7 @@ impl MailError {
                 step: Step::Recipient | Step::Message,
                 code,
                 ..
-            } => (500..600).contains(code) && !LOGIN_CODES.contains(code),
+            } => (500..600).contains(code) && !advice::LOGIN_CODES.contains(code),
             Self::Unwritable => true,
             _ => false,
         }
@@ -124,27 +124,6 @@ pub enum Step {
     Recipient,
     /// The message itself.
     Message,
-}
-
-impl Step {
-    /// What to do about it.
-    fn advice(self) -> &'static str {
-        match self {
-            Self::Connection => "; check the host and port of --smtp-url, and the server",
-            Self::Encryption => {
-                "; check the scheme and port of --smtp-url, and the server's certificate: it has \
-                 to name that host, and its authority has to be known to this machine (the \
-                 package ca-certificates, or a file named by SSL_CERT_FILE)"
-            }
-            Self::Mechanism => {
-                "; it takes neither PLAIN nor LOGIN here: write ?tls=required in --smtp-url where it \
-                 takes them under TLS only, or use a server and a user that log in by password"
-            }
-            Self::Login => "; check the user and the password of --smtp-url",
-            Self::Sender => "; set --mail-from to an address that the server sends for",
-            Self::Recipient | Self::Message => "",
-        }
-    }
 }
 
 impl fmt::Display for Step {

@@ -227,10 +227,11 @@ async fn a_login_is_made_by_either_mechanism_and_never_repeated() {
         assert!(!format!("{mailer} {mailer:?}").contains("hunter2"));
 
         let error = to_server(&server).send(&message()).await.unwrap_err();
-        let MailError::Refused { step, code, .. } = error else {
+        let MailError::Refused { step, code, .. } = &error else {
             panic!("{error:?}");
         };
-        assert_eq!((step, code), (Step::Sender, 530));
+        assert_eq!((*step, *code), (Step::Sender, 530));
+        assert!(said(&error).contains("wants a login"), "{error}");
     }
     let server = SmtpServer::start().await;
     server.demand_login("ada", "hunter2", "CRAM-MD5");
