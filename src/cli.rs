@@ -89,7 +89,8 @@ pub enum Command {
 ///
 /// One line that names the setting and says what to write instead.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
-    let parsed = environment::tidy(command())
+    let command = command();
+    let parsed = environment::tidy(command.clone())
         .try_get_matches_from(arguments)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (mut cli, matches) = match parsed {
@@ -103,14 +104,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             };
         }
     };
-    environment::check(&command(), &matches)?;
+    environment::check(&command, &matches)?;
     let is_on_command_line =
         |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
     match cli.command {
         None | Some(Subcommands::Serve) => {
             cli.config.read_passwords(is_on_command_line)?;
             cli.config.validate()?;
-            cli.config.unknown_variables = environment::unknown_variables(&command());
+            cli.config.unknown_variables = environment::unknown_variables(&command);
             Ok(Command::Serve(Box::new(cli.config)))
         }
         Some(Subcommands::Import(arguments)) => {

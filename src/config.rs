@@ -146,7 +146,7 @@ impl Config {
         unknown.chain(known).collect()
     }
 
-    /// What is allowed but unwise.
+    /// Warnings of settings that are allowed and unwise.
     fn unwise(&self) -> Vec<&'static str> {
         let mut warnings = self.visible_passwords.clone();
         if self.passwords.bcrypt_cost < 10 {

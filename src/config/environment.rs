@@ -52,7 +52,7 @@ fn tidied(text: &str, delimiter: Option<char>) -> Option<String> {
     (!tidied.is_empty()).then_some(tidied)
 }
 
-/// Refuses values that would be accepted and mean something that nobody wrote.
+/// Refuses values that a parser would accept in another meaning than their author's.
 ///
 /// # Errors
 ///
@@ -132,7 +132,7 @@ fn names(argument: &Arg) -> String {
     }
 }
 
-/// What is wrong with a value; it may be secret, and is not repeated.
+/// The fault of a value and its remedy, without the value, which may be secret.
 fn problem(value: &str, kind: Kind) -> Option<&'static str> {
     let is_quoted =
         |mark: char| value.len() > 1 && value.starts_with(mark) && value.ends_with(mark);

@@ -13,7 +13,7 @@ use diesel::{
 
 use super::connection::AnyConnection;
 
-/// What is known of a connection.
+/// Whether a connection can go on working.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Health {
     /// It has done its work, or failed for a reason that lay in the statement.

@@ -6,8 +6,7 @@ use axum::http::Response;
 use tonic::{body::Body, codegen::BoxFuture};
 
 use super::status;
-
-const SERVICE: &str = "bienvenue.v1.AuthService";
+use crate::proto::v1::auth_service_server::SERVICE_NAME as SERVICE;
 
 const METHODS: [&str; 11] = [
     "Register",

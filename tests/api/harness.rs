@@ -21,6 +21,7 @@ pub mod outbox;
 mod pace;
 pub mod postgres;
 pub mod process;
+pub mod programs;
 pub mod proxy;
 mod random;
 pub mod raw;

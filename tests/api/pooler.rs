@@ -4,7 +4,6 @@ use std::{
     env, fs,
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
-    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -17,6 +16,7 @@ use crate::harness::{
     cluster::unprivileged_user,
     postgres,
     process::{command, run},
+    programs::installed,
     server::Client,
 };
 
@@ -32,7 +32,7 @@ struct Pooler {
 impl Pooler {
     /// In front of a database; `None` where PgBouncer is not installed.
     async fn start(database: &Database, mode: &str) -> Option<Self> {
-        let Some(program) = program() else {
+        let Some(program) = installed("pgbouncer") else {
             postgres::skipped("a pooler in front of the database", "with PgBouncer");
             assert!(
                 env::var_os("TEST_PGBOUNCER").is_none(),
@@ -91,14 +91,6 @@ impl Drop for Pooler {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn program() -> Option<PathBuf> {
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = env::split_paths(&folders).collect();
-    folders.push("/usr/sbin".into());
-    let mut programs = folders.into_iter().map(|folder| folder.join("pgbouncer"));
-    programs.find(|program| program.exists())
 }
 
 fn free_port() -> u16 {

@@ -1,15 +1,18 @@
 //! A real browser: the one that `TEST_CHROMIUM` names, else an installed one, else none.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
 use tempfile::TempDir;
 
-use super::postgres::say_skipped;
+use super::{
+    postgres::say_skipped,
+    programs::{installed, named_by},
+};
 
 /// The names under which distributions install it.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
@@ -83,12 +86,5 @@ impl Drop for Chromium {
 }
 
 fn find() -> Option<PathBuf> {
-    if let Some(program) = env::var_os("TEST_CHROMIUM") {
-        assert!(Path::new(&program).exists(), "TEST_CHROMIUM names no file");
-        return Some(program.into());
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .flat_map(|folder| NAMES.map(|name| folder.join(name)))
-        .find(|program| program.exists())
+    named_by("TEST_CHROMIUM").or_else(|| NAMES.into_iter().find_map(installed))
 }

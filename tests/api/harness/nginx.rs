@@ -1,9 +1,9 @@
 //! A real nginx: the one that `TEST_NGINX` names, else an installed one, else none.
 
 use std::{
-    env, fs,
+    fs,
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -11,10 +11,10 @@ use std::{
 use tempfile::TempDir;
 use tokio::{net::TcpStream, time::sleep};
 
-use super::postgres::say_skipped;
-
-/// Where distributions install it, which may not be in a user's path.
-const INSTALLED: &str = "/usr/sbin/nginx";
+use super::{
+    postgres::say_skipped,
+    programs::{installed, named_by},
+};
 
 /// A proxy in front of a server, which ends when this is dropped.
 pub struct Nginx {
@@ -27,7 +27,7 @@ impl Nginx {
     /// Passes requests below a path on to a server, with the path taken off, and keeps the
     /// connections to it for later; `None` where there is no nginx, said loudly.
     pub async fn in_front_of(server: SocketAddr, path: &str) -> Option<Self> {
-        let Some(program) = find() else {
+        let Some(program) = named_by("TEST_NGINX").or_else(|| installed("nginx")) else {
             say_skipped(
                 "what a real nginx does",
                 "Install nginx-light or set TEST_NGINX",
@@ -106,16 +106,4 @@ fn settings(folder: &Path, address: SocketAddr, server: SocketAddr, path: &str) 
             }}
         }}"
     )
-}
-
-fn find() -> Option<PathBuf> {
-    if let Some(program) = env::var_os("TEST_NGINX") {
-        assert!(Path::new(&program).exists(), "TEST_NGINX names no file");
-        return Some(program.into());
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .map(|folder| folder.join("nginx"))
-        .chain([INSTALLED.into()])
-        .find(|program| program.exists())
 }

@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{net::TcpStream, time::sleep};
 
-use super::{certificate::Authority, postgres::say_skipped};
+use super::{certificate::Authority, postgres::say_skipped, programs::installed};
 
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/proxies.md");
 
@@ -41,7 +41,7 @@ impl Proxy {
             Kind::Nginx => "nginx",
             Kind::Caddy => "caddy",
         };
-        let Some(program) = find(name) else {
+        let Some(program) = installed(name) else {
             assert!(
                 env::var_os("TEST_PROXIES").is_none(),
                 "{name} is not installed"
@@ -181,12 +181,4 @@ fn replaced(text: &str, pairs: &[(&str, &str)]) -> String {
         assert!(text.contains(from), "the guide has no {from:?}");
         text.replace(from, to)
     })
-}
-
-fn find(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin".into()])
-        .map(|folder| folder.join(name))
-        .find(|program| program.exists())
 }
