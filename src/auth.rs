@@ -2,41 +2,31 @@
 //!
 //! The names are those of the service that Bienvenue replaces.
 
-mod decoys;
-mod devices;
+pub(crate) mod accounts;
 mod error;
-mod login;
-mod mail_delivery;
-mod mails;
-mod password_change;
-mod password_reset;
-mod registration;
-mod session_batches;
-mod session_checks;
-mod session_memory;
-mod sessions;
-mod sweeping;
+pub(crate) mod outbox;
+mod removal;
+pub mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-use self::{decoys::Decoys, mail_delivery::MailDelivery, sweeping::Sweeping};
+use self::sessions::{cache::SessionIndex, freshness::Revocations};
+use self::{accounts::decoys::Decoys, outbox::deliver::MailDelivery, removal::Sweeping};
 use crate::{
     clock::Clock,
     db::Db,
     domain::{PasswordPolicy, PublicUrl, SessionLimits},
     mail::Mailer,
     passwords::Passwords,
-    revocations::Revocations,
-    session_index::SessionIndex,
 };
 
-pub use devices::{MOST_LISTED, SessionPage};
 pub use error::{AuthError, Field};
-pub use mail_delivery::{ClaimedMail, NextMail};
-pub use sessions::{CheckedSession, LiveSession, OpenedSession};
-pub use sweeping::Sweeper;
+pub use outbox::deliver::{ClaimedMail, NextMail};
+pub use removal::Sweeper;
+pub use sessions::manage::{MOST_LISTED, SessionPage};
+pub use sessions::open::{CheckedSession, LiveSession, OpenedSession};
 
 /// What an operator decides about accounts.
 #[derive(Clone, Debug)]
@@ -99,7 +89,7 @@ impl Auth {
             revocations: resources.revocations,
             look_ups: Arc::new(Semaphore::new(settings.look_ups_at_once)),
             listings: Arc::new(Semaphore::new((settings.look_ups_at_once / 2).max(1))),
-            resets: Arc::new(Semaphore::new(password_reset::REQUESTS_AT_ONCE)),
+            resets: Arc::new(Semaphore::new(accounts::password_reset::REQUESTS_AT_ONCE)),
             clock,
             settings,
             sweeping: Sweeping::default(),

@@ -4,17 +4,17 @@
 mod advice;
 mod bounded_connection;
 mod connection;
+mod connection_pool;
 mod decoys;
 mod error;
 mod health;
+mod idle_connections;
 pub mod import;
-mod lane;
 mod log_reader;
 mod mail_claims;
 mod migrate;
 mod outgoing_mails;
 mod password_changes;
-mod pool;
 mod pooler;
 mod process_lock;
 mod readable;
@@ -31,8 +31,8 @@ mod users;
 
 use self::{
     connection::{AnyConnection, connect},
+    connection_pool::{Lane, transaction},
     error::OpenProblem,
-    lane::{Lane, transaction},
     process_lock::ProcessLock,
 };
 pub use self::{

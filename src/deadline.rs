@@ -1,9 +1,8 @@
 //! When a caller stops waiting, and where its request comes from.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use crate::domain::Network;
 
 /// The moment at which whoever asked for something stops waiting for it, and the
 /// [`Source`] of the request that it belongs to. The moment is on the monotonic clock,
@@ -23,9 +22,8 @@ pub enum Source {
     Own,
     /// A connection, by a number that no other open connection has.
     Connection(usize),
-    /// A client that a trusted proxy speaks for: its IPv4 address, or the first address
-    /// of its IPv6 /64 network.
-    Client(IpAddr),
+    /// The network of a client behind a trusted proxy.
+    Client(Network),
 }
 
 impl Deadline {

@@ -3,6 +3,7 @@
 mod common_passwords;
 mod decoy;
 mod email;
+mod network;
 mod odd_character;
 mod password;
 mod public_url;
@@ -15,6 +16,7 @@ mod user;
 
 pub use decoy::{DecoySlot, give_slots, refill_slots};
 pub use email::{Email, EmailError};
+pub use network::{Network, WideNetwork};
 pub use odd_character::OddCharacter;
 pub use password::{HashedPassword, NewPassword, Password, PasswordPolicy, PasswordPolicyError};
 pub use public_url::{PublicUrl, PublicUrlError};

@@ -2,8 +2,8 @@
 //! those, or none.
 
 mod id_map;
-mod judge;
 mod report;
+mod row_validator;
 
 use std::path::PathBuf;
 
@@ -12,12 +12,12 @@ use thiserror::Error;
 
 use self::{
     id_map::IdMap,
-    judge::{Ids, Judge, Rules, Verdict},
+    row_validator::{Ids, Judge, Rules, Verdict},
 };
 pub use self::{
     id_map::IdMapError,
-    judge::{Before, Reason},
     report::{BadRow, Observer, Summary},
+    row_validator::{Before, Reason},
 };
 use crate::{
     clock::Clock,

@@ -2,8 +2,8 @@
 //! reset their passwords; your services ask whose session it is.
 //! `ARCHITECTURE.md` shows the rooms and how a request walks through them.
 
+pub mod app;
 pub mod auth;
-pub mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -11,16 +11,17 @@ pub mod db;
 pub mod deadline;
 pub mod domain;
 pub mod effect;
+pub mod error_chain;
+pub mod gateway;
 pub mod http;
 pub mod import;
+pub mod jobs;
 pub mod lifecycle;
 pub mod log;
 pub mod mail;
 pub mod passwords;
 pub mod peer;
 pub mod proto;
-pub mod revocations;
 pub mod rpc;
 pub mod secret_file;
-pub mod server;
-pub mod session_index;
+pub mod transport;

@@ -6,7 +6,7 @@ mod error;
 mod file_name;
 mod folder;
 mod guarded;
-mod letter;
+mod message;
 mod sender;
 mod smtp;
 mod url;
@@ -20,7 +20,7 @@ pub use self::{
     sender::{Sender, SenderError},
     url::{SmtpUrl, SmtpUrlError, Tls},
 };
-use self::{folder::Folder, letter::Letter, smtp::Smtp};
+use self::{folder::Folder, message::Letter, smtp::Smtp};
 use crate::{clock::Clock, domain::Email};
 
 /// The longest that handing a message to an SMTP server should take; shorter

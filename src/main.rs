@@ -7,6 +7,7 @@ use std::{
 };
 
 use bienvenue::{
+    app::{Server, ServerError},
     cli::{self, Command, CostTable, ImportView},
     clock::Clock,
     config::Config,
@@ -14,7 +15,6 @@ use bienvenue::{
     lifecycle::Signals,
     log,
     passwords::Calibration,
-    server::{Server, ServerError},
 };
 use tokio::runtime;
 

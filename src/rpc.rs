@@ -1,18 +1,23 @@
-//! gRPC: each service as thin as can be, and the edge that all of them share.
+//! The gRPC services, as thin as can be.
 
-mod admin_service;
-mod admin_token;
-mod auth_service;
-mod fields;
-pub mod gate;
-mod messages;
-mod methods;
-mod misplaced;
-mod reply_room;
-mod session_answers;
-mod session_ids;
+pub mod admin;
+pub mod auth;
+pub mod encoding;
 pub mod status;
 
-pub use admin_service::AdminRpc;
-pub use admin_token::{AdminToken, AdminTokenError};
-pub use session_answers::AuthServer;
+pub use self::{
+    admin::{
+        AdminRpc,
+        authentication::{AdminToken, AdminTokenError},
+    },
+    encoding::session_answers::AuthServer,
+};
+
+use crate::proto::v1::admin_service_server::AdminServiceServer;
+use tonic::server::NamedService;
+
+/// The full name of the service on the public listener.
+pub const AUTH_SERVICE: &str = <AuthServer as NamedService>::NAME;
+
+/// The full name of the service on the internal listener.
+pub const ADMIN_SERVICE: &str = <AdminServiceServer<AdminRpc> as NamedService>::NAME;

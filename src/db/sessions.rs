@@ -15,11 +15,11 @@ use super::{
     users::{UserRow, hold, lock_users},
 };
 use crate::{
-    causes::with_causes,
     domain::{
         Client, CredentialVersion, Session, SessionDigest, SessionHandle, SessionOwner,
         SessionPosition, SessionTimes, User, UserId,
     },
+    error_chain::with_causes,
 };
 
 /// A session that ended.

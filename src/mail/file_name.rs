@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::{error::MailError, letter::random_name};
+use super::{error::MailError, message::random_name};
 
 const WRITTEN: &str = "%Y%m%dT%H%M%S%.6fZ";
 const EXPIRES: &str = "%Y%m%dT%H%M%SZ";

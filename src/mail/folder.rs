@@ -10,7 +10,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::{error::MailError, file_name::FileName, letter::Letter};
+use super::{error::MailError, file_name::FileName, message::Letter};
 
 /// The folder. A file in it that ends in `.eml` is whole and on disk. Files of others may
 /// stand beside those of this service: nothing is removed but what its name marks as a

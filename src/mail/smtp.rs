@@ -21,7 +21,7 @@ use super::{
     Message, SmtpUrl, Tls,
     error::{MailError, Step, quote},
     guarded::Guarded,
-    letter::Letter,
+    message::Letter,
     sender::Sender,
 };
 

@@ -63,7 +63,7 @@ pub fn connection_full() -> Status {
 }
 
 /// There is no room for another reply that may be large.
-pub(super) fn replies_unread() -> Status {
+pub(crate) fn replies_unread() -> Status {
     over_limit(Code::ResourceExhausted, OverLimit::RepliesUnread)
 }
 
@@ -73,7 +73,7 @@ pub fn too_slow() -> Status {
 }
 
 /// There is no token on a call of the internal listener, or it is another one.
-pub(super) fn admin_token_invalid() -> Status {
+pub(crate) fn admin_token_invalid() -> Status {
     plain(
         Code::Unauthenticated,
         "ADMIN_TOKEN_INVALID",
@@ -82,7 +82,7 @@ pub(super) fn admin_token_invalid() -> Status {
 }
 
 /// The log does not go on from the revision that was asked from.
-pub(super) fn revision_swept() -> Status {
+pub(crate) fn revision_swept() -> Status {
     plain(
         Code::OutOfRange,
         "REVISION_SWEPT",
@@ -92,7 +92,7 @@ pub(super) fn revision_swept() -> Status {
 }
 
 /// There is no such revision.
-pub(super) fn negative_revision() -> Status {
+pub(crate) fn negative_revision() -> Status {
     let mut details = details("INVALID_FIELD", None);
     let problem = "is negative; write a revision that this service gave, or 0";
     details.add_bad_request_violation("since_revision", problem);
@@ -101,14 +101,14 @@ pub(super) fn negative_revision() -> Status {
 }
 
 /// More watch than may at once.
-pub(super) fn too_many_watchers() -> Status {
+pub(crate) fn too_many_watchers() -> Status {
     let details = details("OVERLOADED", Some(RETRY_WATCH));
     let message = "too many watch revocations already; end other streams, or ask another node";
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 /// Who watches does not read.
-pub(super) fn slow_reader() -> Status {
+pub(crate) fn slow_reader() -> Status {
     let details = details("SLOW_READER", Some(RETRY_WATCH));
     let message = "the stream was not read fast enough: ask again from the last revision that \
                    you have had";
@@ -116,12 +116,12 @@ pub(super) fn slow_reader() -> Status {
 }
 
 /// The node cannot go on telling.
-pub(super) fn interrupted() -> Status {
+pub(crate) fn interrupted() -> Status {
     retry_watch("the log of revocations was interrupted: ask again from the last revision")
 }
 
 /// The node is about to stop.
-pub(super) fn stopping() -> Status {
+pub(crate) fn stopping() -> Status {
     retry_watch("this node stops: ask another, from the last revision that you have had")
 }
 
@@ -131,13 +131,13 @@ fn retry_watch(message: &str) -> Status {
 }
 
 /// The session is missing, in other words than the table's.
-pub(super) fn session_invalid(message: &str) -> Status {
+pub(crate) fn session_invalid(message: &str) -> Status {
     let error = AuthError::SessionInvalid;
     plain(Code::Unauthenticated, error.reason(), message)
 }
 
 /// The same of a reset token.
-pub(super) fn reset_token_invalid(message: &str) -> Status {
+pub(crate) fn reset_token_invalid(message: &str) -> Status {
     let error = AuthError::ResetTokenInvalid;
     plain(Code::Unauthenticated, error.reason(), message)
 }

@@ -5,10 +5,8 @@ use std::str::FromStr;
 use diesel::{QueryableByName, RunQueryDsl as _, sql_types::Text};
 use thiserror::Error;
 
-use super::{
-    super::{connection::AnyConnection, error::on_one_line},
-    error::SourceProblem,
-};
+use super::error::SourceProblem;
+use crate::db::{connection::AnyConnection, error::on_one_line};
 
 /// The names of a table and of the columns that are read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use thiserror::Error;
 
-use super::super::{
+use crate::db::{
     error::{OpenError, OpenProblem, on_one_line},
     url::DatabaseUrl,
 };

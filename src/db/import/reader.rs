@@ -12,7 +12,7 @@ use diesel::{
     connection::SimpleConnection as _,
 };
 
-use super::super::{
+use crate::db::{
     connection::{AnyConnection, connect_postgres},
     url::DatabaseUrl,
 };

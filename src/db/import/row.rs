@@ -5,10 +5,8 @@ use diesel::{
     sql_types::{BigInt, Binary, Bool, Nullable},
 };
 
-use super::{
-    super::connection::AnyConnection,
-    columns::{Column, Shape, SourceIds},
-};
+use super::columns::{Column, Shape, SourceIds};
+use crate::db::connection::AnyConnection;
 
 /// The longest value that is loaded, in bytes, so that memory does not follow
 /// what somebody wrote there: several times what an address (254) or a hash in

@@ -11,14 +11,14 @@ use diesel::{
 };
 
 use super::{
-    super::{
-        connection::{AnyConnection, connect_postgres},
-        url::DatabaseUrl,
-    },
     columns::{self, Origin, SourceIds, SourceTable},
     error::{SourceError, SourceProblem},
     reader::Reader,
     row::{self, Row, SourceRow},
+};
+use crate::db::{
+    connection::{AnyConnection, connect_postgres},
+    url::DatabaseUrl,
 };
 
 /// Another service's database, of which one state is read, in the order of the

@@ -9,17 +9,14 @@ use diesel::{
     sql_types::BigInt,
 };
 
-use super::{
-    super::{
-        connection::{AnyConnection, connect},
-        decoys,
-        error::{OpenError, OpenProblem, on_one_line},
-        migrate,
-        schema::users,
-        url::DatabaseUrl,
-    },
-    error::TargetError,
-    reader::Reader,
+use super::{error::TargetError, reader::Reader};
+use crate::db::{
+    connection::{AnyConnection, connect},
+    decoys,
+    error::{OpenError, OpenProblem, on_one_line},
+    migrate,
+    schema::users,
+    url::DatabaseUrl,
 };
 use crate::domain::{User, UserId};
 

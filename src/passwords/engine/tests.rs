@@ -10,7 +10,7 @@ use tokio::{
     time,
 };
 
-use super::*;
+use crate::passwords::engine::*;
 use crate::passwords::{ALL_CORES, kernel::reference};
 
 /// Longer than any forecast on a machine that is busy with something else.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bienvenue::{
+    app::Server,
     cli::{self, Command},
     clock::{Clock, Moment, TimeSource},
     config::Config,
@@ -22,7 +23,6 @@ use bienvenue::{
         ResetPasswordRequest, RevokeOtherSessionsRequest, RevokeSessionRequest, Session, User,
         auth_service_client::AuthServiceClient,
     },
-    server::Server,
 };
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};

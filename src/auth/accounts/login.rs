@@ -1,0 +1,115 @@
+//! Checking an e-mail and its password.
+
+use std::time::Instant;
+
+use tokio::time;
+
+use crate::auth::{Auth, AuthError, Field};
+use crate::{
+    db::LoginTarget,
+    deadline::Deadline,
+    domain::{Email, HashedPassword, Password, PasswordPolicyError, User},
+    error_chain::with_causes,
+    passwords::{Admission, HashingError, Purpose, UnreadableHash, Verdict},
+};
+
+impl Auth {
+    /// The user whose e-mail and password these are.
+    ///
+    /// Known and unknown e-mails take the same path: the same look-ups, one
+    /// verification, the same answer. A login that there is no room for is refused
+    /// before any of that.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidField`, `InvalidCredentials`, `Overloaded`, `Unavailable`,
+    /// `Internal`.
+    pub async fn valid_login(
+        &self,
+        email: &str,
+        password: String,
+        deadline: Deadline,
+    ) -> Result<User, AuthError> {
+        let email = Email::parse(email)?;
+        if password.is_empty() {
+            return Err(AuthError::invalid(
+                Field::Password,
+                &PasswordPolicyError::Missing,
+            ));
+        }
+        let admission = self.passwords.admission(Purpose::Login, deadline)?;
+        let slot = self.decoys.slot(&email);
+        let (user, stored) = match self.db.find_login_target(email, slot).await? {
+            LoginTarget::User(user) => {
+                let stored = user.hashed_password.clone();
+                (Some(user), stored)
+            }
+            LoginTarget::Decoy(stored) => (None, stored.unwrap_or_else(|| self.passwords.decoy())),
+        };
+        let password = Password::new(password);
+        let verdict = self
+            .verdict(user.as_ref(), &password, stored, admission)
+            .await?;
+        match (verdict, user) {
+            (Verdict::Right, Some(user)) => Ok(user),
+            (Verdict::Outdated, Some(user)) => {
+                self.rehash(&user, &password, deadline).await;
+                Ok(user)
+            }
+            _ => Err(AuthError::InvalidCredentials),
+        }
+    }
+
+    /// Whether this is the user's password. A stored hash that cannot be used
+    /// matches none: an answer of its own would tell that the account exists.
+    ///
+    /// # Errors
+    ///
+    /// `Overloaded`, `Internal`.
+    pub(in crate::auth) async fn verdict(
+        &self,
+        user: Option<&User>,
+        password: &Password,
+        stored: HashedPassword,
+        admission: Admission,
+    ) -> Result<Verdict, AuthError> {
+        match self.passwords.verify(password, stored, admission).await {
+            Err(HashingError::Unreadable(why)) => {
+                match user {
+                    // Nothing is wrong with an account that came without a password.
+                    Some(_) if why == UnreadableHash::NoPassword => {}
+                    Some(user) => tracing::error!(
+                        user_id = user.id.0,
+                        "the stored password cannot be used, {why}: this user has to set a new one"
+                    ),
+                    None => {}
+                }
+                Ok(Verdict::Wrong)
+            }
+            verdict => Ok(verdict?),
+        }
+    }
+
+    /// Stores a password that was right as it would be stored today. Where that
+    /// cannot be done at once, the next login will: this one must not run out of time
+    /// over it.
+    async fn rehash(&self, user: &User, password: &Password, deadline: Deadline) {
+        let half = deadline.remaining(Instant::now()) / 2;
+        let hashed = self
+            .passwords
+            .rehash_if_idle(password, deadline.sooner(half));
+        let Ok(Ok(hashed_password)) = time::timeout(half, hashed).await else {
+            return;
+        };
+        match self.db.rehash_user(user, hashed_password).await {
+            Ok(true) => tracing::info!(user_id = user.id.0, "an outdated hash was replaced"),
+            // The password was changed meanwhile.
+            Ok(false) => {}
+            Err(error) => tracing::warn!(
+                user_id = user.id.0,
+                cause = with_causes(&error),
+                "an outdated hash could not be replaced yet"
+            ),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What every request passes between its connection and its service: routing, the checks
+//! of the protocol, deadlines, CORS, and the one observer of each request.
+
+pub(crate) mod cors;
+pub(crate) mod deadlines;
+pub(crate) mod fallback;
+pub(crate) mod grpc;
+pub(crate) mod grpc_call;
+pub(crate) mod grpc_timeout;
+pub(crate) mod host;
+pub(crate) mod observe;
+pub(crate) mod protocol;
+pub(crate) mod reflection;
+pub(crate) mod response_future;
+pub(crate) mod router;
+pub(crate) mod services;
+pub(crate) mod unread_body;

@@ -1,0 +1,159 @@
+//! Which HTTP requests may reach gRPC at all: POST, with a content type of
+//! gRPC or gRPC-Web. tonic would run a handler for any method and any content
+//! type, and so for requests that a foreign web page can make a browser send.
+
+use axum::http::{HeaderMap, Method, Request, StatusCode, Version, header};
+
+/// Native gRPC, which needs HTTP/2.
+const GRPC: [&str; 2] = ["application/grpc", "application/grpc+proto"];
+
+/// gRPC-Web, over either version of HTTP.
+const GRPC_WEB: [&str; 4] = [
+    "application/grpc-web",
+    "application/grpc-web+proto",
+    "application/grpc-web-text",
+    "application/grpc-web-text+proto",
+];
+
+/// What a request for a gRPC method speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// gRPC itself.
+    Native,
+    /// What browsers can speak, to be translated.
+    Web,
+}
+
+/// Why a request for a gRPC method is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Anything but POST.
+    Method,
+    /// None of the content types, or more than one.
+    ContentType,
+    /// Native gRPC over HTTP/1.1.
+    Version,
+}
+
+impl Refusal {
+    /// The HTTP status to answer with.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        }
+    }
+
+    /// What to do instead.
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            Self::Method => {
+                "this is a gRPC method: call it with POST, by a gRPC client such as grpcurl"
+            }
+            Self::ContentType => {
+                "this is a gRPC method: call it by a gRPC or gRPC-Web client such as grpcurl, not \
+                 with JSON or a form; its content type is application/grpc, application/grpc-web or \
+                 application/grpc-web-text"
+            }
+            Self::Version => {
+                "gRPC needs HTTP/2, from the proxy in front, too (nginx: grpc_pass); over HTTP/1.1 \
+                 use gRPC-Web"
+            }
+        }
+    }
+}
+
+/// Says what a request for a gRPC method speaks, or why it may not pass.
+///
+/// # Errors
+///
+/// When tonic would run a handler for what is no call.
+pub(crate) fn check<B>(request: &Request<B>) -> Result<Dialect, Refusal> {
+    if request.method() != Method::POST {
+        return Err(Refusal::Method);
+    }
+    match content_type(request.headers()) {
+        Some(found) if GRPC_WEB.contains(&found) => Ok(Dialect::Web),
+        Some(found) if GRPC.contains(&found) => {
+            if request.version() == Version::HTTP_2 {
+                Ok(Dialect::Native)
+            } else {
+                Err(Refusal::Version)
+            }
+        }
+        _ => Err(Refusal::ContentType),
+    }
+}
+
+/// The one content type; two of them are none.
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: Method, version: Version, types: &[&str]) -> Request<()> {
+        let mut request = Request::builder().method(method).version(version);
+        for content_type in types {
+            request = request.header(header::CONTENT_TYPE, *content_type);
+        }
+        request.body(()).unwrap()
+    }
+
+    #[test]
+    fn only_grpc_gets_in() {
+        let (h1, h2) = (Version::HTTP_11, Version::HTTP_2);
+        let (native, web) = (Dialect::Native, Dialect::Web);
+        for (method, version, types, verdict) in [
+            (Method::POST, h2, &["application/grpc"][..], Ok(native)),
+            (Method::POST, h2, &["application/grpc+proto"], Ok(native)),
+            (Method::POST, h2, &["application/grpc-web+proto"], Ok(web)),
+            (Method::POST, h1, &["application/grpc-web-text"], Ok(web)),
+            (
+                Method::POST,
+                h1,
+                &["application/grpc"],
+                Err(Refusal::Version),
+            ),
+            (Method::GET, h2, &["application/grpc"], Err(Refusal::Method)),
+            (Method::PUT, h2, &["application/grpc"], Err(Refusal::Method)),
+            (Method::OPTIONS, h1, &[], Err(Refusal::Method)),
+            (Method::POST, h2, &[], Err(Refusal::ContentType)),
+            (Method::POST, h2, &["text/plain"], Err(Refusal::ContentType)),
+            (
+                Method::POST,
+                h2,
+                &["application/grpc+json"],
+                Err(Refusal::ContentType),
+            ),
+            (
+                Method::POST,
+                h2,
+                &["application/grpcx"],
+                Err(Refusal::ContentType),
+            ),
+            (
+                Method::POST,
+                h2,
+                &["application/grpc", "text/plain"],
+                Err(Refusal::ContentType),
+            ),
+            (
+                Method::POST,
+                h1,
+                &["application/x-www-form-urlencoded"],
+                Err(Refusal::ContentType),
+            ),
+        ] {
+            let request = request(method.clone(), version, types);
+            assert_eq!(check(&request), verdict, "{method} {version:?} {types:?}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The pages on which people manage their accounts.
+
+pub(in crate::http) mod reset_page;

@@ -1,0 +1,204 @@
+//! Replies, and the one table from what came of a call to what its caller is
+//! told. Every reply is a JSON object, spelled as the Flask service spelled it.
+
+use std::{any::Any, borrow::Cow, error::Error, sync::Arc, time::Duration};
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use crate::{auth::AuthError, domain::Email, peer::OverLimit};
+
+/// Why a request failed, for the log: a refusal leaves it in the extensions of
+/// its response.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The case, in the words that gRPC callers get.
+    pub reason: &'static str,
+    /// What led to it, where it is not the caller's doing.
+    pub cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// A request that is not done.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    message: Cow<'static, str>,
+    retry_after: Option<Duration>,
+    failure: Failure,
+}
+
+impl Refusal {
+    pub(crate) fn new(
+        status: StatusCode,
+        reason: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            retry_after: None,
+            failure: Failure {
+                reason,
+                cause: None,
+            },
+        }
+    }
+
+    fn over_limit(status: StatusCode, limit: OverLimit) -> Self {
+        Self {
+            retry_after: limit.retry_after(),
+            ..Self::new(status, limit.reason(), limit.to_string())
+        }
+    }
+}
+
+/// The table.
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        let status = match &error {
+            AuthError::InvalidField { .. } | AuthError::EmailTaken(_) => StatusCode::BAD_REQUEST,
+            AuthError::InvalidCredentials | AuthError::WrongPassword => StatusCode::UNAUTHORIZED,
+            AuthError::SessionInvalid | AuthError::ResetTokenInvalid => StatusCode::FORBIDDEN,
+            AuthError::Overloaded { .. } | AuthError::Unavailable { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            AuthError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let message = match &error {
+            // The words of the Flask service.
+            AuthError::EmailTaken(_) => "email already registered".into(),
+            other => other.to_string(),
+        };
+        let mut refusal = Self::new(status, error.reason(), message);
+        refusal.retry_after = error.retry_after();
+        refusal.failure.cause = error.into_cause().map(Arc::from);
+        refusal
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = reply(self.status, &json!({ "message": self.message }));
+        if let Some(retry_after) = self.retry_after {
+            // Whole seconds (RFC 9110, 10.2.3), never too few.
+            let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
+            if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            }
+        }
+        response.extensions_mut().insert(self.failure);
+        response
+    }
+}
+
+/// A reply of success to a request that sent this e-mail, which is repeated without the
+/// white space around it.
+pub(crate) fn done(email: &str, message: &str) -> Response {
+    let email = Email::trimmed(email);
+    reply(
+        StatusCode::OK,
+        &json!({ "email": email, "message": message }),
+    )
+}
+
+/// A reply with nothing but a message.
+pub fn message(status: StatusCode, message: &str) -> Response {
+    reply(status, &json!({ "message": message }))
+}
+
+/// A reply.
+pub(crate) fn reply(status: StatusCode, body: &Value) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, spelled(body)).into_response()
+}
+
+/// A value as Flask's `jsonify` writes it: in ASCII, on a line of its own.
+fn spelled(body: &Value) -> String {
+    let mut line = String::new();
+    for character in body.to_string().chars() {
+        if character.is_ascii() {
+            line.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// The answer to a path that nothing is served on.
+pub fn not_found() -> Response {
+    message(StatusCode::NOT_FOUND, "there is nothing here")
+}
+
+/// The answer to a request that HTTP does not allow.
+pub fn malformed(message: &'static str) -> Response {
+    Refusal::new(StatusCode::BAD_REQUEST, "MALFORMED_REQUEST", message).into_response()
+}
+
+/// More requests in progress than one connection may have.
+pub fn connection_full() -> Response {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Refusal::over_limit(status, OverLimit::ConnectionFull).into_response()
+}
+
+/// A request took longer than it may.
+pub fn too_slow() -> Response {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Refusal::over_limit(status, OverLimit::TooSlow).into_response()
+}
+
+/// A handler panicked: that request fails, everything else goes on. What it
+/// said stays out of the log, for it may quote what it choked on.
+pub fn panicked(_said: Box<dyn Any + Send>) -> Response {
+    Refusal::from(AuthError::Internal("a handler panicked".into())).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_comes_back_too_soon() {
+        for (retry_after, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
+            let response = Refusal::from(AuthError::Overloaded {
+                retry_after: Duration::from_millis(retry_after),
+            })
+            .into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds);
+        }
+    }
+
+    #[test]
+    fn json_is_spelled_as_flask_spells_it() {
+        let body = json!({ "email": "b\u{FC}cher\u{1F600}\"\\\n", "a": 1 });
+        let spelling = r#"{"a":1,"email":"b\u00fccher\ud83d\ude00\"\\\n"}"#;
+        assert_eq!(spelled(&body), format!("{spelling}\n"));
+        assert_eq!(serde_json::from_str::<Value>(spelling).unwrap(), body);
+    }
+
+    #[test]
+    fn a_cause_is_for_the_log_alone() {
+        let cause: Box<dyn Error + Send + Sync> = "canary".into();
+        let refusal = Refusal::from(AuthError::Internal(cause));
+        assert!(!refusal.message.contains("canary"), "{}", refusal.message);
+        let response = refusal.into_response();
+        let failure: &Failure = response.extensions().get().unwrap();
+        assert_eq!(failure.reason, "INTERNAL");
+        assert_eq!(failure.cause.as_ref().unwrap().to_string(), "canary");
+        let response = panicked(Box::new("canary"));
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let failure: &Failure = response.extensions().get().unwrap();
+        assert!(!format!("{failure:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,154 @@
+//! `bienvenue.v1.AdminService`, on the internal listener.
+
+pub(crate) mod authentication;
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time,
+};
+use tonic::{Request, Response, Status, codegen::tokio_stream::Stream};
+
+use self::authentication::AdminToken;
+use super::{encoding::messages, status};
+use crate::{
+    auth::{
+        Auth, AuthError,
+        sessions::freshness::{Watch, WatchError},
+    },
+    domain::Revision,
+    proto::v1::{
+        WatchRevocationsRequest, WatchRevocationsResponse, admin_service_server::AdminService,
+    },
+};
+
+/// How many may watch at once.
+const MOST_WATCHERS: usize = 1_024;
+
+/// How many messages wait for one who watches.
+const MOST_WAITING: usize = 64;
+
+/// How long they may wait.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Checks the token, and passes on what happens.
+pub struct AdminRpc {
+    auth: Auth,
+    token: AdminToken,
+    watchers: Arc<Semaphore>,
+    /// Changes when the service is about to stop.
+    stop: watch::Receiver<()>,
+}
+
+impl AdminRpc {
+    /// Serves who has the token, until `stop` changes.
+    pub fn new(auth: Auth, token: AdminToken, stop: watch::Receiver<()>) -> Self {
+        Self {
+            auth,
+            token,
+            watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
+            stop,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for AdminRpc {
+    type WatchRevocationsStream = Telling;
+
+    async fn watch_revocations(
+        &self,
+        request: Request<WatchRevocationsRequest>,
+    ) -> Result<Response<Telling>, Status> {
+        if !self.token.is_in(request.metadata()) {
+            return Err(status::admin_token_invalid());
+        }
+        let permit = Arc::clone(&self.watchers).try_acquire_owned();
+        let permit = permit.map_err(|_| status::too_many_watchers())?;
+        let since = match request.get_ref().since_revision {
+            Some(negative) if negative < 0 => return Err(status::negative_revision()),
+            since => since.map(Revision),
+        };
+        let watch = self.auth.watch_revocations(since).await?;
+        let (sender, receiver) = mpsc::channel(MOST_WAITING);
+        let end = End::default();
+        let telling = Telling {
+            receiver,
+            end: end.clone(),
+        };
+        let mut stop = self.stop.clone();
+        tokio::spawn(async move {
+            let why = tokio::select! {
+                why = tell(watch, &sender, permit) => why,
+                _ = stop.changed() => Some(status::stopping()),
+                () = sender.closed() => None,
+            };
+            end.set(why);
+        });
+        Ok(Response::new(telling))
+    }
+}
+
+/// Tells all there is; returns why it ended, unless there is nobody to tell.
+async fn tell(
+    mut watch: Watch,
+    sender: &mpsc::Sender<WatchRevocationsResponse>,
+    _permit: OwnedSemaphorePermit,
+) -> Option<Status> {
+    loop {
+        let message = match watch.next().await {
+            Ok(told) => messages::told(told),
+            Err(error) => return Some(error.into()),
+        };
+        match time::timeout(PATIENCE, sender.send(message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return None,
+            Err(_) => return Some(status::slow_reader()),
+        }
+    }
+}
+
+/// Why a stream ended, for its last message.
+#[derive(Clone, Default)]
+struct End(Arc<Mutex<Option<Status>>>);
+
+impl End {
+    fn set(&self, why: Option<Status>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn take(&self) -> Option<Status> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The messages of one who watches.
+pub struct Telling {
+    receiver: mpsc::Receiver<WatchRevocationsResponse>,
+    end: End,
+}
+
+impl Stream for Telling {
+    type Item = Result<WatchRevocationsResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = self.receiver.poll_recv(context);
+        next.map(|message| message.map(Ok).or_else(|| self.end.take().map(Err)))
+    }
+}
+
+impl From<WatchError> for Status {
+    fn from(error: WatchError) -> Self {
+        match error {
+            WatchError::Swept => status::revision_swept(),
+            WatchError::Interrupted => status::interrupted(),
+            WatchError::Db(error) => AuthError::from(error).into(),
+        }
+    }
+}

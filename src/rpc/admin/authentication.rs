@@ -1,0 +1,82 @@
+//! The token that opens the internal listener.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use thiserror::Error;
+use tonic::metadata::MetadataMap;
+
+use crate::secret_file::{self, SecretFileError};
+
+/// The shortest token that is taken.
+const LEAST_BYTES: usize = 32;
+
+/// The longest, so that it fits a header.
+const MOST_BYTES: usize = secret_file::MOST_BYTES;
+
+/// What is kept of the token: enough to tell whether another one is it.
+#[derive(Clone)]
+pub struct AdminToken([u8; 32]);
+
+/// Why the token cannot be used: one line for a person.
+#[derive(Debug, Error)]
+#[error("cannot use --admin-token-file {}: {problem}", path.display())]
+pub struct AdminTokenError {
+    path: PathBuf,
+    problem: Problem,
+}
+
+#[derive(Debug, Error)]
+enum Problem {
+    #[error("{0}")]
+    Unreadable(SecretFileError),
+    #[error(
+        "it needs one line of {LEAST_BYTES} to {MOST_BYTES} printable ASCII characters without \
+         spaces; openssl rand -hex 32 makes one"
+    )]
+    Unfit,
+}
+
+impl AdminToken {
+    /// Reads the token from a file that not everybody may read.
+    ///
+    /// # Errors
+    ///
+    /// When there is no token, or it is no secret.
+    pub fn read(path: &Path) -> Result<Self, AdminTokenError> {
+        Self::try_read(path).map_err(|problem| AdminTokenError {
+            path: path.to_owned(),
+            problem,
+        })
+    }
+
+    fn try_read(path: &Path) -> Result<Self, Problem> {
+        let text = secret_file::read(path).map_err(|error| match error {
+            SecretFileError::Empty | SecretFileError::Unfit => Problem::Unfit,
+            error => Problem::Unreadable(error),
+        })?;
+        let token = text.trim_ascii_end();
+        let is_fit = (LEAST_BYTES..=MOST_BYTES).contains(&token.len())
+            && token.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_fit {
+            Ok(Self(Sha256::digest(token).into()))
+        } else {
+            Err(Problem::Unfit)
+        }
+    }
+
+    /// Whether a request has it. How long that takes does not depend on how much of
+    /// it is right.
+    pub(crate) fn is_in(&self, metadata: &MetadataMap) -> bool {
+        let mut values = metadata.get_all("authorization").iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return false;
+        };
+        let Some((scheme, token)) = value.as_bytes().split_at_checked("Bearer ".len()) else {
+            return false;
+        };
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(digest.ct_eq(&self.0))
+    }
+}

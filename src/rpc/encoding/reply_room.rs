@@ -1,0 +1,28 @@
+//! Room for replies that may be large, taken before the work for them is done.
+
+use tonic::{Request, Response, Status};
+
+use crate::rpc::status;
+use crate::{
+    auth::AuthError,
+    peer::{Peer, ReplyRoom},
+};
+
+/// Who is at the other end of the request's connection.
+pub(crate) fn peer<T>(request: &Request<T>) -> Result<&Peer, AuthError> {
+    let peer = request.extensions().get();
+    peer.ok_or_else(|| AuthError::Internal("the request has no peer".into()))
+}
+
+/// Takes room on a connection for a reply of at most so many bytes.
+pub(crate) async fn take(peer: &Peer, bytes: usize) -> Result<ReplyRoom, Status> {
+    let room = peer.traffic().reply_room(bytes).await;
+    room.map_err(|_| status::replies_unread())
+}
+
+/// A reply that keeps its room until it has been sent.
+pub(crate) fn respond<T>(message: T, room: ReplyRoom) -> Response<T> {
+    let mut response = Response::new(message);
+    response.extensions_mut().insert(room);
+    response
+}

@@ -1,0 +1,212 @@
+//! From accepted connections to answered requests, until it is time to stop.
+//!
+//! hyper is driven directly: tonic's own server knows no limits for HTTP/1.1,
+//! answers a `grpc-timeout` in words of its own, and cuts an old connection
+//! without asking it to close first.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use axum::http::{Request, Version};
+use futures_util::FutureExt as _;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use ipnet::IpNet;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{self, Instant, MissedTickBehavior},
+};
+
+use super::{
+    client_address,
+    fair_executor::{Entrance, Served, Turns},
+    head_timer::HeadTimer,
+    listener::{Accepted, Listener},
+    refusal_log::{Met, TurnedAway},
+    reply::Sending,
+    write_timeout::Overdue,
+};
+use crate::gateway::router::Port;
+use crate::{config::LimitSettings, domain::Network, peer::CoarseClock};
+
+/// How much of a stream's request may be on its way unread: more than the
+/// largest message, and far less than hyper's megabyte.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The same for all streams of a connection.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// How much of a stream's answer is kept for a peer that does not read it.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// The least that hyper takes for the buffer of an HTTP/1.1 connection.
+const MIN_BUFFER: usize = 8 * 1024;
+
+/// How long a connection that has brought no request yet may still bring one
+/// after it was asked to close.
+const UNHEARD: Duration = Duration::from_secs(1);
+
+/// Connections being served.
+pub(crate) struct Serving {
+    limits: LimitSettings,
+    port: Arc<Port>,
+    max_age: Duration,
+    trusted_proxies: Arc<[IpNet]>,
+    connections: JoinSet<()>,
+    stop: watch::Sender<()>,
+}
+
+impl Serving {
+    pub(crate) fn new(port: Port, limits: &LimitSettings, trusted_proxies: Vec<IpNet>) -> Self {
+        Self {
+            limits: limits.clone(),
+            port: Arc::new(port),
+            max_age: limits.max_connection_age,
+            trusted_proxies: trusted_proxies.into(),
+            connections: JoinSet::new(),
+            stop: watch::Sender::new(()),
+        }
+    }
+
+    /// Takes connections on until `shutdown` resolves.
+    pub(crate) async fn accept(
+        &mut self,
+        mut listener: Listener,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let mut shutdown = pin!(shutdown);
+        let mut ticks = time::interval(CoarseClock::TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let turned_away = Arc::clone(listener.turned_away());
+        loop {
+            tokio::select! {
+                accepted = listener.next() => self.serve(accepted, &turned_away),
+                Some(_) = self.connections.join_next() => {}
+                _ = ticks.tick() => listener.clock().advance(),
+                () = &mut shutdown => return,
+            }
+        }
+    }
+
+    /// Asks every connection to close once its requests are done, and waits.
+    /// Those that are not done in time are cut; `false` then.
+    pub(crate) async fn drain(mut self, deadline: Instant) -> bool {
+        let _ = self.stop.send(());
+        let drained = async { while self.connections.join_next().await.is_some() {} };
+        time::timeout_at(deadline, drained).await.is_ok()
+    }
+
+    fn serve(&mut self, accepted: Accepted, turned_away: &Arc<TurnedAway>) {
+        let Accepted {
+            connection,
+            standing,
+            mut evicted,
+        } = accepted;
+        let (port, peer) = (Arc::clone(&self.port), connection.peer());
+        let traffic = Arc::clone(peer.traffic());
+        let (heard, hears) = (connection.heard(), connection.heard());
+        let received = connection.received();
+        let timer = HeadTimer::new(received.clone(), &self.limits);
+        let trusted_proxies = Arc::clone(&self.trusted_proxies);
+        let network = Network::of(peer.address().ip());
+        let (turned_away, tells) = (Arc::clone(turned_away), Arc::clone(turned_away));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            hears.set();
+            if request.version() < Version::HTTP_2 {
+                received.note_head(&request);
+            }
+            let client =
+                client_address::of_request(peer.client_ip(), &trusted_proxies, request.headers());
+            let peer = peer.with_client_ip(client);
+            let traffic = Arc::clone(peer.traffic());
+            let proof = standing.proof(&request, &traffic);
+            if let Some(permit) = traffic.begin_request() {
+                request.extensions_mut().insert(peer);
+                return Sending::new(port.answer(request), traffic, permit, proof);
+            }
+            let (port, turned_away) = (Arc::clone(&port), Arc::clone(&turned_away));
+            let begin = move || {
+                let permit = peer.traffic().begin_request();
+                let peer = match &permit {
+                    Some(_) => peer,
+                    None => {
+                        turned_away.met(Met::Requests, network);
+                        peer.over_limit()
+                    }
+                };
+                request.extensions_mut().insert(peer);
+                (port.answer(request), permit)
+            };
+            Sending::later(Box::new(begin), traffic, proof)
+        });
+        let mut turns = Turns::default();
+        let served = http(&self.limits, timer, turns.entrance())
+            .serve_connection(TokioIo::new(connection), service)
+            .into_owned();
+        let mut overdue = Overdue::new(Arc::clone(&traffic), self.limits.send_timeout);
+        let grace = self.limits.max_connection_age_grace;
+        let (max_age, mut stopped) = (self.max_age, self.stop.subscribe());
+        self.connections.spawn(async move {
+            let mut served = pin!(served);
+            let patience = tokio::select! {
+                biased;
+                end = turns.serve(served.as_mut(), &mut overdue) => match end {
+                    // How a connection ends is its peer's affair.
+                    Served::Ended => return,
+                    Served::Overdue => {
+                        tells.met(Met::Unread, network);
+                        match traffic.is_short_of_memory() {
+                            true => Duration::ZERO,
+                            false => grace,
+                        }
+                    }
+                },
+                Ok(()) = &mut evicted => Duration::ZERO,
+                () = time::sleep(max_age) => patience(heard.get()),
+                _ = stopped.changed() => patience(heard.get()),
+            };
+            served.as_mut().graceful_shutdown();
+            if patience.is_zero() {
+                // The peer is told, as far as its socket takes it.
+                let _ = turns.serve(served.as_mut(), &mut overdue).now_or_never();
+            } else {
+                tokio::select! {
+                    biased;
+                    _ = turns.serve(served.as_mut(), &mut overdue) => {}
+                    Ok(()) = &mut evicted => {}
+                    () = time::sleep(patience) => {}
+                }
+            }
+            if traffic.has_waiting() {
+                traffic.cut_off();
+            }
+        });
+    }
+}
+
+/// How long a connection that is asked to close may go on.
+fn patience(is_heard: bool) -> Duration {
+    if is_heard { Duration::MAX } else { UNHEARD }
+}
+
+fn http(limits: &LimitSettings, timer: HeadTimer, entrance: Entrance) -> Builder<Entrance> {
+    let mut http = Builder::new(entrance);
+    http.http1()
+        .timer(timer)
+        .header_read_timeout(limits.handshake_timeout)
+        .max_buf_size(limits.max_header_list_size.max(MIN_BUFFER));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_concurrent_streams())
+        .max_local_error_reset_streams(limits.max_local_error_reset_streams)
+        .max_header_list_size(u32::try_from(limits.max_header_list_size).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    http
+}

@@ -1,0 +1,202 @@
+//! Replies on their way to the socket. A request stays in progress until the last byte
+//! of its reply has been handed over, and until then the connection knows that a reply
+//! waits.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::http::Response;
+use bytes::{Buf, Bytes};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tonic::{Status, body::Body};
+
+use super::known_callers::Proof;
+use crate::peer::{ReplyRoom, RequestPermit, Traffic, WaitingReply};
+
+/// The answer to a request, which is in progress until the reply has been sent.
+pub(crate) struct Sending<F> {
+    answer: Answer<F>,
+    held: Option<Held>,
+    proof: Option<Proof>,
+}
+
+enum Answer<F> {
+    Begun(F),
+    /// It begins when its turn comes; there until then.
+    Later(Option<Begin<F>>),
+}
+
+/// Begins an answer, and counts its request in where its connection has a share left.
+type Begin<F> = Box<dyn FnOnce() -> (F, Option<RequestPermit>) + Send>;
+
+/// What a reply holds while it is made and sent.
+struct Held {
+    traffic: Arc<Traffic>,
+    /// None for a request that its connection had no share left for.
+    permit: Option<RequestPermit>,
+    room: Option<ReplyRoom>,
+}
+
+impl<F> Sending<F> {
+    /// The answer to a request of a connection with this traffic, and what its success
+    /// would show.
+    pub(crate) fn new(
+        answer: F,
+        traffic: Arc<Traffic>,
+        permit: RequestPermit,
+        proof: Option<Proof>,
+    ) -> Self {
+        Self::of(Answer::Begun(answer), traffic, Some(permit), proof)
+    }
+
+    /// The same of a request that came while its connection had its share in progress.
+    /// By its turn those are gone that the caller has given up in favour of it: their
+    /// streams run on the same task.
+    pub(crate) fn later(begin: Begin<F>, traffic: Arc<Traffic>, proof: Option<Proof>) -> Self {
+        Self::of(Answer::Later(Some(begin)), traffic, None, proof)
+    }
+
+    fn of(
+        answer: Answer<F>,
+        traffic: Arc<Traffic>,
+        permit: Option<RequestPermit>,
+        proof: Option<Proof>,
+    ) -> Self {
+        let held = Held {
+            traffic,
+            permit,
+            room: None,
+        };
+        Self {
+            answer,
+            held: Some(held),
+            proof,
+        }
+    }
+}
+
+impl<F> Future for Sending<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>> + Unpin,
+{
+    type Output = Result<Response<Reply>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let answer = match &mut this.answer {
+            Answer::Begun(answer) => answer,
+            Answer::Later(begin) => {
+                let Some(begin) = begin.take() else {
+                    return Poll::Pending;
+                };
+                let (answer, permit) = begin();
+                if let Some(held) = &mut this.held {
+                    held.permit = permit;
+                }
+                this.answer = Answer::Begun(answer);
+                return self.poll(context);
+            }
+        };
+        Pin::new(answer).poll(context).map_ok(|response| {
+            if let Some(proof) = this.proof.take() {
+                proof.note(&response);
+            }
+            let (mut head, body) = response.into_parts();
+            let mut held = this.held.take();
+            if let Some(held) = &mut held {
+                held.room = head.extensions.remove();
+            }
+            Response::from_parts(head, Reply { body, held })
+        })
+    }
+}
+
+/// The body of a reply.
+pub(crate) struct Reply {
+    body: Body,
+    held: Option<Held>,
+}
+
+impl HttpBody for Reply {
+    type Data = Part;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Part>, Status>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_pending()
+            && let Some(held) = &mut self.held
+        {
+            // A stream waits for something to tell. That may take for ever, and is no
+            // request in progress.
+            held.permit = None;
+        }
+        polled.map_ok(|frame| frame.map_data(|bytes| self.part(bytes)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Reply {
+    /// Some bytes to be sent, which hold what the reply holds from now on.
+    fn part(&mut self, bytes: Bytes) -> Part {
+        let waiting = self.held.as_mut().map(|held| {
+            let room = held.room.take();
+            if let Some(room) = &room {
+                room.shrink_to(bytes.len());
+            }
+            Waiting {
+                _reply: held.traffic.begin_to_wait(),
+                _permit: held.permit.take(),
+                _room: room,
+            }
+        });
+        Part {
+            bytes,
+            _waiting: waiting,
+        }
+    }
+}
+
+/// A part of a body. It is dropped by hyper when it has been written to the socket, or
+/// when its stream or connection is gone.
+pub(crate) struct Part {
+    bytes: Bytes,
+    _waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    _reply: WaitingReply,
+    _permit: Option<RequestPermit>,
+    _room: Option<ReplyRoom>,
+}
+
+impl Buf for Part {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.bytes.copy_to_bytes(length)
+    }
+}
