@@ -1,7 +1,8 @@
-//! Everything that is kept, in SQLite or PostgreSQL, through one set of
-//! queries. The only room that names diesel.
+//! The database, SQLite or PostgreSQL, through one set of queries. The only module that uses
+//! diesel.
 
 mod advice;
+mod batch_delete;
 mod bounded_connection;
 mod connection;
 mod connection_pool;
@@ -11,64 +12,64 @@ mod health;
 mod idle_connections;
 pub mod import;
 mod log_reader;
-mod mail_claims;
 mod migrate;
 mod outgoing_mails;
-mod password_changes;
 mod pooler;
 mod process_lock;
 mod readable;
-mod reset_tokens;
 mod revocations;
 mod schema;
 mod server_keys;
-mod session_sweep;
 mod sessions;
 mod snapshot;
 mod trusted_clock;
+mod units;
 mod url;
 mod users;
 
 use self::{
     connection::{AnyConnection, connect},
-    connection_pool::{Lane, transaction},
+    connection_pool::{ConnectionPool, transaction},
     error::OpenProblem,
+    outgoing_mails::UnknownKinds,
     process_lock::ProcessLock,
 };
 pub use self::{
-    decoys::LoginTarget,
     error::{DbError, OpenError},
     log_reader::{LogRead, LogReader},
-    mail_claims::{Claim, Claimed, OfferedReset, OutgoingMail, Preference},
     outgoing_mails::MailKind,
-    password_changes::{ChangePasswordError, ChangeProof, ChangedPassword, PasswordChange},
     revocations::LogPage,
     server_keys::ServerKey,
-    sessions::{Ended, Page, Place},
+    sessions::{DigestCursor, EndedSession, Page},
     trusted_clock::ClockRecord,
+    units::{
+        ChangePasswordError, ChangeProof, ChangedPassword, Claim, Claimed, LoginTarget,
+        OfferedReset, OutgoingMail, PasswordChange, Preference,
+    },
     url::{DatabaseUrl, DatabaseUrlError},
     users::{AddUserError, UserBy, UserChanges},
 };
 
-/// The database, shared by everyone. Cheap to clone.
+/// The database, shared by all tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     url: DatabaseUrl,
-    readers: Lane,
-    writers: Lane,
+    readers: ConnectionPool,
+    writers: ConnectionPool,
     decoy_key: ServerKey,
+    unknown_kinds: UnknownKinds,
     /// On SQLite.
     _lock: Option<ProcessLock>,
 }
 
 impl Db {
-    /// Opens the database, creates an SQLite file that is missing (mode 0600),
-    /// and brings the schema up to date. It blocks.
+    /// Opens the database and migrates its schema; creates a missing SQLite file with mode
+    /// 0600. Blocks the thread.
     ///
     /// # Errors
     ///
-    /// When the database cannot be opened, is read-only, is newer than this
-    /// version or cannot be migrated.
+    /// When the database cannot be opened, is read-only, is newer than this version or cannot
+    /// be migrated.
     pub fn open(url: &DatabaseUrl, connections: u32) -> Result<Self, OpenError> {
         Self::try_open(url, connections).map_err(|problem| OpenError {
             url: url.clone(),
@@ -86,11 +87,11 @@ impl Db {
             let mut connection = connect(url).map_err(|error| OpenProblem::refused(&error))?;
             server_keys::load_or_create(&mut connection, server_keys::DECOYS)?
         };
-        let readers = Lane::open(url, connections);
+        let readers = ConnectionPool::open(url, connections);
         let writers = match url {
-            // SQLite has one writer at a time: queue for it here, in order,
-            // not in its busy loop.
-            DatabaseUrl::Sqlite(_) => Lane::open(url, 1),
+            // SQLite has one writer at a time: writers queue here in order, rather than in
+            // SQLite's busy loop.
+            DatabaseUrl::Sqlite(_) => ConnectionPool::open(url, 1),
             DatabaseUrl::Postgres(_) => readers.clone(),
         };
         Ok(Self {
@@ -98,28 +99,29 @@ impl Db {
             readers,
             writers,
             decoy_key,
+            unknown_kinds: UnknownKinds::default(),
             _lock: lock,
         })
     }
 
-    /// The key that decides which decoy an unknown e-mail has: the same on all nodes of
-    /// this database, and after each start.
+    /// The key that decides which decoy an unknown e-mail has. It is the same on all nodes of
+    /// this database and after every restart.
     pub fn decoy_key(&self) -> ServerKey {
         self.decoy_key.clone()
     }
 
-    /// To follow the log of revocations with.
+    /// A reader that follows the log of revocations.
     pub fn log_reader(&self) -> LogReader {
         LogReader::new(self.url.clone())
     }
 
-    /// Closes connections that have been idle for too long.
+    /// Closes connections idle for more than a minute.
     pub fn close_idle_connections(&self) {
         self.readers.close_idle();
         self.writers.close_idle();
     }
 
-    /// Runs one unit of work that reads.
+    /// Runs a unit of work that only reads.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut AnyConnection) -> Result<T, DbError> + Send + 'static,
@@ -127,14 +129,13 @@ impl Db {
         self.readers.run(work).await
     }
 
-    /// Runs one unit of work that writes: all of it is on disk when this
-    /// returns `Ok`, none of it otherwise. Only an `Unavailable` leaves open
-    /// which.
+    /// Runs a unit of work in a transaction: on `Ok`, all of it is on disk, on an error, none.
+    /// Only after `Unavailable` it may be either.
     ///
     /// # The order of locks
     ///
-    /// On PostgreSQL, where units of work write side by side, each of them locks rows in
-    /// this order, so that no two wait for each other:
+    /// On PostgreSQL, where units of work write concurrently, each locks rows in this order,
+    /// so that there are no deadlocks:
     ///
     /// 1. the users whose sessions it deletes, or whose credentials it changes, in
     ///    ascending order of their ids ([`lock_users`](users::lock_users));
@@ -142,8 +143,8 @@ impl Db {
     /// 3. outgoing mails;
     /// 4. by the triggers, at the commit: the advisory lock on the log of revocations.
     ///
-    /// What touches or sweeps sessions, or claims mails, of any user skips rows that are
-    /// locked and waits for none (`SKIP LOCKED`).
+    /// Units of work that change sessions or mails of many users skip locked rows instead of
+    /// waiting for them (`SKIP LOCKED`).
     async fn write<T, E>(
         &self,
         work: impl FnOnce(&mut AnyConnection) -> Result<T, E> + Send + 'static,

@@ -1,9 +1,9 @@
-//! What to do about a database that does not open, by its cause.
+//! Advice on a database that cannot be opened, by the cause.
 
 use std::io::{self, ErrorKind};
 
-/// By words of libpq, PostgreSQL and SQLite; the first entry counts whose words are all there. A server
-/// that speaks another language gets the general advice.
+/// Words of messages of libpq, PostgreSQL and SQLite, and the advice. The first entry counts
+/// all of whose words occur. Messages in another language get the general advice.
 const ON_OPENING: [(&[&str], &str); 22] = [
     (
         &["password authentication failed"],
@@ -41,15 +41,15 @@ const ON_OPENING: [(&[&str], &str); 22] = [
     ),
     (
         &["No route to host"],
-        "check the host in --database-url, and the network between",
+        "check the host in --database-url, and the network in between",
     ),
     (
         &["timeout expired"],
-        "check host and port in --database-url, and whether a firewall is between",
+        "check host and port in --database-url, and whether a firewall is in between",
     ),
     (
         &["timed out"],
-        "check host and port in --database-url, and whether a firewall is between",
+        "check host and port in --database-url, and whether a firewall is in between",
     ),
     (
         &["does not support SSL"],
@@ -73,43 +73,43 @@ const ON_OPENING: [(&[&str], &str); 22] = [
         &["unable to open database file"],
         "give this user the right to read and write it and its folder",
     ),
-    (&["disk I/O error"], "check the disk that it is on"),
+    (&["disk I/O error"], "check its disk"),
 ];
 
 const FULL: &str =
     "raise max_connections at the server, or lower --database-connections on each node";
 
-/// About a database that does not open or answer and has said this.
-pub(super) fn on_opening(said: &str) -> &'static str {
+/// Advice on a database that does not open or respond.
+pub(super) fn on_opening(message: &str) -> &'static str {
     let mut known = ON_OPENING.iter();
     known
-        .find(|(words, _)| words.iter().all(|word| said.contains(word)))
+        .find(|(words, _)| words.iter().all(|word| message.contains(word)))
         .map_or("check --database-url", |(_, advice)| advice)
 }
 
-/// About a database that has said this and takes no writes.
-pub(super) fn on_read_only(said: &str) -> &'static str {
-    if said.contains("standby") {
+/// Advice on a database that takes no writes.
+pub(super) fn on_read_only(message: &str) -> &'static str {
+    if message.contains("standby") {
         "name the primary server in --database-url, or all of them, separated by commas"
     } else {
         "give this user the right to write it"
     }
 }
 
-/// About a database that has said this when it was migrated; begins with a semicolon.
-pub(super) fn on_migrating(said: &str) -> &'static str {
-    if said.contains("permission denied for schema") {
+/// Advice on a failed migration, after a semicolon.
+pub(super) fn on_migrating(message: &str) -> &'static str {
+    if message.contains("permission denied for schema") {
         "; make this user the owner of the database, or GRANT CREATE ON SCHEMA public to it"
-    } else if said.contains("permission denied") || said.contains("must be owner") {
+    } else if message.contains("permission denied") || message.contains("must be owner") {
         "; make this user the owner of the tables"
-    } else if said.contains("full") || said.contains("No space left") {
+    } else if message.contains("full") || message.contains("No space left") {
         "; make room on its disk"
     } else {
         ""
     }
 }
 
-/// About a file that cannot be created or opened.
+/// Advice on a file that cannot be created or opened.
 pub(super) fn on_file(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::NotFound => "create its folder first",
@@ -117,7 +117,7 @@ pub(super) fn on_file(error: &io::Error) -> &'static str {
         ErrorKind::ReadOnlyFilesystem => "mount its volume so that it can be written",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on its volume",
         ErrorKind::IsADirectory | ErrorKind::NotADirectory => {
-            "name a file in --database-url, in a folder that is one"
+            "name a file in --database-url, in an existing folder"
         }
         _ => "check that its folder exists and is writable",
     }

@@ -1,5 +1,5 @@
-//! A connection with a thread of its own, whose work is waited for so long at most: libpq
-//! waits for a reply without end where TCP says that the server is alive.
+//! A connection on a thread of its own, with a limit on the wait for each piece of work: libpq
+//! waits for a reply without limit as long as TCP reports the server alive.
 
 use std::{
     sync::{
@@ -22,12 +22,12 @@ use super::{
 /// statement.
 const MAX_WORK: Duration = Duration::from_secs(5);
 
-/// How many threads may wait for a server in vain before there is no further connection.
+/// The number of hanging threads beyond which no further connection is opened.
 const MAX_HUNG: usize = 4;
 
 type Job = Box<dyn FnOnce(&mut AnyConnection) + Send>;
 
-/// Opens connections, one after the other, and counts the threads of those that hang.
+/// Opens connections, one after the other, and counts their threads, some of which may hang.
 pub(super) struct Connector {
     url: DatabaseUrl,
     /// Run on each connection to PostgreSQL.
@@ -35,8 +35,8 @@ pub(super) struct Connector {
     threads: Arc<()>,
 }
 
-/// An open connection. Its thread ends when this is dropped, or as soon as it hangs no
-/// more.
+/// An open connection. Its thread ends when this is dropped; a hanging thread ends when libpq
+/// returns.
 pub(super) struct BoundedConnection {
     connection: Arc<Mutex<AnyConnection>>,
     jobs: Sender<Job>,
@@ -58,7 +58,7 @@ impl Connector {
     /// Opens a connection.
     pub(super) fn connect(&self) -> Result<BoundedConnection, DbError> {
         if Arc::strong_count(&self.threads) > MAX_HUNG {
-            return Err(away("earlier connections still wait for it"));
+            return Err(unavailable("earlier connections still wait for it"));
         }
         let (url, setup, running) = (self.url.clone(), self.setup, Arc::clone(&self.threads));
         let (opened, opening) = mpsc::sync_channel(1);
@@ -83,8 +83,8 @@ impl Connector {
 }
 
 impl BoundedConnection {
-    /// Works on its thread and waits for that. A connection whose work was not done in
-    /// time is to be dropped.
+    /// Runs work on the connection's thread and waits for it. A connection whose work timed
+    /// out must be dropped.
     pub(super) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut AnyConnection) -> Result<T, DbError> + Send + 'static,
@@ -95,11 +95,12 @@ impl BoundedConnection {
         });
         self.jobs
             .send(job)
-            .map_err(|_| away("its thread has ended"))?;
+            .map_err(|_| unavailable("its thread has ended"))?;
         wait(&result)?
     }
 
-    /// For what asks the server nothing. It waits for work that goes on.
+    /// Locks the connection, for calls that do not wait for the server. Waits for work in
+    /// progress.
     pub(super) fn lock(&self) -> MutexGuard<'_, AnyConnection> {
         lock(&self.connection)
     }
@@ -121,8 +122,8 @@ fn work(connection: &Mutex<AnyConnection>, queue: &Receiver<Job>) {
 
 fn wait<T>(result: &Receiver<T>) -> Result<T, DbError> {
     result.recv_timeout(MAX_WORK).map_err(|error| match error {
-        RecvTimeoutError::Timeout => away("it does not answer"),
-        RecvTimeoutError::Disconnected => away("its thread has ended"),
+        RecvTimeoutError::Timeout => unavailable("it does not answer"),
+        RecvTimeoutError::Disconnected => unavailable("its thread has ended"),
     })
 }
 
@@ -130,6 +131,6 @@ fn lock(connection: &Mutex<AnyConnection>) -> MutexGuard<'_, AnyConnection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn away(why: &'static str) -> DbError {
+fn unavailable(why: &'static str) -> DbError {
     DbError::Unavailable(why.into())
 }

@@ -1,4 +1,4 @@
-//! One connection, to whichever database it is.
+//! A connection to either database.
 
 use diesel::{
     Connection, ConnectionError, ConnectionResult, MultiConnection, PgConnection, QueryResult,
@@ -8,7 +8,7 @@ use diesel::{
 
 use super::url::DatabaseUrl;
 
-/// A connection that the same queries run on, whichever database it leads to.
+/// A connection on which the same queries run on either database.
 #[derive(MultiConnection)]
 pub(super) enum AnyConnection {
     /// To PostgreSQL.
@@ -17,8 +17,28 @@ pub(super) enum AnyConnection {
     Sqlite(SqliteConnection),
 }
 
+/// Runs an expression on the connection of the one database or the other: `sql_query` and
+/// some clauses exist for each database, but not for both at once.
+macro_rules! on_backend {
+    ($connection:expr, |$backend:ident| $body:expr) => {
+        match $connection {
+            $crate::db::connection::AnyConnection::Sqlite($backend) => $body,
+            $crate::db::connection::AnyConnection::Postgres($backend) => $body,
+        }
+    };
+}
+pub(super) use on_backend;
+
 impl AnyConnection {
-    /// Asks a server whether it still answers. A file does not hang up.
+    /// The one of two values that is meant for this connection's database.
+    pub(super) fn select<T>(&self, sqlite: T, postgres: T) -> T {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::Postgres(_) => postgres,
+        }
+    }
+
+    /// Checks that the server still answers. A file always does.
     pub(super) fn ping(&mut self) -> QueryResult<()> {
         match self {
             Self::Postgres(postgres) => postgres.batch_execute("SELECT 1"),
@@ -26,8 +46,8 @@ impl AnyConnection {
         }
     }
 
-    /// Whether the server has not closed the connection, as far as this end knows. It
-    /// looks at the socket and does not wait.
+    /// Whether the connection is open as far as this end knows. It reads the socket without
+    /// waiting.
     pub(super) fn is_open(&mut self) -> bool {
         match self {
             Self::Postgres(postgres) => postgres.notifications_iter().all(|one| one.is_ok()),
@@ -35,7 +55,7 @@ impl AnyConnection {
         }
     }
 
-    /// Whether a transaction was begun that is neither committed nor rolled back.
+    /// Whether a transaction is open, neither committed nor rolled back.
     pub(super) fn is_in_transaction(&mut self) -> bool {
         <Self as Connection>::TransactionManager::is_broken_transaction_manager(self)
     }
@@ -49,15 +69,15 @@ pub(super) fn connect(url: &DatabaseUrl) -> ConnectionResult<AnyConnection> {
     })
 }
 
-/// Opens a file and sets the connection up so that what it commits is on disk.
+/// Opens a file, and configures the connection so that each commit is on disk.
 pub(super) fn connect_sqlite(path: &str) -> ConnectionResult<SqliteConnection> {
     let mut connection = SqliteConnection::establish(path)?;
     connection
         .batch_execute(
             // The wait for a lock is shorter than a request may take, so that
-            // whoever waits in vain hears why. FULL: each commit is synced
-            // before it is acknowledged, so that no power cut brings an ended
-            // session back.
+            // a caller who waits in vain gets the reason. FULL: each commit is
+            // synced before it is acknowledged, so that no power cut brings an
+            // ended session back.
             "PRAGMA busy_timeout = 2000;
              PRAGMA synchronous = FULL;
              PRAGMA foreign_keys = ON;
@@ -68,16 +88,16 @@ pub(super) fn connect_sqlite(path: &str) -> ConnectionResult<SqliteConnection> {
     Ok(connection)
 }
 
-/// Connects to a server, likewise.
+/// Connects to a server, with the same guarantee.
 pub(super) fn connect_postgres(uri: &str) -> ConnectionResult<PgConnection> {
-    // Before libpq does so: the process would take OpenSSL down as it ends, under a thread
-    // that is still connecting, and crash.
+    // Initialised before libpq does so: otherwise the exit of the process would clean OpenSSL
+    // up while a thread is still connecting, and crash.
     openssl_sys::init();
     let mut connection = PgConnection::establish(&with_parameters(uri))?;
     connection
         .batch_execute(
-            // Whatever the server's own defaults are; the waits are shorter
-            // than a request may take, so that whoever waits in vain hears why.
+            // These override the server's defaults. The waits are shorter than a
+            // request may take, so that a caller who waits in vain gets the reason.
             "SET synchronous_commit = on;
              SET statement_timeout = '4s';
              SET lock_timeout = '2s';
@@ -89,11 +109,11 @@ pub(super) fn connect_postgres(uri: &str) -> ConnectionResult<PgConnection> {
     Ok(connection)
 }
 
-/// libpq's own defaults wait for a host that has died: without end for a connection, for two
-/// hours for a reply. With these parameters a dead host is noticed within five seconds:
-/// while it is connected to; when what was sent to it is not acknowledged; and when nothing
-/// is sent, by keepalives. A standby is no server to connect to: it takes no writes, and
-/// what it has of revocations may be late.
+/// With libpq's defaults, a dead host is waited for without limit while connecting, and for
+/// two hours while waiting for a reply. With these parameters it is detected within five
+/// seconds: while connecting, when sent data is not acknowledged, and, by keepalives, when
+/// nothing is sent. Standbys are not connected to: they take no writes, and their
+/// revocations may be late.
 const PARAMETERS: [&str; 6] = [
     "target_session_attrs=primary",
     "connect_timeout=3",
@@ -103,7 +123,7 @@ const PARAMETERS: [&str; 6] = [
     "keepalives_count=3",
 ];
 
-/// Adds the [`PARAMETERS`] to a URI. What the operator wrote stands.
+/// Adds the [`PARAMETERS`] to a URI, except those that the operator has set.
 fn with_parameters(uri: &str) -> String {
     let (location, parameters) = uri.split_once('?').unwrap_or((uri, ""));
     let mut parameters: Vec<&str> = parameters
@@ -155,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sqlite_commits_is_on_disk() {
+    fn sqlite_syncs_each_commit() {
         use diesel::{QueryableByName, RunQueryDsl as _, sql_types::BigInt};
 
         #[derive(QueryableByName)]

@@ -1,4 +1,5 @@
-//! Units of work, each on a blocking thread with a connection of its own.
+//! A pool of connections. Each unit of work runs on a blocking thread with a connection of its
+//! own.
 
 use std::{
     sync::Arc,
@@ -18,65 +19,65 @@ use tokio::{
 use super::{
     connection::AnyConnection,
     error::DbError,
-    idle_connections::{Generation, Pool},
+    idle_connections::{Generation, IdleConnections},
     url::DatabaseUrl,
 };
 
-/// The longest wait for a free connection, before the database counts as away.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The longest wait for a free connection before the database counts as unavailable.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// The longest that a unit of work may take: less than a request may, so that
-/// its caller hears that the database is away.
+/// The longest that a unit of work may take: less than a request may, so that the caller
+/// gets the error.
 const MAX_WORK: Duration = Duration::from_secs(4);
 
-/// When the connection of a unit of work that is still not done is given up. libpq waits
-/// for a reply without end where TCP says that the server is alive.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+/// The time after which the connection of an unfinished unit of work is abandoned. libpq
+/// waits for a reply without limit as long as TCP reports the server alive.
+const ABANDON_AFTER: Duration = Duration::from_secs(5);
 
 type Transactions = <AnyConnection as Connection>::TransactionManager;
 
-/// Some connections, and a permit for each, so that whoever waits for a
-/// connection waits as a future and not as a blocked thread.
+/// Connections, and a permit for each, so that a unit of work waits for a connection as a
+/// future and does not block a thread.
 #[derive(Clone)]
-pub(super) struct Lane {
-    pool: Arc<Pool>,
+pub(super) struct ConnectionPool {
+    idle: Arc<IdleConnections>,
     permits: Arc<Semaphore>,
-    /// Permits for connections that are given up: their threads hang in libpq until the
-    /// server answers after all, or the kernel closes the connection.
-    given_up: Arc<Semaphore>,
+    /// Permits for abandoned connections: their threads hang in libpq until the server
+    /// replies after all, or the kernel closes the connection.
+    abandoned: Arc<Semaphore>,
 }
 
-/// What the end of a unit of work is watched for with.
+/// Supervises a unit of work until its end.
 struct Supervisor {
-    pool: Arc<Pool>,
+    idle: Arc<IdleConnections>,
     generation: Generation,
     permit: OwnedSemaphorePermit,
-    given_up: Arc<Semaphore>,
+    abandoned: Arc<Semaphore>,
 }
 
-impl Lane {
-    /// A lane of so many connections, opened when they are needed. On PostgreSQL there may
-    /// be as many again that were given up.
+impl ConnectionPool {
+    /// A pool of so many connections, opened on demand. On PostgreSQL there may be as many
+    /// abandoned ones besides.
     pub(super) fn open(url: &DatabaseUrl, connections: u32) -> Self {
         let connections = connections as usize;
-        let given_up = match url {
+        let abandoned = match url {
             DatabaseUrl::Postgres(_) => connections,
-            // Another connection would wait for the same disk.
+            // A replacement would wait for the same disk.
             DatabaseUrl::Sqlite(_) => 0,
         };
         Self {
-            pool: Arc::new(Pool::new(url.clone(), connections)),
+            idle: Arc::new(IdleConnections::new(url.clone(), connections)),
             permits: Arc::new(Semaphore::new(connections)),
-            given_up: Arc::new(Semaphore::new(given_up)),
+            abandoned: Arc::new(Semaphore::new(abandoned)),
         }
     }
 
-    /// Closes connections that have been idle for too long.
+    /// Closes connections idle for too long.
     pub(super) fn close_idle(&self) {
-        self.pool.close_idle();
+        self.idle.close_stale();
     }
 
-    /// Works with the next connection that is free.
+    /// Runs a unit of work on the next free connection.
     pub(super) async fn run<T, E>(
         &self,
         work: impl FnOnce(&mut AnyConnection) -> Result<T, E> + Send + 'static,
@@ -86,29 +87,29 @@ impl Lane {
         E: From<DbError> + Send + 'static,
     {
         let permit = Arc::clone(&self.permits).acquire_owned();
-        let Ok(Ok(permit)) = time::timeout(PATIENCE, permit).await else {
+        let Ok(Ok(permit)) = time::timeout(MAX_WAIT, permit).await else {
             return Err(DbError::Unavailable("every connection is busy".into()).into());
         };
         let supervisor = Supervisor {
-            pool: Arc::clone(&self.pool),
-            generation: self.pool.generation(),
+            idle: Arc::clone(&self.idle),
+            generation: self.idle.generation(),
             permit,
-            given_up: Arc::clone(&self.given_up),
+            abandoned: Arc::clone(&self.abandoned),
         };
-        let pool = Arc::clone(&self.pool);
+        let idle = Arc::clone(&self.idle);
         let working = task::spawn_blocking(move || {
-            let mut pooled = pool
-                .take()
+            let mut pooled = idle
+                .take_or_open()
                 .map_err(|error| DbError::Unavailable(error.into()))?;
             let result = work(&mut pooled.connection);
-            pool.put_back(pooled);
+            idle.put_back(pooled);
             result
         });
-        // A task of its own, which goes on when the caller hangs up.
+        // In a task of its own, which continues when the caller is dropped.
         let supervised = task::spawn(supervisor.watch(working));
         match time::timeout(MAX_WORK, supervised).await {
             Ok(Ok(Ok(result))) => result,
-            // The panic's own words may quote what it choked on.
+            // The panic's message stays out: it may contain user data.
             Ok(_) => Err(DbError::Fault("a unit of work panicked".into()).into()),
             Err(_) => Err(DbError::Unavailable("it does not answer".into()).into()),
         }
@@ -116,35 +117,35 @@ impl Lane {
 }
 
 impl Supervisor {
-    /// Waits for the end of a unit of work. Where that is overdue, the permit is given back
-    /// before: for a new connection, while the old one may still be waited for.
+    /// Waits for the end of a unit of work. When it is overdue, its permit is released early,
+    /// for a new connection, while the old one is still waited for.
     async fn watch<T>(self, mut working: JoinHandle<T>) -> Result<T, JoinError> {
         let start = Instant::now();
-        if let Ok(done) = time::timeout(GIVE_UP_AFTER, &mut working).await {
+        if let Ok(done) = time::timeout(ABANDON_AFTER, &mut working).await {
             return done;
         }
-        let room = tokio::select! {
+        let abandoned = tokio::select! {
             done = &mut working => return done,
-            room = self.given_up.acquire() => room,
+            permit = self.abandoned.acquire() => permit,
         };
-        // The others may wait for the same server in vain.
-        self.pool.distrust(self.generation);
+        // The other connections may lead to the same dead server.
+        self.idle.retire(self.generation);
         drop(self.permit);
         tracing::warn!(
-            "a connection to the database is given up and replaced: it has not answered for {} s",
+            "a connection to the database is abandoned and replaced: it has not answered for {} s",
             start.elapsed().as_secs()
         );
         let done = working.await;
         tracing::info!(
-            "a connection to the database that was given up has ended after {} s",
+            "an abandoned connection to the database has ended after {} s",
             start.elapsed().as_secs()
         );
-        drop(room);
+        drop(abandoned);
         done
     }
 }
 
-/// All of the work or none.
+/// Runs work in a transaction, which is rolled back on an error.
 pub(super) fn transaction<T, E: From<DbError>>(
     connection: &mut AnyConnection,
     work: impl FnOnce(&mut AnyConnection) -> Result<T, E>,
@@ -156,15 +157,15 @@ pub(super) fn transaction<T, E: From<DbError>>(
             Ok(done)
         }
         Err(error) => {
-            // A connection that cannot roll back is not reused.
+            // A connection whose rollback fails is not reused.
             let _ = Transactions::rollback_transaction(connection);
             Err(error)
         }
     }
 }
 
-/// Opens a transaction that can write from the start: SQLite refuses to turn
-/// one that has read into a writing one while another writes.
+/// Begins a transaction that can write from the start: SQLite does not let a transaction
+/// that has read begin to write while another one writes.
 fn begin(connection: &mut AnyConnection) -> Result<(), DbError> {
     match connection {
         AnyConnection::Sqlite(sqlite) => {

@@ -1,12 +1,9 @@
-//! The tables `decoys` and `decoy_sampling`: whose stored hashes stand in for those of
-//! unknown e-mails.
+//! The tables `decoys` and `decoy_sampling`: a sample of the users, whose stored hashes take
+//! the place of those of unknown e-mails.
 
 use diesel::{
-    ExpressionMethods as _, JoinOnDsl as _, NullableExpressionMethods as _, OptionalExtension as _,
-    QueryDsl as _, RunQueryDsl as _, TextExpressionMethods as _, define_sql_function,
-    dsl::count_star,
-    result::QueryResult,
-    sql_types::{BigInt, Nullable},
+    ExpressionMethods as _, JoinOnDsl as _, OptionalExtension as _, QueryDsl as _,
+    RunQueryDsl as _, TextExpressionMethods as _, dsl::count_star, result::QueryResult,
     upsert::excluded,
 };
 
@@ -14,29 +11,13 @@ use super::{
     Db, DbError,
     connection::AnyConnection,
     schema::{decoy_sampling, decoys, users},
-    users::UserRow,
 };
-use crate::domain::{DecoySlot, Email, HashedPassword, User, UserId, give_slots, refill_slots};
+use crate::domain::{DecoySlot, UserId, give_slots, refill_slots};
 
-/// How many users are considered in one unit of work, which takes some milliseconds.
+/// The number of users considered in one unit of work, which takes some milliseconds.
 const PAGE: i64 = 10_000;
 
-define_sql_function! {
-    /// The first of two values that is not NULL.
-    fn coalesce(first: Nullable<BigInt>, second: Nullable<BigInt>) -> Nullable<BigInt>;
-}
-
-/// What a password is compared with at a login.
-#[derive(Clone, Debug)]
-pub enum LoginTarget {
-    /// The user with the e-mail.
-    User(User),
-    /// For an unknown e-mail, the stored hash of the user in its slot; `None` where
-    /// there is no usable one.
-    Decoy(Option<HashedPassword>),
-}
-
-/// How far the sampling has come.
+/// The progress of the sampling.
 #[derive(Clone, Copy, Debug)]
 struct Sampling {
     considered: u64,
@@ -44,56 +25,12 @@ struct Sampling {
 }
 
 impl Db {
-    /// Finds the user with an e-mail, or else the decoy in the e-mail's slot. The
-    /// queries, the rows read and the conversions are the same in both cases, so that
-    /// their time is too.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot, or when the user's own row is damaged. A damaged row of
-    /// the slot's user is no error.
-    pub async fn find_login_target(
-        &self,
-        email: Email,
-        slot: DecoySlot,
-    ) -> Result<LoginTarget, DbError> {
-        self.read(move |connection| {
-            let decoy_id = user_in(connection, slot)?;
-            let candidates = diesel::alias!(users as candidates);
-            let known = candidates
-                .filter(candidates.field(users::email).eq(email.as_str()))
-                .select(candidates.field(users::id))
-                .single_value();
-            let row: QueryResult<Option<UserRow>> = users::table
-                .filter(users::id.nullable().eq(coalesce(known, decoy_id)))
-                .first(connection)
-                .optional();
-            match row.map_err(DbError::from) {
-                Ok(Some(row)) => {
-                    let is_known = row.has_email(&email);
-                    let hashed_password = row.hashed_password();
-                    match User::try_from(row) {
-                        Ok(user) if is_known => Ok(LoginTarget::User(user)),
-                        Err(damaged) if is_known => Err(damaged),
-                        _ => Ok(LoginTarget::Decoy(Some(hashed_password))),
-                    }
-                }
-                Ok(None) => Ok(LoginTarget::Decoy(None)),
-                Err(DbError::Fault(_)) if !is_known(connection, &email)? => {
-                    Ok(LoginTarget::Decoy(None))
-                }
-                Err(error) => Err(error),
-            }
-        })
-        .await
-    }
-
-    /// The share of the sample whose stored hashes begin with one of these texts, in percent;
+    /// The percentage of the sample whose stored hashes begin with one of these texts;
     /// `None` where the sample is empty.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub async fn percent_of_decoys(&self, prefixes: Vec<String>) -> Result<Option<f64>, DbError> {
         self.read(move |connection| {
             let sampled: i64 = decoys::table.select(count_star()).first(connection)?;
@@ -111,14 +48,13 @@ impl Db {
         .await
     }
 
-    /// Goes on sampling users for the decoys: considers the next ten thousand who have
-    /// not been, and fills the slots of users who are gone. Returns whether there are
-    /// more. Of several nodes that do this at once, one works and the others return
-    /// `false`.
+    /// Continues to sample users for the decoys: considers the next ten thousand users, and
+    /// fills the slots of deleted users. Returns whether there are more. Of several nodes
+    /// that do this at once, one works and the others return `false`.
     ///
     /// # Errors
     ///
-    /// When the database cannot; nothing has changed then.
+    /// When the database fails; nothing has changed.
     pub async fn sample_decoys(&self) -> Result<bool, DbError> {
         self.write(|connection| {
             let Some(sampling) = lock_sampling(connection)? else {
@@ -152,8 +88,8 @@ impl Db {
     }
 }
 
-/// Has the sampling begin anew if users with these ids, the lowest of which is given,
-/// would be left out otherwise: those up to the last id have been considered.
+/// Restarts the sampling if added users, the lowest of whose ids is given, would be left out
+/// otherwise: ids up to the last considered one are not considered again.
 pub(super) fn consider_from(connection: &mut AnyConnection, lowest: UserId) -> QueryResult<()> {
     let left_out = decoy_sampling::table.filter(decoy_sampling::last_user_id.ge(lowest.0));
     diesel::update(left_out)
@@ -165,9 +101,12 @@ pub(super) fn consider_from(connection: &mut AnyConnection, lowest: UserId) -> Q
     Ok(())
 }
 
-/// The user in a slot, or in the next slot that has one: the slots of users who were
-/// deleted are missing until they are filled again.
-fn user_in(connection: &mut AnyConnection, slot: DecoySlot) -> Result<Option<i64>, DbError> {
+/// The user in a slot, or in the next slot with one: the slots of deleted users are missing
+/// until they are filled again.
+pub(super) fn user_in(
+    connection: &mut AnyConnection,
+    slot: DecoySlot,
+) -> Result<Option<i64>, DbError> {
     let found = decoys::table
         .filter(decoys::slot.ge(i64::from(slot.number())))
         .order(decoys::slot)
@@ -181,20 +120,10 @@ fn user_in(connection: &mut AnyConnection, slot: DecoySlot) -> Result<Option<i64
     Ok(first.first(connection).optional()?)
 }
 
-fn is_known(connection: &mut AnyConnection, email: &Email) -> Result<bool, DbError> {
-    let id: Option<i64> = users::table
-        .filter(users::email.eq(email.as_str()))
-        .select(users::id)
-        .first(connection)
-        .optional()?;
-    Ok(id.is_some())
-}
-
-/// The state of the sampling, which no other node changes until the unit of work ends;
-/// `None` where another node has it.
+/// Locks and reads the progress of the sampling; `None` where another node has locked it.
 fn lock_sampling(connection: &mut AnyConnection) -> Result<Option<Sampling>, DbError> {
     let row: Option<(i64, Option<i64>)> = match connection {
-        // It has one writer at a time anyway.
+        // SQLite has one writer at a time.
         AnyConnection::Sqlite(sqlite) => decoy_sampling::table.first(sqlite),
         AnyConnection::Postgres(postgres) => decoy_sampling::table
             .for_update()
@@ -219,14 +148,14 @@ fn set_sampling(connection: &mut AnyConnection, sampling: Sampling) -> Result<()
     Ok(())
 }
 
-/// Fills the slots of users who are gone. As large a part of all users has gone as of
-/// those in the sample.
+/// Fills the slots of deleted users. The deleted share of all users is taken to be that of
+/// the sample.
 fn refill(connection: &mut AnyConnection, sampling: Sampling) -> Result<Sampling, DbError> {
     if sampling.considered == 0 {
         return Ok(sampling);
     }
     if let AnyConnection::Sqlite(sqlite) = connection {
-        // The command line of SQLite deletes users without what refers to them.
+        // SQLite's command line deletes users without the rows that refer to them.
         let dangling = "DELETE FROM decoys
                         WHERE NOT EXISTS (SELECT 1 FROM users WHERE users.id = decoys.user_id)";
         diesel::sql_query(dangling).execute(sqlite)?;
@@ -249,7 +178,7 @@ fn refill(connection: &mut AnyConnection, sampling: Sampling) -> Result<Sampling
         refill_slots(&empty, &sampled).map_err(no_randomness)?,
     )?;
     if sampled.is_empty() {
-        // All of the sample is gone, and so are about all users: begin anew.
+        // The whole sample was deleted, and so nearly all users were: the sampling restarts.
         return Ok(Sampling {
             considered: 0,
             last_user_id: None,
@@ -264,7 +193,7 @@ fn refill(connection: &mut AnyConnection, sampling: Sampling) -> Result<Sampling
     Ok(left)
 }
 
-/// Gives slots to users.
+/// Stores which users have which slots.
 fn put(connection: &mut AnyConnection, given: Vec<(DecoySlot, UserId)>) -> Result<(), DbError> {
     let mut rows = given.into_iter().map(|(slot, user)| {
         (

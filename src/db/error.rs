@@ -1,4 +1,4 @@
-//! What can go wrong with a database.
+//! The errors of a database.
 
 use std::{
     error::Error,
@@ -13,18 +13,18 @@ use super::{advice, url::DatabaseUrl};
 
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
-/// The most characters of what a database said that are shown.
-const MAX_SAID: usize = 300;
+/// The most characters of a database's message that are shown.
+const MAX_MESSAGE: usize = 300;
 
-/// Why a unit of work has no result. Absence is no error, and none of these
-/// says anything about a user or a session.
+/// The reason why a unit of work failed. A missing row is not an error, and none of these says
+/// anything about a user or a session.
 #[derive(Debug, Error)]
 pub enum DbError {
-    /// The database cannot be reached, or cannot work just now.
-    #[error("the database is away")]
+    /// The database cannot be reached, or cannot work at present.
+    #[error("the database is unavailable")]
     Unavailable(#[source] Cause),
     /// A bug, or data that this service has not written.
-    #[error("the database gave what this version cannot use")]
+    #[error("the database returned data that this version cannot use")]
     Fault(#[source] Cause),
 }
 
@@ -39,9 +39,8 @@ impl From<DieselError> for DbError {
                 | Kind::CheckViolation,
                 _,
             ) => Self::Fault(error.into()),
-            // A stopping server and a full disk report no kind of their own,
-            // so whatever is not plainly our fault counts as the database
-            // being away.
+            // A stopping server and a full disk have no kind of their own, so every
+            // error that is not clearly a bug counts as an unavailable database.
             DieselError::DatabaseError(..)
             | DieselError::BrokenTransactionManager
             | DieselError::RollbackErrorOnCommit { .. } => Self::Unavailable(error.into()),
@@ -50,9 +49,8 @@ impl From<DieselError> for DbError {
     }
 }
 
-/// Why the service cannot start on a database: one line for a person. Nothing
-/// has been changed then, but that an SQLite file that was missing may be there
-/// and empty.
+/// The reason why the service cannot start on a database, on one line. Nothing has been
+/// changed, except that a missing SQLite file may have been created, empty.
 #[derive(Debug, Error)]
 #[error("cannot use the database {url}: {problem}")]
 pub struct OpenError {
@@ -60,19 +58,19 @@ pub struct OpenError {
     pub(super) problem: OpenProblem,
 }
 
-/// What is wrong with it.
+/// The problem with a database.
 #[derive(Debug, Error)]
 pub(super) enum OpenProblem {
-    #[error("it is not there and cannot be created ({0}); {advice}", advice = advice::on_file(.0))]
+    #[error("it does not exist and cannot be created ({0}); {advice}", advice = advice::on_file(.0))]
     Create(io::Error),
-    #[error("it does not open ({0}); {advice}", advice = advice::on_opening(.0))]
+    #[error("it cannot be opened ({0}); {advice}", advice = advice::on_opening(.0))]
     Unreachable(String),
     #[error(
-        "its volume takes no lock on a file ({0}); put it on a local disk, since SQLite can lose \
-         data on a volume without locks"
+        "its volume does not support file locks ({0}); put it on a local disk, since SQLite can \
+         lose data on a volume without locks"
     )]
     NoLocks(io::Error),
-    #[error("the file of its lock, beside it, cannot be written ({0}); {advice}", advice = advice::on_file(.0))]
+    #[error("its lock file, beside it, cannot be written ({0}); {advice}", advice = advice::on_file(.0))]
     LockFile(io::Error),
     #[error(
         "a pooler in front of it gives each transaction another connection; set \
@@ -80,7 +78,7 @@ pub(super) enum OpenProblem {
          --database-url"
     )]
     TransactionPooling,
-    /// By another process, for now.
+    /// Another process holds a lock, for now.
     #[error("it is locked ({0}); stop the other process that uses it, or wait for it")]
     Locked(String),
     #[error(
@@ -93,7 +91,7 @@ pub(super) enum OpenProblem {
          makes a new key"
     )]
     Key(String),
-    #[error("the operating system gives no randomness ({0})")]
+    #[error("the operating system provides no random bytes ({0})")]
     NoRandomness(String),
     #[error("it is read-only ({0}); {advice}", advice = advice::on_read_only(.0))]
     ReadOnly(String),
@@ -107,7 +105,7 @@ pub(super) enum OpenProblem {
 }
 
 impl OpenProblem {
-    /// Why the file of the lock cannot be opened.
+    /// The problem behind an error in opening the lock file.
     pub(super) fn of_lock_file(error: io::Error) -> Self {
         match error.kind() {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
@@ -117,18 +115,17 @@ impl OpenProblem {
         }
     }
 
-    /// What a database said that did not open or answer.
+    /// The problem behind an error in connecting or in a statement.
     pub(super) fn refused(error: &dyn Error) -> Self {
         Self::known(on_one_line(error)).unwrap_or_else(Self::Unreachable)
     }
 
-    /// What a database says in words of its own, whatever it was asked to do; the
-    /// words themselves where they are others.
+    /// Recognises messages that any statement may cause; returns any other message.
     pub(super) fn known(cause: String) -> Result<Self, String> {
         if cause.contains("database is locked") || cause.contains("lock timeout") {
             Ok(Self::Locked(cause))
         } else if cause.contains("readonly database") || cause.contains("hot standby") {
-            // Also of a file that would have to be written even to be read.
+            // Also for a file that would have to be written in order to be read.
             Ok(Self::ReadOnly(cause))
         } else {
             Err(cause)
@@ -142,35 +139,35 @@ impl From<DieselError> for OpenProblem {
     }
 }
 
-/// What a database said, fit for a terminal: on one line of bounded length, with
-/// what could steer the terminal escaped. libpq explains itself over several lines,
-/// and the database may be a stranger's.
-pub(super) fn on_one_line<T: fmt::Display + ?Sized>(said: &T) -> String {
-    let said = said.to_string();
-    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+/// A database's message, safe for a terminal: on one line of bounded length, with control
+/// characters escaped. libpq's messages have several lines, and the database may belong to
+/// another party.
+pub(super) fn on_one_line<T: fmt::Display + ?Sized>(message: &T) -> String {
+    let message = message.to_string();
+    let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut line = String::new();
     for c in words.chars() {
-        if steers(c) {
+        if is_control(c) {
             line.extend(c.escape_unicode());
         } else {
             line.push(c);
         }
     }
-    if let Some((end, _)) = line.char_indices().nth(MAX_SAID) {
+    if let Some((end, _)) = line.char_indices().nth(MAX_MESSAGE) {
         line.truncate(end);
         line.push('…');
     }
     line
 }
 
-/// Whether it is a control, or turns the direction of writing (`Bidi_Control`).
-/// What separates lines is white space, and folded before.
-fn steers(c: char) -> bool {
-    let turns = matches!(
+/// Whether it is a control character, or changes the direction of text (`Bidi_Control`). Line
+/// separators are white space, which the caller has replaced.
+fn is_control(c: char) -> bool {
+    let is_bidi = matches!(
         c,
         '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
     );
-    c.is_control() || turns
+    c.is_control() || is_bidi
 }
 
 #[cfg(test)]
@@ -178,15 +175,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_database_says_is_one_tame_line() {
-        for (said, line) in [
+    fn a_message_becomes_one_safe_line() {
+        for (message, line) in [
             ("no such \"table\"", "no such \"table\""),
             ("one\n\ttwo\u{2028}three\u{85}four", "one two three four"),
             ("\u{1B}[2J\u{7}\u{9B}31m", r"\u{1b}[2J\u{7}\u{9b}31m"),
             ("\u{202E}txt\u{2066}\u{61C}", r"\u{202e}txt\u{2066}\u{61c}"),
             ("m\u{FC}\u{DF}ig e\u{301}", "m\u{FC}\u{DF}ig e\u{301}"),
         ] {
-            assert_eq!(on_one_line(said), line);
+            assert_eq!(on_one_line(message), line);
         }
         assert_eq!(on_one_line(&"\u{E9}".repeat(300)).chars().count(), 300);
         for long in ["\u{E9}".repeat(301), "\u{1B}".repeat(299)] {

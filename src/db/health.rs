@@ -1,4 +1,4 @@
-//! What the errors of statements tell of the connection that they ran on.
+//! The health of a connection, as shown by the errors of its statements.
 
 use std::sync::{
     Arc,
@@ -13,17 +13,16 @@ use diesel::{
 
 use super::connection::AnyConnection;
 
-/// Whether a connection can go on working.
+/// Whether a connection can still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Health {
-    /// It has done its work, or failed for a reason that lay in the statement.
+    /// Its statements succeeded, or failed because of the statement.
     Sound,
-    /// The connection may not be able to work, for a reason of its own or of the server's:
-    /// a time limit (SQLSTATE 57014, 55P03), too little of something (53), a code that
-    /// diesel does not tell apart.
+    /// The connection or its server may be broken: a time limit (SQLSTATE 57014, 55P03), a
+    /// lack of resources (53), or a code that diesel does not distinguish.
     Doubtful,
-    /// The server cannot do what is asked, or is gone: it takes no writes (25006), or has
-    /// closed the connection (08, 57P). The other connections lead there as well.
+    /// The server takes no writes (25006) or has closed the connection (08, 57P). The other
+    /// connections lead to the same server.
     Lost,
 }
 
@@ -31,7 +30,7 @@ pub(super) enum Health {
 pub(super) struct HealthMonitor(Arc<AtomicU8>);
 
 impl HealthMonitor {
-    /// Begins to watch a connection. A file has no server that could be replaced.
+    /// Begins to watch a connection. A file is always sound: it has no server to replace.
     pub(super) fn watch(connection: &mut AnyConnection) -> Self {
         let worst = Arc::new(AtomicU8::new(Health::Sound as u8));
         if matches!(connection, AnyConnection::Postgres(_)) {
@@ -41,14 +40,14 @@ impl HealthMonitor {
                     error: Some(error), ..
                 } = event
                 {
-                    seen.fetch_max(judge(error) as u8, Ordering::Relaxed);
+                    seen.fetch_max(classify(error) as u8, Ordering::Relaxed);
                 }
             });
         }
         Self(worst)
     }
 
-    /// The worst that its statements have told of it.
+    /// The worst health that any statement has shown.
     pub(super) fn health(&self) -> Health {
         let worst = self.0.load(Ordering::Relaxed);
         [Health::Lost, Health::Doubtful]
@@ -58,7 +57,7 @@ impl HealthMonitor {
     }
 }
 
-fn judge(error: &DieselError) -> Health {
+fn classify(error: &DieselError) -> Health {
     match error {
         DieselError::DatabaseError(
             Kind::UniqueViolation
@@ -76,7 +75,7 @@ fn judge(error: &DieselError) -> Health {
         DieselError::DatabaseError(..)
         | DieselError::BrokenTransactionManager
         | DieselError::RollbackErrorOnCommit { .. } => Health::Doubtful,
-        // No rows, or values that do not fit.
+        // No rows, or values of another type.
         _ => Health::Sound,
     }
 }
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_tells_of_the_statement_or_of_the_server() {
+    fn an_error_is_of_the_statement_or_of_the_server() {
         let error = |kind| DieselError::DatabaseError(kind, Box::new(String::new()));
         for (error, health) in [
             (DieselError::NotFound, Health::Sound),
@@ -97,7 +96,7 @@ mod tests {
             (error(Kind::ReadOnlyTransaction), Health::Lost),
             (error(Kind::ClosedConnection), Health::Lost),
         ] {
-            assert_eq!(judge(&error), health, "{error:?}");
+            assert_eq!(classify(&error), health, "{error:?}");
         }
     }
 }

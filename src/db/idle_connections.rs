@@ -1,4 +1,4 @@
-//! The connections of a lane: the idle ones, and how new ones are opened. It blocks.
+//! The idle connections of a pool, and the opening of new ones. The functions block the thread.
 
 use std::{
     mem,
@@ -14,24 +14,25 @@ use super::{
     health::{Health, HealthMonitor},
     url::DatabaseUrl,
 };
+use crate::backoff::Backoff;
 
-/// A connection attempt that fails is repeated until so much time has passed.
+/// A failed attempt to connect is repeated for this long.
 const MAX_OPENING: Duration = Duration::from_secs(2);
 
-/// The first pause between two attempts; each one after it is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The first wait between two attempts.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// A connection to a server is replaced at this age: the server gets back the memory that
-/// it keeps for it, and the next connection may lead to another server of the same name.
+/// The age at which a connection to a server is replaced: the server can release the memory
+/// that it holds for it, and the next connection may lead to another server of the same name.
 const MAX_AGE: Duration = Duration::from_secs(1_800);
 
-/// A connection to a server that has been idle for so long is closed: what lies between,
-/// such as a firewall, may have forgotten it.
+/// The idle time after which a connection to a server is closed: a firewall in between may
+/// have dropped its state.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// Idle connections, and the means to open more. It does not count those that are in
-/// use: that is what the permits of a [`Lane`](super::connection_pool::Lane) are for.
-pub(super) struct Pool {
+/// Idle connections, and the means to open more. The connections in use are counted by the
+/// permits of a [`ConnectionPool`](super::connection_pool::ConnectionPool).
+pub(super) struct IdleConnections {
     url: DatabaseUrl,
     max_idle: usize,
     state: Mutex<State>,
@@ -39,17 +40,17 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct State {
-    /// The one that was used last at the end.
+    /// In the order of their last use.
     idle: Vec<PooledConnection>,
-    /// Moves on when the connections that are open may all be dead.
+    /// Incremented when all open connections may be dead.
     generation: Generation,
 }
 
-/// Connections of one generation are trusted, or dropped, together.
+/// Connections of one generation are used, or dropped, together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Generation(u64);
 
-/// A connection that is in use, or idle. It is closed when it is dropped.
+/// A connection in use, or idle. It is closed when it is dropped.
 pub(super) struct PooledConnection {
     pub(super) connection: AnyConnection,
     monitor: HealthMonitor,
@@ -58,8 +59,8 @@ pub(super) struct PooledConnection {
     used_at: Instant,
 }
 
-impl Pool {
-    /// A pool without connections.
+impl IdleConnections {
+    /// No connections yet.
     pub(super) fn new(url: DatabaseUrl, max_idle: usize) -> Self {
         Self {
             url,
@@ -68,27 +69,26 @@ impl Pool {
         }
     }
 
-    /// The connection that was used last among the idle ones, if it still answers, or a
-    /// new one.
-    pub(super) fn take(&self) -> ConnectionResult<PooledConnection> {
+    /// The most recently used idle connection whose server answers, or a new one.
+    pub(super) fn take_or_open(&self) -> ConnectionResult<PooledConnection> {
         while let Some(mut pooled) = self.pop() {
             if !pooled.is_stale() {
-                // The server may have hung up, which a request should not meet.
+                // The server may have closed it, which should not fail a request.
                 match pooled.connection.ping() {
                     Ok(()) => return Ok(pooled),
-                    Err(_) => self.distrust(pooled.generation),
+                    Err(_) => self.retire(pooled.generation),
                 }
             }
         }
         self.open()
     }
 
-    /// Takes a connection back, if it can go on working. Where its statements have told that
-    /// the server cannot, the idle ones are dropped as well.
+    /// Takes back a healthy connection. If the errors of its statements show that the server
+    /// cannot work, the idle connections are dropped as well.
     pub(super) fn put_back(&self, mut pooled: PooledConnection) {
         match pooled.monitor.health() {
-            Health::Lost => self.distrust(pooled.generation),
-            Health::Doubtful if !pooled.connection.is_open() => self.distrust(pooled.generation),
+            Health::Lost => self.retire(pooled.generation),
+            Health::Doubtful if !pooled.connection.is_open() => self.retire(pooled.generation),
             Health::Doubtful => {}
             Health::Sound if pooled.connection.is_in_transaction() => {}
             Health::Sound => {
@@ -101,31 +101,30 @@ impl Pool {
         }
     }
 
-    /// Closes connections that have been idle for too long.
-    pub(super) fn close_idle(&self) {
+    /// Closes connections that are too old or idle for too long.
+    pub(super) fn close_stale(&self) {
         let mut state = self.lock();
         let (stale, fresh): (Vec<_>, Vec<_>) = mem::take(&mut state.idle)
             .into_iter()
             .partition(PooledConnection::is_stale);
         state.idle = fresh;
-        // A connection says goodbye to the server before it closes.
+        // Closing writes to the socket, so the lock is released first.
         drop(state);
         drop(stale);
     }
 
-    /// The generation of the connections that are trusted now.
+    /// The generation of new connections.
     pub(super) fn generation(&self) -> Generation {
         self.lock().generation
     }
 
-    /// Drops the idle connections of a generation. Those of it that are in use are not
-    /// used again.
-    pub(super) fn distrust(&self, generation: Generation) {
+    /// Drops the idle connections of a generation. Its connections in use are not reused.
+    pub(super) fn retire(&self, generation: Generation) {
         let mut state = self.lock();
         if state.generation == generation {
             state.generation.0 += 1;
             let idle = mem::take(&mut state.idle);
-            // A connection says goodbye to the server before it closes.
+            // Closing writes to the socket, so the lock is released first.
             drop(state);
             drop(idle);
         }
@@ -133,7 +132,7 @@ impl Pool {
 
     fn open(&self) -> ConnectionResult<PooledConnection> {
         let start = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_WAIT, MAX_OPENING);
         loop {
             let generation = self.generation();
             match connection::connect(&self.url) {
@@ -147,10 +146,12 @@ impl Pool {
                         used_at: now,
                     });
                 }
-                Err(error) if start.elapsed() + pause >= MAX_OPENING => return Err(error),
-                Err(_) => {
-                    thread::sleep(pause);
-                    pause *= 2;
+                Err(error) => {
+                    let wait = backoff.next_wait();
+                    if start.elapsed() + wait >= MAX_OPENING {
+                        return Err(error);
+                    }
+                    thread::sleep(wait);
                 }
             }
         }
@@ -160,14 +161,14 @@ impl Pool {
         self.lock().idle.pop()
     }
 
-    /// A panic elsewhere leaves the state whole.
+    /// A panic elsewhere leaves the state consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl PooledConnection {
-    /// Whether it is too old or was idle for too long. A file stays the same.
+    /// Whether it is too old or idle for too long. A connection to a file never is.
     fn is_stale(&self) -> bool {
         matches!(self.connection, AnyConnection::Postgres(_))
             && (self.opened_at.elapsed() > MAX_AGE || self.used_at.elapsed() > MAX_IDLE)
@@ -178,41 +179,42 @@ impl PooledConnection {
 mod tests {
     use super::*;
 
-    fn pool(max_idle: usize) -> (tempfile::TempDir, Pool) {
+    fn pool(max_idle: usize) -> (tempfile::TempDir, IdleConnections) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("b.db").display().to_string();
-        (folder, Pool::new(DatabaseUrl::Sqlite(path), max_idle))
+        let pool = IdleConnections::new(DatabaseUrl::Sqlite(path), max_idle);
+        (folder, pool)
     }
 
-    fn idle(pool: &Pool) -> usize {
+    fn idle(pool: &IdleConnections) -> usize {
         pool.lock().idle.len()
     }
 
     #[test]
     fn connections_are_reused_up_to_a_number() {
         let (_folder, pool) = pool(1);
-        let (one, other) = (pool.take().unwrap(), pool.take().unwrap());
+        let (one, other) = (pool.take_or_open().unwrap(), pool.take_or_open().unwrap());
         pool.put_back(one);
         pool.put_back(other);
         assert_eq!(idle(&pool), 1);
-        pool.take().unwrap();
+        pool.take_or_open().unwrap();
         assert_eq!(idle(&pool), 0);
     }
 
     #[test]
-    fn a_generation_that_is_distrusted_is_not_used_again() {
+    fn a_retired_generation_is_not_used_again() {
         let (_folder, pool) = pool(4);
-        let (before, kept) = (pool.generation(), pool.take().unwrap());
-        let other = pool.take().unwrap();
+        let (before, kept) = (pool.generation(), pool.take_or_open().unwrap());
+        let other = pool.take_or_open().unwrap();
         pool.put_back(kept);
-        pool.distrust(before);
+        pool.retire(before);
         assert_eq!(idle(&pool), 0);
         pool.put_back(other);
-        assert_eq!(idle(&pool), 0, "it is of the generation before");
-        let new = pool.take().unwrap();
+        assert_eq!(idle(&pool), 0, "it is of the retired generation");
+        let new = pool.take_or_open().unwrap();
         pool.put_back(new);
-        pool.distrust(before);
-        assert_eq!(idle(&pool), 1, "another problem of the generation before");
+        pool.retire(before);
+        assert_eq!(idle(&pool), 1, "only the older generation is retired again");
     }
 
     #[test]
@@ -220,7 +222,7 @@ mod tests {
         use diesel::connection::AnsiTransactionManager;
 
         let (_folder, pool) = pool(4);
-        let mut pooled = pool.take().unwrap();
+        let mut pooled = pool.take_or_open().unwrap();
         let AnyConnection::Sqlite(sqlite) = &mut pooled.connection else {
             panic!("a file");
         };

@@ -1,5 +1,7 @@
-//! Following the log of revocations on a connection of its own, so that no other work
-//! holds it up. It blocks.
+//! Following the log of revocations on a dedicated connection, so that other work does not
+//! delay it. The functions block the thread.
+
+use std::mem;
 
 use diesel::{
     PgConnection, QueryableByName, RunQueryDsl as _,
@@ -17,23 +19,23 @@ use super::{
 };
 use crate::domain::{Revision, Revocation, SessionDigest};
 
-/// How many revocations are read at once.
+/// The number of revocations read at once.
 const READ_AT_ONCE: u32 = 5_000;
 
-/// How many sessions that were opened since the last look are read. Where there are
-/// more, to load all sessions page by page is quicker than to read these at once, which
-/// might never be done within the limit on a statement.
-const MOST_OPENED: usize = 50_000;
+/// The most sessions opened since the last query that are read at once. More of them might
+/// never be read within the time limit of a statement; then all sessions are loaded again,
+/// page by page.
+const MAX_OPENED: usize = 50_000;
 
-/// What the connection is known by among the server's.
+/// Names the connection for the server's statistics, and subscribes to notifications.
 const LISTEN: &str = "
     SET application_name = 'bienvenue revocations';
     LISTEN bienvenue_revocations;";
 
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text AS text";
 
-/// The sessions of transactions from one number up to another, and of some before. The
-/// upper bound leaves out what was restored from a server with higher numbers.
+/// The sessions of a range of transactions, and of some earlier ones. The upper bound excludes
+/// rows restored from a server with higher transaction numbers.
 const OPENED: &str = "
     SELECT digest FROM sessions WHERE opened_in >= $1::xid8 AND opened_in < $2::xid8
     UNION ALL
@@ -52,31 +54,33 @@ struct OpenedRow {
     digest: Vec<u8>,
 }
 
-/// Reads the log from where the last reading ended, and on PostgreSQL what other
-/// nodes open.
+/// Reads the log from the end of the previous reading, and on PostgreSQL the sessions opened
+/// by other nodes.
 pub struct LogReader {
     connector: Connector,
     connection: Option<BoundedConnection>,
     /// `None` before the first reading.
     position: Option<Position>,
-    /// The snapshot up to which it is known what was opened.
+    /// The snapshot up to which all opened sessions have been read.
     opened_until: Option<Snapshot>,
+    /// Whether entries of a kind that this version does not know have been logged.
+    has_logged_unknown: bool,
 }
 
-/// Up to where the log was read, and the proof of which log that was.
+/// The end of the previous reading, and the proof of the log's identity.
 struct Position {
     incarnation: String,
     revision: Revision,
-    /// The entry at that revision, once it was read.
+    /// The entry at that revision, if it has been read.
     entry: Option<Revocation>,
 }
 
 impl Position {
-    /// Whether what was read is the continuation of the log up to here.
+    /// Whether a page continues the same log from this position.
     fn is_continued_by(&self, page: &LogPage) -> bool {
         let is_same_entry = match (&self.entry, &page.start) {
             (Some(entry), Some(start)) => entry == start,
-            // What was read may have been swept since then.
+            // The entry may have been swept since then.
             (_, None) | (None, _) => true,
         };
         is_same_entry
@@ -85,21 +89,21 @@ impl Position {
     }
 }
 
-/// What a reading of the log came to.
+/// The result of reading the log.
 #[derive(Debug)]
 pub enum LogRead {
-    /// The log goes on from where the reading before ended.
+    /// The log continues from the end of the previous reading.
     Continued {
-        /// What was added since then, in order.
+        /// The entries added since then, in order.
         revocations: Vec<Revocation>,
-        /// Up to where the log has been read.
+        /// The last revision read.
         revision: Revision,
-        /// Whether there may be more.
+        /// Whether there may be more entries.
         has_more: bool,
     },
-    /// It is the first reading, or nothing proves that this is the log that was read
-    /// before: it goes on from the last revision there is. What is known of sessions
-    /// may be of another history, which is not to be told from the log.
+    /// It is the first reading, or the log cannot be proven to be the one read before; reading
+    /// continues from its last revision. Sessions in memory may belong to another history of
+    /// the database, which the log does not show.
     Restarted(Revision),
 }
 
@@ -110,20 +114,21 @@ impl LogReader {
             connection: None,
             position: None,
             opened_until: None,
+            has_logged_unknown: false,
         }
     }
 
-    /// Whether others may open sessions that this process does not know of.
+    /// Whether other nodes may open sessions.
     pub fn has_others(&self) -> bool {
         self.connector.is_to_server()
     }
 
-    /// Connects, in place of a connection that there may be. The log has to be
-    /// [`read`](Self::read) before anything else: it may be that of another server.
+    /// Connects, replacing an open connection. The log has to be [`read`](Self::read) first:
+    /// the connection may lead to another server.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub fn connect(&mut self) -> Result<(), DbError> {
         self.connection = None;
         self.connection = Some(self.connector.connect()?);
@@ -135,13 +140,12 @@ impl LogReader {
         self.connection = None;
     }
 
-    /// Whether it is connected, as far as it knows.
+    /// Whether it is connected, as far as this end knows.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
 
-    /// Whether the database has told of a revocation since it was asked last. It
-    /// does not wait.
+    /// Whether the database has sent a notification since the last call. It does not wait.
     ///
     /// # Errors
     ///
@@ -159,12 +163,12 @@ impl LogReader {
         Ok(notified)
     }
 
-    /// Reads on in the log. A connection may outlive the log that it reads: its tables
-    /// may be restored meanwhile, or its entries rewritten.
+    /// Reads the next part of the log. A connection may outlive the log that it reads: the
+    /// tables may be restored in the meantime, or the entries rewritten.
     ///
     /// # Errors
     ///
-    /// When the database cannot, or sessions may end without an entry in the log.
+    /// When the database fails, or sessions may end without an entry in the log.
     pub fn read(&mut self) -> Result<LogRead, DbError> {
         let position = self.position.as_ref();
         let from = position.map_or(Revision(i64::MAX), |position| position.revision);
@@ -172,10 +176,17 @@ impl LogReader {
             .connection()?
             .run(move |connection| revocations::read(connection, from, READ_AT_ONCE))?;
         let Some(incarnation) = page.incarnation.clone() else {
-            let why = "a trigger that logs what ends sessions is missing or disabled; restore \
+            let why = "a trigger that logs the end of sessions is missing or disabled; restore \
                        the triggers on the tables sessions and users";
             return Err(DbError::Fault(why.into()));
         };
+        if page.has_unknown_kind && !mem::replace(&mut self.has_logged_unknown, true) {
+            tracing::warn!(
+                table = "revocations",
+                "entries of a kind that this version does not know are taken for the end of all \
+                 sessions of their users"
+            );
+        }
         let snapshot = page.snapshot.as_deref().map(to_snapshot).transpose()?;
         let is_same_server = match (&self.opened_until, &snapshot) {
             (Some(before), Some(now)) => before.precedes(now),
@@ -205,14 +216,13 @@ impl LogReader {
         }
     }
 
-    /// The sessions that were opened, on whichever node, since it was asked last,
-    /// and are open; perhaps more than these. On SQLite there are no other nodes,
-    /// and none are returned. `None` when there are too many: the next reading of the
-    /// log is a restart.
+    /// The sessions opened on any node since the last call that are still open; possibly also
+    /// others. On SQLite, which has no other nodes, none are returned. `None` when there are
+    /// too many: the next reading of the log is a restart.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub fn opened(&mut self) -> Result<Option<Vec<SessionDigest>>, DbError> {
         if !self.has_others() {
             return Ok(Some(Vec::new()));
@@ -238,28 +248,28 @@ impl LogReader {
     }
 }
 
-/// The sessions that were opened since a snapshot, and the snapshot up to which these are
-/// all; `None` when they are too many.
+/// The sessions opened since a snapshot, and the snapshot up to which they are complete;
+/// `None` when there are too many.
 fn read_opened(
     postgres: &mut PgConnection,
     since: &Snapshot,
 ) -> Result<(Snapshot, Option<Vec<SessionDigest>>), DbError> {
     let until: TextRow = diesel::sql_query(SNAPSHOT).get_result(postgres)?;
     let until = to_snapshot(&until.text)?;
-    let ended = since.ended_by(&until);
-    if ended.is_empty() {
+    let completed = since.completed_by(&until);
+    if completed.is_empty() {
         return Ok((until, Some(Vec::new())));
     }
-    let earlier: Vec<String> = ended.earlier.iter().map(u64::to_string).collect();
-    // As the parameters of a query of its own, they are numbers that the planner can find
+    let earlier: Vec<String> = completed.earlier.iter().map(u64::to_string).collect();
+    // In a query of their own, the bounds are parameters whose values the planner can look up
     // in its statistics.
     let rows: Vec<OpenedRow> = diesel::sql_query(OPENED)
-        .bind::<Text, _>(ended.first.to_string())
-        .bind::<Text, _>(ended.end.to_string())
+        .bind::<Text, _>(completed.first.to_string())
+        .bind::<Text, _>(completed.end.to_string())
         .bind::<Text, _>(format!("{{{}}}", earlier.join(",")))
-        .bind::<BigInt, _>(MOST_OPENED as i64 + 1)
+        .bind::<BigInt, _>(MAX_OPENED as i64 + 1)
         .load(postgres)?;
-    if rows.len() > MOST_OPENED {
+    if rows.len() > MAX_OPENED {
         return Ok((until, None));
     }
     let opened: Result<Vec<_>, DbError> = rows.iter().map(|row| to_digest(&row.digest)).collect();
@@ -267,6 +277,6 @@ fn read_opened(
 }
 
 fn to_snapshot(text: &str) -> Result<Snapshot, DbError> {
-    let unknown = |_| DbError::Fault(format!("{text:?} is no snapshot").into());
+    let unknown = |_| DbError::Fault(format!("{text:?} is not a snapshot").into());
     text.parse().map_err(unknown)
 }

@@ -1,4 +1,4 @@
-//! Bringing a database to the schema of this version, or leaving it alone.
+//! Migrating a database to the schema of this version, or refusing it unchanged.
 
 use std::{
     collections::HashSet,
@@ -31,26 +31,26 @@ use super::{
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// Whether the table of what was migrated is there.
+/// Whether the table of applied migrations exists.
 const SQLITE_HISTORY: &str =
     "EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '__diesel_schema_migrations')";
 const POSTGRES_HISTORY: &str = "to_regclass('__diesel_schema_migrations') IS NOT NULL";
 
-/// The longest wait for another process that has an SQLite file locked.
+/// The longest wait for another process that holds a lock on an SQLite file.
 const MAX_LOCKED: Duration = Duration::from_secs(5);
-const TRY_LOCKED_EVERY: Duration = Duration::from_millis(20);
+const RETRY_LOCKED_EVERY: Duration = Duration::from_millis(20);
 
-/// Checks that the database can be used and migrates it, before the pool
-/// exists. All pending migrations happen or none.
+/// Checks that the database can be used, and migrates it, before the pool exists. Either all
+/// pending migrations are applied or none.
 pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenProblem> {
     match url {
         DatabaseUrl::Sqlite(path) => {
-            // Changing the journal's mode does not wait for a lock by itself.
+            // SQLite does not wait for a lock when it changes the journal mode.
             let start = Instant::now();
             loop {
                 match prepare_sqlite(path) {
                     Err(OpenProblem::Locked(_)) if start.elapsed() < MAX_LOCKED => {
-                        thread::sleep(TRY_LOCKED_EVERY);
+                        thread::sleep(RETRY_LOCKED_EVERY);
                     }
                     prepared => return prepared,
                 }
@@ -60,23 +60,23 @@ pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenProblem> {
     }
 }
 
-/// Checks, without writing, that the database could be migrated; returns whether
-/// it has the table `users` already.
+/// Checks, without writing, that the database could be migrated; returns whether it already
+/// has the table `users`.
 pub(super) fn inspect(connection: &mut AnyConnection) -> Result<bool, OpenProblem> {
     let (has_history, has_users) = match connection {
         AnyConnection::Sqlite(sqlite) => {
-            let has_history = ask(sqlite, SQLITE_HISTORY)?;
+            let has_history = is_true(sqlite, SQLITE_HISTORY)?;
             has_pending(sqlite, has_history, SQLITE)?;
             let users = "EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'users')";
-            (has_history, ask(sqlite, users)?)
+            (has_history, is_true(sqlite, users)?)
         }
         AnyConnection::Postgres(postgres) => {
-            let has_history = ask(postgres, POSTGRES_HISTORY)?;
+            let has_history = is_true(postgres, POSTGRES_HISTORY)?;
             has_pending(postgres, has_history, POSTGRES)?;
             takes_writes(postgres)?;
             (
                 has_history,
-                ask(postgres, "to_regclass('users') IS NOT NULL")?,
+                is_true(postgres, "to_regclass('users') IS NOT NULL")?,
             )
         }
     };
@@ -90,10 +90,9 @@ pub(super) fn inspect(connection: &mut AnyConnection) -> Result<bool, OpenProble
 fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
     create_private(path).map_err(OpenProblem::Create)?;
     let mut connection = connect_sqlite(path).map_err(|error| OpenProblem::refused(&error))?;
-    let has_history = ask(&mut connection, SQLITE_HISTORY)?;
+    let has_history = is_true(&mut connection, SQLITE_HISTORY)?;
     let has_pending = has_pending(&mut connection, has_history, SQLITE)?;
-    // What is rolled back changes nothing, and fails where nothing can be
-    // changed.
+    // The rollback undoes the probe, which fails on a read-only database.
     connection
         .batch_execute("BEGIN IMMEDIATE; CREATE TABLE write_probe (x); ROLLBACK;")
         .map_err(|error| {
@@ -109,13 +108,13 @@ fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
 fn prepare_postgres(uri: &str) -> Result<(), OpenProblem> {
     let mut connection = connect_postgres(uri).map_err(|error| OpenProblem::refused(&error))?;
     pooler::refuse(uri, &mut connection)?;
-    let has_history = ask(&mut connection, POSTGRES_HISTORY)?;
+    let has_history = is_true(&mut connection, POSTGRES_HISTORY)?;
     let has_pending = has_pending(&mut connection, has_history, POSTGRES)?;
     takes_writes(&mut connection)?;
     if has_pending {
         connection.transaction(|connection| {
-            // Nodes that start together migrate one after the other; the later
-            // ones find nothing left to do.
+            // Nodes that start at the same time take this lock in turn; all but the first
+            // find no pending migrations.
             connection.batch_execute(
                 "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
                  SELECT pg_advisory_xact_lock(hashtext('bienvenue migrations'));",
@@ -126,18 +125,18 @@ fn prepare_postgres(uri: &str) -> Result<(), OpenProblem> {
     Ok(())
 }
 
-/// Checks that a transaction could write, of which this may be none.
+/// Checks that a transaction could write, without beginning one.
 fn takes_writes(connection: &mut PgConnection) -> Result<(), OpenProblem> {
     let refuses = "pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'";
-    if ask(connection, refuses)? {
+    if is_true(connection, refuses)? {
         let why = "a standby, or default_transaction_read_only";
         return Err(OpenProblem::ReadOnly(why.to_owned()));
     }
     Ok(())
 }
 
-/// Creates the file for its owner alone; one that is there stays as it is.
-/// SQLite gives the files beside it the same mode.
+/// Creates the file, readable by its owner alone; an existing file stays unchanged. SQLite
+/// gives the files beside it the same mode.
 pub(super) fn create_private(path: &str) -> std::io::Result<()> {
     let created = OpenOptions::new()
         .write(true)
@@ -146,16 +145,16 @@ pub(super) fn create_private(path: &str) -> std::io::Result<()> {
         .mode(0o600)
         .open(path);
     match created {
-        // What keeps an existing file from being written is found out later.
+        // Whether an existing file can be written is checked later.
         Err(_) if Path::new(path).exists() => Ok(()),
         result => result.map(drop),
     }
 }
 
 #[derive(QueryableByName)]
-struct Answer {
+struct BoolRow {
     #[diesel(sql_type = Bool)]
-    answer: bool,
+    value: bool,
 }
 
 #[derive(QueryableByName)]
@@ -164,19 +163,19 @@ struct Applied {
     version: String,
 }
 
-/// Asks a question that is answered by yes or no.
-fn ask<C>(connection: &mut C, question: &str) -> QueryResult<bool>
+/// Evaluates a boolean expression.
+fn is_true<C>(connection: &mut C, condition: &str) -> QueryResult<bool>
 where
     C: LoadConnection,
-    SqlQuery: for<'query> LoadQuery<'query, C, Answer>,
+    SqlQuery: for<'query> LoadQuery<'query, C, BoolRow>,
 {
-    let query = diesel::sql_query(format!("SELECT {question} AS answer"));
-    let row: Answer = query.get_result(connection)?;
-    Ok(row.answer)
+    let query = diesel::sql_query(format!("SELECT {condition} AS value"));
+    let row: BoolRow = query.get_result(connection)?;
+    Ok(row.value)
 }
 
-/// Whether a migration is left to do. diesel's own check would create its
-/// table, and this must not write.
+/// Whether a migration is pending. It must not write, and diesel's own check would create its
+/// table.
 fn has_pending<C>(
     connection: &mut C,
     has_history: bool,
@@ -217,7 +216,7 @@ where
     Ok(())
 }
 
-/// Why a migration, or the transaction around it, did not happen.
+/// The reason why a migration, or the transaction around it, failed.
 struct Failed(String);
 
 impl From<Cause> for Failed {

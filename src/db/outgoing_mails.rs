@@ -1,32 +1,42 @@
-//! The table `outgoing_mails`: what is to be sent, until it is.
+//! The table `outgoing_mails`: mails that have not been sent yet.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, NullableExpressionMethods as _,
     OptionalExtension as _, QueryDsl as _, RunQueryDsl as _,
-    dsl::{exists, not},
     sql_types::{Text, Timestamp},
 };
 
 use super::{
     Db, DbError,
-    connection::AnyConnection,
-    schema::{outgoing_mails, users},
+    batch_delete::{Batch, Change},
+    connection::{AnyConnection, on_backend},
+    readable::Readable,
+    schema::outgoing_mails,
 };
 use crate::domain::Email;
 
-/// What a mail is about.
+/// The most kinds of a later version that are logged.
+const MAX_LOGGED_KINDS: usize = 16;
+
+/// The subject of a mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailKind {
-    /// Somebody asked to reset the password of this address, which may be
-    /// nobody's.
+    /// A request to reset the password of an address, which may belong to no user.
     PasswordReset,
-    /// A user's password was changed.
+    /// A notice that a user's password was changed.
     PasswordChanged,
 }
 
 impl MailKind {
-    /// How the table and the log name it.
+    const ALL: [Self; 2] = [Self::PasswordReset, Self::PasswordChanged];
+
+    /// The name in the table and in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::PasswordReset => "password_reset",
@@ -35,9 +45,26 @@ impl MailKind {
     }
 
     pub(super) fn parse(name: &str) -> Option<Self> {
-        [Self::PasswordReset, Self::PasswordChanged]
-            .into_iter()
-            .find(|kind| kind.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// The kinds of mail in the table that this version does not know, each logged once. Their
+/// mails are left to the nodes of a later version that share the database.
+#[derive(Clone, Default)]
+pub(super) struct UnknownKinds(Arc<Mutex<BTreeSet<String>>>);
+
+impl UnknownKinds {
+    fn log(&self, kind: Option<String>) {
+        let kind = kind.unwrap_or_else(|| "not UTF-8".to_owned());
+        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < MAX_LOGGED_KINDS && logged.insert(kind.clone()) {
+            tracing::warn!(
+                table = "outgoing_mails",
+                kind = ?kind,
+                "mails of a kind that this version does not know are left unsent"
+            );
+        }
     }
 }
 
@@ -60,21 +87,43 @@ pub(super) fn add(
     Ok(())
 }
 
-/// Drops the request for a password reset that waits for an address.
+/// Removes a mail. One requested again since `created_at` stays and is due again.
+pub(super) fn remove(
+    connection: &mut AnyConnection,
+    id: i64,
+    created_at: Option<DateTime<Utc>>,
+) -> Result<(), DbError> {
+    let mail = outgoing_mails::table.find(id);
+    let Some(created_at) = created_at else {
+        diesel::delete(mail).execute(connection)?;
+        return Ok(());
+    };
+    let same = mail.filter(outgoing_mails::created_at.eq(created_at.naive_utc()));
+    if diesel::delete(same).execute(connection)? == 0 {
+        diesel::update(mail)
+            .set((
+                outgoing_mails::tries.eq(0_i64),
+                outgoing_mails::claimed_until.eq(None::<NaiveDateTime>),
+            ))
+            .execute(connection)?;
+    }
+    Ok(())
+}
+
+/// Removes the pending request for a password reset of an address.
 pub(super) fn remove_password_reset(
     connection: &mut AnyConnection,
     email: &Email,
 ) -> Result<(), DbError> {
-    let waiting = outgoing_mails::table
+    let pending = outgoing_mails::table
         .filter(outgoing_mails::email.eq(email.as_str()))
         .filter(outgoing_mails::kind.eq(MailKind::PasswordReset.name()));
-    diesel::delete(waiting).execute(connection)?;
+    diesel::delete(pending).execute(connection)?;
     Ok(())
 }
 
-/// A request, or one more for the address of one that waits: the same work
-/// either way, in one statement, so that those who ask at once do not wait for
-/// each other in a circle.
+/// Adds a request, or renews the pending one for the address: the same work in both cases,
+/// and in one statement, so that concurrent requests cannot deadlock.
 const REQUEST_PASSWORD_RESET: &str = "
     INSERT INTO outgoing_mails (kind, email, created_at, due_at, tries)
     VALUES ('password_reset', $1, $2, $3, 0)
@@ -82,13 +131,12 @@ const REQUEST_PASSWORD_RESET: &str = "
     DO UPDATE SET created_at = excluded.created_at";
 
 impl Db {
-    /// Asks for a password reset to be mailed, due at `due_at`. One that waits
-    /// for the address already stands for both; one that is being sent is looked at
-    /// again.
+    /// Adds a request to mail a reset token, due at `due_at`. A pending request for the
+    /// address stands for both; one that is being sent becomes due again.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub async fn request_password_reset(
         &self,
         email: Email,
@@ -100,81 +148,111 @@ impl Db {
                 .bind::<Text, _>(email.as_str())
                 .bind::<Timestamp, _>(at.naive_utc())
                 .bind::<Timestamp, _>(due_at.naive_utc());
-            match connection {
-                AnyConnection::Sqlite(sqlite) => request.execute(sqlite)?,
-                AnyConnection::Postgres(postgres) => request.execute(postgres)?,
-            };
+            on_backend!(connection, |backend| request.execute(backend))?;
             Ok(())
         })
         .await
     }
 
-    /// Whether a mail is due.
+    /// Whether a mail is due that this version can send.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub async fn has_due_mail(&self, now: DateTime<Utc>) -> Result<bool, DbError> {
+        let unknown_kinds = self.unknown_kinds.clone();
         self.read(move |connection| {
-            let due: Option<i64> = outgoing_mails::table
+            let first: Option<Readable<String>> = outgoing_mails::table
                 .filter(is_due(now))
+                .select(outgoing_mails::kind)
+                .first(connection)
+                .optional()?;
+            let Some(kind) = first else {
+                return Ok(false);
+            };
+            let kind = kind.ok();
+            if kind.as_deref().and_then(MailKind::parse).is_some() {
+                return Ok(true);
+            }
+            unknown_kinds.log(kind);
+            let known: Option<i64> = outgoing_mails::table
+                .filter(is_due(now))
+                .filter(has_known_kind())
                 .select(outgoing_mails::id)
                 .first(connection)
                 .optional()?;
-            Ok(due.is_some())
+            Ok(known.is_some())
         })
         .await
     }
 
-    /// Removes due requests for a password reset that name an address which is
-    /// nobody's, at most `most`, and returns how many there were. All at once:
-    /// anybody can make many of them.
+    /// Removes at most `limit` due requests for a password reset whose address belongs to no
+    /// user, and returns their number. They are removed in batches since any caller can
+    /// create many of them.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
-    pub async fn remove_mail_for_nobody(
+    /// When the database fails.
+    pub async fn remove_mail_without_user(
         &self,
         now: DateTime<Utc>,
-        most: u32,
+        limit: u32,
     ) -> Result<usize, DbError> {
-        let nobodys = self
-            .read(move |connection| {
-                let ids: Vec<i64> = nobodys_mail(now)
-                    .select(outgoing_mails::id)
-                    .limit(most.into())
-                    .load(connection)?;
-                Ok(ids)
-            })
-            .await?;
-        if nobodys.is_empty() {
-            return Ok(0);
-        }
+        let batch = Batch {
+            table: "outgoing_mails",
+            key: "id",
+            condition: "due_at <= $1 AND (claimed_until IS NULL OR claimed_until <= $2)
+                AND kind = 'password_reset'
+                AND NOT EXISTS (SELECT 1 FROM users WHERE users.email = outgoing_mails.email)",
+            times: [now.naive_utc(); 2],
+            change: Change::Delete,
+        };
+        self.change_batch(batch, limit).await
+    }
+
+    /// Removes a mail that was sent or given up. With a `created_at`, a mail requested again
+    /// since then stays and is due again.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn remove_outgoing_mail(
+        &self,
+        id: i64,
+        created_at: Option<DateTime<Utc>>,
+    ) -> Result<(), DbError> {
+        self.write(move |connection| remove(connection, id, created_at))
+            .await
+    }
+
+    /// Releases a claimed mail that could not be sent, due again at a later time.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn postpone_outgoing_mail(
+        &self,
+        id: i64,
+        due_at: DateTime<Utc>,
+    ) -> Result<(), DbError> {
         self.write(move |connection| {
-            // One whose address has become somebody's is kept.
-            let still = nobodys_mail(now)
-                .filter(outgoing_mails::id.eq_any(nobodys))
-                .select(outgoing_mails::id);
-            let free: Vec<i64> = match connection {
-                AnyConnection::Sqlite(sqlite) => still.load(sqlite)?,
-                // One that somebody else works on is waited for by nobody.
-                AnyConnection::Postgres(postgres) => {
-                    still.for_update().skip_locked().load(postgres)?
-                }
-            };
-            let free = outgoing_mails::table.filter(outgoing_mails::id.eq_any(free));
-            Ok(diesel::delete(free).execute(connection)?)
+            diesel::update(outgoing_mails::table.find(id))
+                .set((
+                    outgoing_mails::due_at.eq(due_at.naive_utc()),
+                    outgoing_mails::claimed_until.eq(None::<NaiveDateTime>),
+                ))
+                .execute(connection)?;
+            Ok(())
         })
         .await
     }
 
     /// Makes mails due at `now` that are due after `due_after` or claimed until after
-    /// `claimed_after`, which are later than any mail can be under a clock that is
-    /// right; returns how many there were.
+    /// `claimed_after`, later than a correct clock would have set; returns their number.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub async fn bound_outgoing_mails(
         &self,
         due_after: DateTime<Utc>,
@@ -215,7 +293,7 @@ impl Db {
     }
 }
 
-/// Whether a mail is due and nobody is sending it.
+/// Whether a mail is due and not claimed.
 #[diesel::dsl::auto_type]
 pub(super) fn is_due(now: DateTime<Utc>) -> _ {
     let now: NaiveDateTime = now.naive_utc();
@@ -225,12 +303,9 @@ pub(super) fn is_due(now: DateTime<Utc>) -> _ {
     outgoing_mails::due_at.le(now).and(is_free)
 }
 
-#[diesel::dsl::auto_type(no_type_alias)]
-fn nobodys_mail(now: DateTime<Utc>) -> _ {
-    let due: is_due = is_due(now);
-    let user = users::table.filter(users::email.eq(outgoing_mails::email));
-    outgoing_mails::table
-        .filter(due)
-        .filter(outgoing_mails::kind.eq("password_reset"))
-        .filter(not(exists(user)))
+/// Whether this version can send a mail.
+#[diesel::dsl::auto_type]
+pub(super) fn has_known_kind() -> _ {
+    let known: [&'static str; 2] = MailKind::ALL.map(MailKind::name);
+    outgoing_mails::kind.eq_any(known)
 }

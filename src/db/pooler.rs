@@ -1,6 +1,6 @@
-//! Poolers that give each transaction a connection of its own choice, such as PgBouncer
-//! with `pool_mode = transaction`. Settings of a session, prepared statements and LISTEN
-//! would reach the sessions of others.
+//! Detection of poolers that choose a connection for each transaction, such as PgBouncer with
+//! `pool_mode = transaction`. Session settings, prepared statements and LISTEN would apply to
+//! the connections of other clients.
 
 use diesel::{PgConnection, QueryResult, QueryableByName, RunQueryDsl as _, sql_types::Integer};
 
@@ -15,8 +15,8 @@ struct Backend {
     pid: i32,
 }
 
-/// Refuses a server that such a pooler stands in front of: two connections that are open
-/// at the same time have the same process at the server, or one of them has two.
+/// Refuses a server behind such a pooler: two open connections have the same backend process,
+/// or one of them has two.
 pub(super) fn refuse(uri: &str, connection: &mut PgConnection) -> Result<(), OpenProblem> {
     let mut pids = || {
         let first = pid(connection)?;
@@ -39,7 +39,8 @@ fn pid(connection: &mut PgConnection) -> QueryResult<i32> {
     Ok(backend.pid)
 }
 
-/// A statement is prepared and executed in two transactions.
+/// The problem behind an error: such a pooler may prepare and execute a statement on two
+/// connections.
 fn refused(error: diesel::result::Error) -> OpenProblem {
     if on_one_line(&error).contains("prepared statement") {
         OpenProblem::TransactionPooling

@@ -1,5 +1,5 @@
-//! One process for one SQLite file: what it has in memory of it is not told of
-//! what another one changes.
+//! The lock that lets only one process use an SQLite file: a second one would not learn which
+//! sessions the first one ends.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -10,27 +10,27 @@ use std::{
 
 use super::{error::OpenProblem, migrate};
 
-/// What the name of the lock's file adds to that of the database's.
+/// The suffix of the lock file's name after that of the database file.
 const SUFFIX: &str = ".lock";
 
-/// Held as long as this process works with the file. The operating system gives
-/// it up when the process ends, however it ends.
+/// A lock held as long as this process uses the file. The operating system releases it when
+/// the process ends, however it ends.
 #[derive(Clone)]
 pub(super) struct ProcessLock {
     _file: Arc<File>,
 }
 
 impl ProcessLock {
-    /// Takes the lock (flock(2), which SQLite's own locks know nothing of) on a database
-    /// file, which is created where it is missing. Where its volume takes none there, the
-    /// lock is on a file of its own: NFS makes flock out of the locks that SQLite takes, so
-    /// that the two would be in each other's way.
+    /// Locks a database file with flock(2), which does not interact with SQLite's own locks;
+    /// creates a missing file. Where the volume does not allow that, a separate file is
+    /// locked: NFS implements flock with the kind of locks that SQLite takes, so that the two
+    /// would conflict.
     pub(super) fn take(path: &str) -> Result<Self, OpenProblem> {
         migrate::create_private(path).map_err(OpenProblem::Create)?;
         let refused = |error: io::Error| OpenProblem::Unreachable(error.to_string());
         let file = File::open(path).map_err(refused)?;
         match Self::lock(file) {
-            Err(TryLockError::Error(_)) => Self::lock(own_file(path)?),
+            Err(TryLockError::Error(_)) => Self::lock(lock_file(path)?),
             locked => locked,
         }
         .map_err(|error| match error {
@@ -47,8 +47,8 @@ impl ProcessLock {
     }
 }
 
-/// The file beside the database file, by whichever link that is named.
-fn own_file(path: &str) -> Result<File, OpenProblem> {
+/// The lock file beside the database file, whatever link names the latter.
+fn lock_file(path: &str) -> Result<File, OpenProblem> {
     let mut path = fs::canonicalize(path)
         .map_err(OpenProblem::LockFile)?
         .into_os_string();

@@ -1,4 +1,4 @@
-//! The table `revocations`, which the database's own triggers write.
+//! The table `revocations`, the log of revocations, written by triggers.
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -9,45 +9,47 @@ use diesel::{
 
 use super::{
     Db, DbError,
-    connection::AnyConnection,
+    connection::{AnyConnection, on_backend},
     readable::Readable,
     schema::{revocations, swept_revocations},
 };
 use crate::domain::{Revision, Revocation, RevocationEvent, SessionDigest, SessionHandle, UserId};
 
-/// A part of the log, with what says which log it is; all of one moment.
+/// A part of the log, and the log's identity, both read at one moment.
 #[derive(Debug)]
 pub struct LogPage {
-    /// The entry at the revision that was asked from, where the log has one.
+    /// The entry at the requested revision, if the log has one.
     pub start: Option<Revocation>,
-    /// What came after that revision, in order.
+    /// The entries after that revision, in order.
     pub revocations: Vec<Revocation>,
-    /// Up to which revision the log has been swept.
+    /// The revision up to which the log has been swept.
     pub swept_through: Revision,
-    /// The last revision there is.
+    /// The last revision of the log.
     pub head: Revision,
-    /// Whether there may be more.
+    /// Whether there may be more entries.
     pub has_more: bool,
-    /// What differs between two servers, or two states of one, of which the one does
-    /// not follow from the other. `None` while sessions may end without an entry.
+    /// The identity of the database's history: it differs between two servers, and between two
+    /// states of one server where the later did not evolve from the earlier. `None` while
+    /// sessions may end without an entry.
     pub(super) incarnation: Option<String>,
-    /// Which transactions were over, on PostgreSQL.
+    /// The transactions in progress, on PostgreSQL.
     pub(super) snapshot: Option<String>,
+    /// Whether an entry has a kind that this version does not know.
+    pub(super) has_unknown_kind: bool,
 }
 
 impl LogPage {
-    /// Whether this is the log that gave out the revision `from`, and has everything
-    /// that came after it. Revisions are random: one that was lost together with the
-    /// end of a log is not used again.
+    /// Whether this log has assigned the revision `from` and still has all entries after it.
+    /// Revisions are random, so that one lost with the end of a log is not assigned again.
     pub fn continues(&self, from: Revision) -> bool {
         from == self.swept_through || (from > self.swept_through && self.start.is_some())
     }
 }
 
-/// The entries from a revision on, and the state of the log, in one statement, and so
-/// of one moment. On PostgreSQL an incarnation is a timeline, a run of the server, a
-/// database, and the triggers that write the log, with the transactions that wrote them:
-/// to switch them off and on, or to restore the tables, makes others of them.
+/// The state of the log and its entries from a revision on, in one statement and so at one
+/// moment. On PostgreSQL the incarnation consists of the timeline, the start time of the
+/// server, the database, and the triggers that write the log with the transactions that
+/// created or changed them: disabling and enabling them, or restoring the tables, changes it.
 const READ_POSTGRES: &str = "
     SELECT through, (SELECT max(revision) FROM revocations) AS revision,
            NULL AS kind, NULL AS user_id, NULL AS handle, NULL AS digest,
@@ -67,8 +69,8 @@ const READ_POSTGRES: &str = "
     SELECT NULL, revision, kind, user_id, handle, digest, NULL, NULL
     FROM (SELECT * FROM revocations WHERE revision >= $1 ORDER BY revision LIMIT $2) AS log";
 
-/// The same on SQLite, where every change of the schema, every `VACUUM` and every
-/// restored backup changes its version.
+/// The same on SQLite, whose schema version changes with every change of the schema, every
+/// `VACUUM` and every restored backup.
 const READ_SQLITE: &str = "
     SELECT through, (SELECT max(revision) FROM revocations) AS revision,
            NULL AS kind, NULL AS user_id, NULL AS handle, NULL AS digest,
@@ -83,7 +85,10 @@ const READ_SQLITE: &str = "
     SELECT NULL, revision, kind, user_id, handle, digest, NULL, NULL
     FROM (SELECT * FROM revocations WHERE revision >= $1 ORDER BY revision LIMIT $2) AS log";
 
-/// A row of either half; in the first one, `revision` is the last there is.
+/// The kinds of entries.
+const KINDS: [&str; 3] = ["session_ended", "user_sessions_ended", "user_changed"];
+
+/// A row of either half of the union. In the state, `revision` is the last one of the log.
 #[derive(QueryableByName)]
 struct LogRow {
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -105,6 +110,11 @@ struct LogRow {
 }
 
 impl LogRow {
+    fn has_unknown_kind(&self) -> bool {
+        let kind = self.kind.as_ref().map(Readable::get);
+        kind.is_some_and(|kind| !kind.is_some_and(|kind| KINDS.contains(&kind.as_str())))
+    }
+
     fn into_revocation(self) -> Option<Revocation> {
         let digest = self.digest.as_deref().and_then(SessionDigest::from_bytes);
         let kind = self.kind.and_then(Readable::ok);
@@ -115,7 +125,8 @@ impl LogRow {
                 handle: handle.as_deref().and_then(SessionHandle::parse),
             },
             (Some("user_changed"), _) => RevocationEvent::UserChanged,
-            // Whatever cannot be read otherwise: all that there is of the user.
+            // Damaged entries, and those of a later version, may have ended any session of
+            // the user.
             _ => RevocationEvent::UserSessionsEnded,
         };
         Some(Revocation {
@@ -126,33 +137,26 @@ impl LogRow {
     }
 }
 
-/// What the log has after a revision, at most `most` entries, and its entry at that
-/// revision.
+/// Reads at most `limit` entries after a revision, and the entry at that revision.
 pub(super) fn read(
     connection: &mut AnyConnection,
     after: Revision,
-    most: u32,
+    limit: u32,
 ) -> Result<LogPage, DbError> {
-    let sql = match connection {
-        AnyConnection::Sqlite(_) => READ_SQLITE,
-        AnyConnection::Postgres(_) => READ_POSTGRES,
-    };
-    let query = diesel::sql_query(sql)
+    let query = diesel::sql_query(connection.select(READ_SQLITE, READ_POSTGRES))
         .bind::<BigInt, _>(after.0)
-        .bind::<BigInt, _>(i64::from(most) + 1);
-    let mut rows: Vec<LogRow> = match connection {
-        AnyConnection::Sqlite(sqlite) => query.load(sqlite)?,
-        AnyConnection::Postgres(postgres) => query.load(postgres)?,
-    };
+        .bind::<BigInt, _>(i64::from(limit) + 1);
+    let mut rows: Vec<LogRow> = on_backend!(connection, |backend| query.load(backend))?;
     let state = rows.iter().position(|row| row.through.is_some());
     let state = state.map(|at| rows.swap_remove(at));
     let state = state.ok_or_else(|| DbError::Fault("swept_revocations has no row".into()))?;
     let swept_through = state.through.unwrap_or_default();
+    let has_unknown_kind = rows.iter().any(LogRow::has_unknown_kind);
     let mut revocations: Vec<Revocation> = rows
         .into_iter()
         .filter_map(LogRow::into_revocation)
         .collect();
-    // No part of a union promises its order.
+    // The order of a union is not guaranteed.
     revocations.sort_unstable_by_key(|revocation| revocation.revision);
     let has_start = revocations
         .first()
@@ -161,36 +165,36 @@ pub(super) fn read(
     Ok(LogPage {
         swept_through: Revision(swept_through),
         head: Revision(state.revision.unwrap_or_default().max(swept_through)),
-        has_more: revocations.len() >= most as usize,
+        has_more: revocations.len() >= limit as usize,
         start,
         revocations,
         incarnation: state.incarnation,
         snapshot: state.snapshot,
+        has_unknown_kind,
     })
 }
 
 impl Db {
-    /// What the log of revocations has after a revision, at most `most` entries.
+    /// Reads at most `limit` entries of the log of revocations after a revision.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
-    pub async fn revocations_after(&self, after: Revision, most: u32) -> Result<LogPage, DbError> {
-        self.read(move |connection| read(connection, after, most))
+    /// When the database fails.
+    pub async fn revocations_after(&self, after: Revision, limit: u32) -> Result<LogPage, DbError> {
+        self.read(move |connection| read(connection, after, limit))
             .await
     }
 
-    /// Removes revocations that were logged before `before`, at most `most`, always
-    /// the first ones there are, and never the last one, by which the log is
-    /// recognised; returns how many there were.
+    /// Removes at most `limit` entries logged before `before`, from the start of the log, and
+    /// returns their number. The last entry always stays, since it identifies the log.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub async fn sweep_revocations(
         &self,
         before: DateTime<Utc>,
-        most: u32,
+        limit: u32,
     ) -> Result<usize, DbError> {
         let before = before.naive_utc();
         let last_of_old = move |connection: &mut AnyConnection| {
@@ -202,11 +206,11 @@ impl Db {
                 .filter(revocations::revision.lt(newest.unwrap_or_default()))
                 .order(revocations::revision)
                 .select(revocations::revision)
-                .limit(most.into())
+                .limit(limit.into())
                 .load(connection)?;
             Ok::<_, DbError>(old.last().copied())
         };
-        // Most of the time there are none: no need for a turn to write.
+        // There are usually none; then nothing waits for the permission to write.
         if self.read(last_of_old).await?.is_none() {
             return Ok(0);
         }
@@ -214,7 +218,7 @@ impl Db {
             let Some(last) = last_of_old(connection)? else {
                 return Ok(0);
             };
-            // First, so that of several nodes one sweeps.
+            // This update comes first, so that only one of several nodes sweeps.
             let swept = swept_revocations::table.filter(swept_revocations::through.lt(last));
             let update = diesel::update(swept).set(swept_revocations::through.eq(last));
             if update.execute(connection)? == 0 {

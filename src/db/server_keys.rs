@@ -1,13 +1,17 @@
-//! The table `server_keys`: random keys that all nodes of a database share.
+//! The table `server_keys`: random keys shared by all nodes of a database.
 
 use std::sync::Arc;
 
 use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _};
 use zeroize::Zeroizing;
 
-use super::{connection::AnyConnection, error::OpenProblem, schema::server_keys};
+use super::{
+    connection::{AnyConnection, on_backend},
+    error::OpenProblem,
+    schema::server_keys,
+};
 
-/// What a key is for, as the table says it.
+/// The purpose of a key, as stored in the table.
 pub(super) const DECOYS: &str = "decoys";
 
 /// A secret key of 32 bytes. Cheap to clone; wiped when the last clone is dropped.
@@ -15,7 +19,7 @@ pub(super) const DECOYS: &str = "decoys";
 pub struct ServerKey(Arc<Zeroizing<[u8; 32]>>);
 
 impl ServerKey {
-    /// The bytes, for a keyed hash.
+    /// The bytes of the key.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_slice()
     }
@@ -26,8 +30,8 @@ impl ServerKey {
     }
 }
 
-/// The database's key for a purpose, which the first node that asks makes. Nodes that
-/// start together agree: the purpose is unique, and what is read back is what is stored.
+/// The database's key for a purpose, created by the first node that asks for it. Nodes that
+/// start at the same time agree on it: the purpose is unique, and each node reads the key back.
 pub(super) fn load_or_create(
     connection: &mut AnyConnection,
     purpose: &str,
@@ -37,21 +41,15 @@ pub(super) fn load_or_create(
     }
     let mut key = Zeroizing::new([0; 32]);
     getrandom::fill(key.as_mut()).map_err(|error| OpenProblem::NoRandomness(error.to_string()))?;
-    macro_rules! insert {
-        ($connection:expr) => {
-            diesel::insert_into(server_keys::table)
-                .values((
-                    server_keys::purpose.eq(purpose),
-                    server_keys::key.eq(key.as_slice()),
-                ))
-                .on_conflict_do_nothing()
-                .execute($connection)?
-        };
-    }
-    match connection {
-        AnyConnection::Sqlite(sqlite) => insert!(sqlite),
-        AnyConnection::Postgres(postgres) => insert!(postgres),
-    };
+    on_backend!(connection, |backend| {
+        diesel::insert_into(server_keys::table)
+            .values((
+                server_keys::purpose.eq(purpose),
+                server_keys::key.eq(key.as_slice()),
+            ))
+            .on_conflict_do_nothing()
+            .execute(backend)?
+    });
     let stored = find(connection, purpose)?;
     stored.ok_or_else(|| OpenProblem::Key(purpose.to_owned()))
 }

@@ -1,67 +1,72 @@
-//! Which transactions of a PostgreSQL server are over.
+//! Snapshots of a PostgreSQL server: which transactions are complete.
 
 use std::str::FromStr;
 
-/// A value of the type `pg_snapshot`. Transactions are numbered in the order in which
-/// they begin to write; the number of a transaction is its `xid8`.
+/// A value of the type `pg_snapshot`. Transactions are numbered (`xid8`) in the order in which
+/// they begin to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Snapshot {
-    /// No transaction of this number or a greater one is over.
+    /// No transaction with this number or a greater one is complete.
     end: u64,
-    /// Those of a smaller number that are not over either.
+    /// The incomplete transactions with a smaller number.
     in_progress: Vec<u64>,
 }
 
-/// The transactions that ended between two snapshots, or may have.
+/// The transactions that may have completed between two snapshots.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// The first of those that had not begun by the earlier snapshot.
+pub(super) struct Completed {
+    /// The first transaction that began after the earlier snapshot.
     pub(super) first: u64,
-    /// The first that has not begun by the later one.
+    /// The first transaction that begins after the later snapshot.
     pub(super) end: u64,
-    /// Those that were in progress and are not any more.
+    /// The transactions in progress in the earlier snapshot and not in the later one.
     pub(super) earlier: Vec<u64>,
 }
 
 impl Snapshot {
-    /// Whether this is of before another one, or of the same moment. A server's
-    /// snapshots never go back.
+    /// Whether this snapshot is not newer than another one. A server's snapshots never go
+    /// back.
     pub(super) fn precedes(&self, later: &Self) -> bool {
         self.end <= later.end
     }
 
-    /// The transactions that a later snapshot may show and this one does not.
-    pub(super) fn ended_by(&self, later: &Self) -> Ended {
-        let is_over = |number: &&u64| !later.in_progress.contains(number);
-        Ended {
+    /// The transactions visible in a later snapshot and not in this one, and perhaps others.
+    pub(super) fn completed_by(&self, later: &Self) -> Completed {
+        let is_complete = |number: &&u64| !later.in_progress.contains(number);
+        Completed {
             first: self.end,
             end: later.end,
-            earlier: self.in_progress.iter().filter(is_over).copied().collect(),
+            earlier: self
+                .in_progress
+                .iter()
+                .filter(is_complete)
+                .copied()
+                .collect(),
         }
     }
 }
 
-impl Ended {
-    /// Whether there are none.
+impl Completed {
+    /// Whether there are no such transactions.
     pub(super) fn is_empty(&self) -> bool {
         self.first >= self.end && self.earlier.is_empty()
     }
 }
 
-/// The text is no snapshot.
+/// The text is not a snapshot.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoSnapshot;
+pub(super) struct SnapshotError;
 
 impl FromStr for Snapshot {
-    type Err = NoSnapshot;
+    type Err = SnapshotError;
 
     /// Reads `xmin:xmax:xip,xip…`.
-    fn from_str(text: &str) -> Result<Self, NoSnapshot> {
-        let number = |text: &str| text.parse::<u64>().map_err(|_| NoSnapshot);
+    fn from_str(text: &str) -> Result<Self, SnapshotError> {
+        let number = |text: &str| text.parse::<u64>().map_err(|_| SnapshotError);
         let mut parts = text.split(':').skip(1);
         let (Some(end), Some(in_progress), None) = (parts.next(), parts.next(), parts.next())
         else {
-            return Err(NoSnapshot);
+            return Err(SnapshotError);
         };
         Ok(Self {
             end: number(end)?,
@@ -100,28 +105,28 @@ mod tests {
             "10:20:10:",
             "10:-1:",
         ] {
-            assert_eq!(text.parse::<Snapshot>(), Err(NoSnapshot), "{text}");
+            assert_eq!(text.parse::<Snapshot>(), Err(SnapshotError), "{text}");
         }
     }
 
     #[test]
-    fn what_ended_between_two_snapshots() {
-        let ended = snapshot("10:20:10,14").ended_by(&snapshot("14:25:14,21"));
-        let expected = Ended {
+    fn transactions_completed_between_two_snapshots() {
+        let completed = snapshot("10:20:10,14").completed_by(&snapshot("14:25:14,21"));
+        let expected = Completed {
             first: 20,
             end: 25,
             earlier: vec![10],
         };
-        assert_eq!(ended, expected);
-        assert!(!ended.is_empty());
-        // A transaction that stays open does not make every look read what came after.
+        assert_eq!(completed, expected);
+        assert!(!completed.is_empty());
+        // A long transaction does not make every query read all later sessions.
         let same = snapshot("10:20:10");
-        assert!(same.ended_by(&same).is_empty());
-        assert!(!same.ended_by(&snapshot("20:20:")).is_empty());
+        assert!(same.completed_by(&same).is_empty());
+        assert!(!same.completed_by(&snapshot("20:20:")).is_empty());
     }
 
     #[test]
-    fn a_server_that_goes_back_is_noticed() {
+    fn a_snapshot_that_goes_back_is_detected() {
         assert!(snapshot("10:20:10").precedes(&snapshot("20:20:")));
         assert!(!snapshot("10:20:10").precedes(&snapshot("19:19:")));
     }

@@ -1,4 +1,4 @@
-//! The table `trusted_clock`, and the database's own clock.
+//! The table `trusted_clock`, and the clock of the database server.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
@@ -6,23 +6,22 @@ use diesel::{
     sql_types::{Nullable, Timestamp},
 };
 
-use super::{Db, DbError, connection::AnyConnection, readable::Readable, schema::trusted_clock};
+use super::{Db, DbError, connection::on_backend, readable::Readable, schema::trusted_clock};
 
 const READ_ON_POSTGRES: &str = "
     SELECT (SELECT max(trusted_at) FROM trusted_clock) AS trusted_at,
            clock_timestamp() AT TIME ZONE 'UTC' AS now";
 
-/// Its clock is this machine's.
+/// A file has no clock of its own.
 const READ_ON_SQLITE: &str = "
     SELECT (SELECT max(trusted_at) FROM trusted_clock) AS trusted_at, NULL AS now";
 
-/// What the database knows of the time.
+/// The times that the database provides.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockRecord {
-    /// When a clock was last known to be right; `None` where that is not known.
+    /// When a clock was last known to be correct; `None` if it never was.
     pub trusted_at: Option<DateTime<Utc>>,
-    /// What the clock of the database's machine says; `None` on SQLite, which has none
-    /// of its own.
+    /// The clock of the database server; `None` on SQLite.
     pub database: Option<DateTime<Utc>>,
 }
 
@@ -35,21 +34,15 @@ struct Row {
 }
 
 impl Db {
-    /// Reads the database's clock, and when a clock was last known to be right.
+    /// Reads the database's clock, and when a clock was last known to be correct.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub async fn clock_record(&self) -> Result<ClockRecord, DbError> {
         self.read(|connection| {
-            let row: Row = match connection {
-                AnyConnection::Sqlite(sqlite) => {
-                    diesel::sql_query(READ_ON_SQLITE).get_result(sqlite)?
-                }
-                AnyConnection::Postgres(postgres) => {
-                    diesel::sql_query(READ_ON_POSTGRES).get_result(postgres)?
-                }
-            };
+            let query = diesel::sql_query(connection.select(READ_ON_SQLITE, READ_ON_POSTGRES));
+            let row: Row = on_backend!(connection, |backend| query.get_result(backend))?;
             let time = |column: Option<Readable<NaiveDateTime>>| {
                 column.and_then(Readable::ok).map(|time| time.and_utc())
             };
@@ -61,11 +54,11 @@ impl Db {
         .await
     }
 
-    /// Records that a clock was right at a time.
+    /// Records that the clock was correct at a time.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub async fn record_trusted_clock(&self, trusted_at: DateTime<Utc>) -> Result<(), DbError> {
         let trusted_at = trusted_clock::trusted_at.eq(trusted_at.naive_utc());
         self.write(move |connection| {

@@ -1,4 +1,4 @@
-//! Where the database is.
+//! The URL of a database.
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
@@ -8,13 +8,13 @@ use thiserror::Error;
 /// `sqlite:PATH` or `postgres://…`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
-    /// The path of a file, created when it is missing.
+    /// The path of a file, created if it is missing.
     Sqlite(String),
-    /// A connection URI as libpq reads it. It may hold a password.
+    /// A connection URI as libpq reads it. It may contain a password.
     Postgres(String),
 }
 
-/// The text is neither.
+/// The text is not the URL of a database.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error(
     "write sqlite:PATH, such as sqlite:bienvenue.db, or postgres://USER@HOST/DATABASE with \
@@ -38,8 +38,8 @@ impl FromStr for DatabaseUrl {
         }
         let path = text.strip_prefix("sqlite:").ok_or(DatabaseUrlError)?;
         let path = path.strip_prefix("//").unwrap_or(path);
-        // SQLite reads these as a URI, as its parameters, or as a database that
-        // every connection has for itself alone.
+        // SQLite reads these as a URI, as its parameters, or as a database private to
+        // each connection.
         if path.is_empty()
             || path.starts_with(':')
             || path.starts_with("file:")
@@ -52,12 +52,12 @@ impl FromStr for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// Whether it holds a password of the database's.
+    /// Whether it contains the password of the database.
     pub fn has_password(&self) -> bool {
         self.holds(&["password"])
     }
 
-    /// Whether it holds any secret: that password, or the one of a client's key.
+    /// Whether it contains a secret: that password, or the one of a client's key.
     pub fn holds_secret(&self) -> bool {
         self.holds(&["password", "sslpassword"])
     }
@@ -79,8 +79,7 @@ impl DatabaseUrl {
         )))
     }
 
-    /// Whether one of these parameters has a value. The password may also stand behind
-    /// the user's name.
+    /// Whether one of these parameters, or the password after the user's name, has a value.
     fn holds(&self, names: &[&str]) -> bool {
         let Self::Postgres(uri) = self else {
             return false;
@@ -102,9 +101,8 @@ impl DatabaseUrl {
     }
 }
 
-/// Whether a connection URI, after its scheme, reads in one way only. libpq
-/// quotes what it cannot read, and would put parts of a password in which a
-/// special character stands as it is into the log.
+/// Whether a connection URI, after its scheme, is unambiguous. libpq quotes the parts that it
+/// cannot read, and so would log parts of a password with an unescaped special character.
 fn is_plain(uri: &str) -> bool {
     let (location, parameters) = uri.split_once('?').unwrap_or((uri, ""));
     let (authority, database) = location.split_once('/').unwrap_or((location, ""));
@@ -124,7 +122,8 @@ fn is_plain(uri: &str) -> bool {
         && !parameters.contains('@')
 }
 
-/// A name, an IPv4 address, or an IPv6 one in brackets, and perhaps a port.
+/// Whether it is a name, an IPv4 address, or an IPv6 address in brackets, optionally with a
+/// port.
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((address, port))) if address.parse::<Ipv6Addr>().is_ok() => ("", port),
@@ -138,7 +137,7 @@ fn is_host(text: &str) -> bool {
     is_port && !host.contains(['[', ']', '@'])
 }
 
-/// For people, and so without a password.
+/// For messages: without the password.
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_database_url() {
+    fn a_database_url_is_parsed() {
         for (text, path) in [
             ("sqlite:bienvenue.db", "bienvenue.db"),
             ("sqlite://bienvenue.db", "bienvenue.db"),
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_postgres_uri_reads_in_one_way() {
+    fn a_postgres_uri_is_unambiguous() {
         for text in [
             "postgres://db/b",
             "postgresql://ada@db/b",

@@ -1,18 +1,20 @@
 //! The table `users`.
 
+pub(super) mod reset_tokens;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, Insertable, OptionalExtension as _,
-    QueryDsl as _, Queryable, RunQueryDsl as _,
+    QueryDsl as _, Queryable, RunQueryDsl as _, Selectable, SelectableHelper as _,
     result::{DatabaseErrorKind, Error as DieselError},
 };
 use thiserror::Error;
 
+use self::reset_tokens::ResetColumns;
 use super::{
     Db, DbError,
     connection::AnyConnection,
     readable::Readable,
-    reset_tokens::{self, ResetColumns},
     schema::{sessions, users},
 };
 use crate::domain::{
@@ -20,43 +22,44 @@ use crate::domain::{
     SessionDigest, User, UserId,
 };
 
-/// What to find a user by.
+/// A criterion that identifies one user.
 #[derive(Clone, Debug)]
 pub enum UserBy {
     /// The id.
     Id(UserId),
     /// The canonical e-mail.
     Email(Email),
-    /// A session of theirs, expired or not.
+    /// One of the user's sessions, expired or not.
     Session(SessionDigest),
-    /// One of their reset tokens, expired or not.
+    /// One of the user's reset tokens, expired or not.
     ResetToken(ResetDigest),
 }
 
-/// What to change of a user; `None` leaves a thing as it is.
+/// Changes to a user; `None` leaves a column unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct UserChanges {
-    /// The stored hash of a new password. With it the credential version moves
-    /// on, which ends every session, and no reset token is good any more. Nobody
-    /// is told: [`Db::change_password`] does that too.
+    /// The stored hash of a new password. It increments the credential version, which ends
+    /// every session, and voids the reset tokens. No mail is sent about it, unlike by
+    /// [`Db::change_password`].
     pub hashed_password: Option<HashedPassword>,
-    /// A further reset token, and the present time.
+    /// Another reset token, and the present time.
     pub reset: Option<(PendingReset, DateTime<Utc>)>,
 }
 
-/// Why a user was not added.
+/// The reason why a user was not added.
 #[derive(Debug, Error)]
 pub enum AddUserError {
     /// Another user has the e-mail.
     #[error("the e-mail is taken")]
     EmailTaken,
-    /// The database could not.
+    /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
 }
 
-/// A row, in the order of the table's columns.
-#[derive(Queryable)]
+/// A row.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = users)]
 pub(super) struct UserRow {
     id: i64,
     email: Readable<String>,
@@ -94,18 +97,18 @@ impl TryFrom<UserRow> for User {
 
     fn try_from(row: UserRow) -> Result<Self, DbError> {
         let id = row.id;
-        let unfit = |what: &str| {
-            DbError::Fault(format!("the row {id} of users has no readable {what}").into())
+        let damaged = |column: &str| {
+            DbError::Fault(format!("the row {id} of users has no readable {column}").into())
         };
-        let email = row.email.ok().ok_or_else(|| unfit("email"))?;
+        let email = row.email.ok().ok_or_else(|| damaged("email"))?;
         let email = Email::parse(&email)
             .ok()
             .filter(|parsed| parsed.as_str() == email)
-            .ok_or_else(|| unfit("canonical email"))?;
-        // One that cannot be read is no hash: a login is refused as with a wrong password,
+            .ok_or_else(|| damaged("canonical email"))?;
+        // A damaged hash matches no password: logins are refused as with a wrong password,
         // and the user can set a new one.
         let hashed_password = row.hashed_password.ok().unwrap_or_default();
-        let created_at = row.created_at.ok().ok_or_else(|| unfit("created_at"))?;
+        let created_at = row.created_at.ok().ok_or_else(|| damaged("created_at"))?;
         Ok(Self {
             id: UserId(id),
             email,
@@ -128,18 +131,22 @@ impl TryFrom<UserRow> for User {
     }
 }
 
-/// The one user that a criterion names.
+/// Finds the user that a criterion identifies.
 pub(super) fn find(connection: &mut AnyConnection, by: &UserBy) -> Result<Option<User>, DbError> {
     let row: Option<UserRow> = match by {
-        UserBy::Id(id) => users::table.find(id.0).first(connection),
+        UserBy::Id(id) => users::table
+            .find(id.0)
+            .select(UserRow::as_select())
+            .first(connection),
         UserBy::Email(email) => users::table
             .filter(users::email.eq(email.as_str()))
+            .select(UserRow::as_select())
             .first(connection),
         UserBy::Session(digest) => users::table
             .inner_join(sessions::table)
             .filter(sessions::digest.eq(digest.as_bytes()))
             .filter(sessions::credential_version.eq(users::credential_version))
-            .select(users::all_columns)
+            .select(UserRow::as_select())
             .first(connection),
         UserBy::ResetToken(digest) => users::table
             .filter(
@@ -147,19 +154,21 @@ pub(super) fn find(connection: &mut AnyConnection, by: &UserBy) -> Result<Option
                     .eq(digest.as_bytes())
                     .or(users::previous_reset_token.eq(digest.as_bytes())),
             )
+            .select(UserRow::as_select())
             .first(connection),
     }
     .optional()?;
     row.map(User::try_from).transpose()
 }
 
-/// Locks users until the unit of work ends, in [the order that all keep](Db::write): nobody
-/// else changes them, or opens or ends their sessions. An id that no user has is skipped.
+/// Locks users until the unit of work ends, in [the order common to all](Db::write): no other
+/// unit of work changes them, or opens or ends their sessions. An id without a user is
+/// skipped.
 pub(super) fn lock_users(
     connection: &mut AnyConnection,
     ids: impl IntoIterator<Item = UserId>,
 ) -> Result<(), DbError> {
-    // SQLite has one writer at a time anyway.
+    // SQLite has one writer at a time.
     if let AnyConnection::Postgres(postgres) = connection {
         let ids = ids.into_iter().map(|id| id.0);
         users::table
@@ -172,22 +181,27 @@ pub(super) fn lock_users(
     Ok(())
 }
 
-/// A user whom nobody else changes until the unit of work ends.
-pub(super) fn hold(connection: &mut AnyConnection, id: UserId) -> Result<Option<User>, DbError> {
+/// Locks a user until the unit of work ends, and reads it.
+pub(super) fn lock_user(
+    connection: &mut AnyConnection,
+    id: UserId,
+) -> Result<Option<User>, DbError> {
     let row: Option<UserRow> = match connection {
-        // It has one writer at a time anyway.
+        // SQLite has one writer at a time.
         AnyConnection::Sqlite(_) => return find(connection, &UserBy::Id(id)),
-        AnyConnection::Postgres(postgres) => {
-            users::table.find(id.0).for_no_key_update().first(postgres)
-        }
+        AnyConnection::Postgres(postgres) => users::table
+            .find(id.0)
+            .select(UserRow::as_select())
+            .for_no_key_update()
+            .first(postgres),
     }
     .optional()?;
     row.map(User::try_from).transpose()
 }
 
-/// A user whom nobody else changes until the unit of work ends, unless somebody else
-/// changes them now: nobody is waited for.
-pub(super) fn hold_if_free(
+/// Locks a user like [`lock_user`], without waiting: `None` also for a user locked by another
+/// unit of work.
+pub(super) fn try_lock_user(
     connection: &mut AnyConnection,
     id: UserId,
 ) -> Result<Option<User>, DbError> {
@@ -195,6 +209,7 @@ pub(super) fn hold_if_free(
         AnyConnection::Sqlite(_) => return find(connection, &UserBy::Id(id)),
         AnyConnection::Postgres(postgres) => users::table
             .find(id.0)
+            .select(UserRow::as_select())
             .for_no_key_update()
             .skip_locked()
             .first(postgres),
@@ -203,7 +218,7 @@ pub(super) fn hold_if_free(
     row.map(User::try_from).transpose()
 }
 
-/// Gives a user a new password, with all that follows for the row.
+/// Stores a new password, which increments the credential version and voids the reset tokens.
 pub(super) fn set_password(
     connection: &mut AnyConnection,
     id: UserId,
@@ -219,11 +234,11 @@ pub(super) fn set_password(
 }
 
 impl Db {
-    /// Adds a user. Of several that add one e-mail at once, one succeeds.
+    /// Adds a user. Of several concurrent calls with one e-mail, one succeeds.
     ///
     /// # Errors
     ///
-    /// When the e-mail is taken, or the database cannot.
+    /// When the e-mail is taken, or the database fails.
     pub async fn add_user(
         &self,
         email: Email,
@@ -251,20 +266,20 @@ impl Db {
         .await
     }
 
-    /// Finds the one user that a criterion names.
+    /// Finds the user that a criterion identifies; `None` where there is none.
     ///
     /// # Errors
     ///
-    /// When the database cannot. That there is none is no error.
+    /// When the database fails.
     pub async fn find_user_by(&self, by: UserBy) -> Result<Option<User>, DbError> {
         self.read(move |connection| find(connection, &by)).await
     }
 
-    /// Changes a user and returns it as it is then; `None` when there is none.
+    /// Changes a user and returns the changed user; `None` where there is none.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub async fn update_user(
         &self,
         id: UserId,
@@ -275,7 +290,7 @@ impl Db {
                 set_password(connection, id, hashed_password)?;
             }
             if let Some((reset, now)) = changes.reset
-                && let Some(user) = hold(connection, id)?
+                && let Some(user) = lock_user(connection, id)?
             {
                 reset_tokens::add(connection, &user, reset, now)?;
             }
@@ -284,13 +299,12 @@ impl Db {
         .await
     }
 
-    /// Stores the same password in another form. Sessions and reset tokens
-    /// stay; `false`, and nothing happens, when the password has been changed
-    /// meanwhile.
+    /// Stores another hash of the same password. Sessions and reset tokens stay. Returns
+    /// `false`, and changes nothing, when the password has been changed in the meantime.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub async fn rehash_user(
         &self,
         user: &User,

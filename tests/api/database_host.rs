@@ -257,7 +257,7 @@ async fn are_stopped(cluster: Cluster) {
     scene.process.signal("TERM");
     let (status, log) = scene.process.wait();
     assert!(status.success());
-    for line in ["is given up", "that was given up has ended"] {
+    for line in ["is abandoned", "an abandoned connection"] {
         assert!(log.contains(line), "{log}");
     }
 }

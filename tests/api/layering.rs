@@ -157,7 +157,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "auth/outbox",
-        &["auth", "db", "domain", "error_chain", "mail"],
+        &["auth", "backoff", "db", "domain", "error_chain", "mail"],
     ),
     (
         "auth/sessions",
@@ -173,6 +173,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "auth/sessions/freshness",
         &[
             "auth/sessions/cache",
+            "backoff",
             "clock",
             "db",
             "domain",
@@ -185,12 +186,13 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["db", "domain", "mail", "passwords", "secret_file"],
     ),
     ("mail", &["clock", "domain"]),
-    ("db", &["domain", "error_chain"]),
+    ("db", &["backoff", "domain", "error_chain"]),
     ("db/import", &["db", "domain"]),
     ("passwords", &["deadline", "domain"]),
     ("peer", &["domain"]),
     ("deadline", &["domain"]),
     ("domain", &[]),
+    ("backoff", &[]),
     ("clock", &[]),
     ("effect", &[]),
     ("error_chain", &[]),

@@ -139,7 +139,7 @@ async fn step(
         (1, Some(held)) => drop(db.remove_other_sessions(held).await?),
         (2, _) => {
             let used = known.iter().map(|digest| (*digest, now)).collect();
-            db.touch_sessions(used).await?;
+            db.mark_sessions_seen(used).await?;
         }
         (3, _) => drop(db.remove_expired_sessions(now, now, 20).await?),
         (4, Some(held)) => {

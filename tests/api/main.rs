@@ -75,5 +75,6 @@ mod stale_connections;
 mod story;
 mod timing;
 mod transport;
+mod unknown_kinds;
 mod watch;
 mod web;

@@ -152,9 +152,9 @@ on_each_database! {
         let (digest, session) = session(user.id);
         assert!(db.add_session(digest, session.clone(), None, 10).await.unwrap().is_some());
         let later = moment() + chrono::TimeDelta::seconds(90);
-        db.touch_sessions(vec![(digest, later)]).await.unwrap();
+        db.mark_sessions_seen(vec![(digest, later)]).await.unwrap();
         // A late note of an earlier check changes nothing.
-        db.touch_sessions(vec![(digest, moment())]).await.unwrap();
+        db.mark_sessions_seen(vec![(digest, moment())]).await.unwrap();
         let (found, whose) = db.find_session(digest).await.unwrap().unwrap();
         assert_eq!(whose.id, user.id);
         assert_eq!((found.handle, found.user_id), (session.handle, user.id));
@@ -165,7 +165,7 @@ on_each_database! {
         assert_eq!(ended.times, Some(SessionTimes { created_at: moment(), last_seen_at: later }));
         assert!(db.remove_session(digest).await.unwrap().is_none());
         // A note that comes too late does not bring it back.
-        db.touch_sessions(vec![(digest, later)]).await.unwrap();
+        db.mark_sessions_seen(vec![(digest, later)]).await.unwrap();
         assert!(db.find_session(digest).await.unwrap().is_none());
     }
 
@@ -403,9 +403,9 @@ on_each_database! {
         for n in 0..5 {
             request(&format!("u{n}@example.com"), 200, 200 + n).await;
         }
-        assert_eq!(db.remove_mail_for_nobody(at(203), 3).await.unwrap(), 3);
-        assert_eq!(db.remove_mail_for_nobody(at(203), 3).await.unwrap(), 1);
-        assert_eq!(db.remove_mail_for_nobody(at(203), 3).await.unwrap(), 0);
+        assert_eq!(db.remove_mail_without_user(at(203), 3).await.unwrap(), 3);
+        assert_eq!(db.remove_mail_without_user(at(203), 3).await.unwrap(), 1);
+        assert_eq!(db.remove_mail_without_user(at(203), 3).await.unwrap(), 0);
         assert!(db.has_due_mail(at(204)).await.unwrap(), "one is not due yet");
     }
 
@@ -488,7 +488,7 @@ on_each_database! {
                             None => db.remove_outgoing_mail(id, Some(at)).await?,
                         }
                     }
-                    db.remove_mail_for_nobody(moment(), 5).await?;
+                    db.remove_mail_without_user(moment(), 5).await?;
                     let by = UserBy::Id(id);
                     let user = db.find_user_by(by).await?.unwrap();
                     if let Some(reset) = user.resets.newest {

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::mails;
 use crate::auth::{Auth, AuthError};
 use crate::{
+    backoff::Backoff,
     db::{Claim, Claimed, DbError, MailKind, OutgoingMail, Preference},
     domain::CLOCK_SKEW,
     error_chain::with_causes,
@@ -123,7 +124,10 @@ impl Auth {
     /// `Unavailable`, `Internal`.
     pub async fn drop_mail_for_nobody(&self) -> Result<bool, AuthError> {
         let now = self.clock.now();
-        let dropped = self.db.remove_mail_for_nobody(now, DROPPED_AT_ONCE).await?;
+        let dropped = self
+            .db
+            .remove_mail_without_user(now, DROPPED_AT_ONCE)
+            .await?;
         Ok(dropped > 0)
     }
 
@@ -289,7 +293,5 @@ impl Auth {
 }
 
 fn wait_after(tries: u32) -> Duration {
-    FIRST_RETRY
-        .saturating_mul(1 << tries.saturating_sub(1).min(16))
-        .min(LAST_RETRY)
+    Backoff::new(FIRST_RETRY, LAST_RETRY).wait_after(tries)
 }

@@ -80,7 +80,7 @@ impl Auth {
             if used.is_empty() {
                 break;
             }
-            if let Err(error) = self.db.touch_sessions(used.clone()).await {
+            if let Err(error) = self.db.mark_sessions_seen(used.clone()).await {
                 // What the database refuses for good is not to hold up the rest.
                 if matches!(error, DbError::Unavailable(_)) {
                     self.index.give_back_touched(used);

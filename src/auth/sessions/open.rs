@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::auth::{Auth, AuthError};
 use crate::{
-    db::Ended,
+    db::EndedSession,
     domain::{
         Client, Revision, Session, SessionDigest, SessionHandle, SessionOwner, SessionTimes,
         SessionToken, User,
@@ -143,7 +143,7 @@ impl Auth {
 
     /// Whether a session was open until it was ended; one whose times cannot be read
     /// may have been.
-    pub(in crate::auth) fn was_live(&self, ended: &Ended) -> bool {
+    pub(in crate::auth) fn was_live(&self, ended: &EndedSession) -> bool {
         ended.times.is_none_or(|times| self.is_live(times))
     }
 

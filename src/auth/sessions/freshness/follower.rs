@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     auth::sessions::cache::SessionIndex,
+    backoff::Backoff,
     clock::Clock,
     db::{DbError, LogRead, LogReader},
     domain::{Revocation, RevocationEvent},
@@ -41,7 +42,7 @@ pub(super) struct Follower {
     has_begun: bool,
     next_reading: Instant,
     last_opened: Instant,
-    retry: Duration,
+    backoff: Backoff,
 }
 
 impl Follower {
@@ -62,7 +63,7 @@ impl Follower {
             has_begun: false,
             next_reading: now,
             last_opened: now,
-            retry: FIRST_RETRY,
+            backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
         }
     }
 
@@ -75,10 +76,10 @@ impl Follower {
         while let Ok(wish) = self.next_wish() {
             match self.grant(wish) {
                 Ok(()) => {
-                    if self.retry > FIRST_RETRY {
+                    if self.backoff.has_failed() {
                         tracing::info!("the log of revocations is followed again");
                     }
-                    self.retry = FIRST_RETRY;
+                    self.backoff.reset();
                 }
                 Err(error) => self.give_up(&error),
             }
@@ -202,7 +203,7 @@ impl Follower {
 
     fn give_up(&mut self, error: &DbError) {
         self.reader.disconnect();
-        if self.retry == FIRST_RETRY {
+        if !self.backoff.has_failed() {
             tracing::warn!(
                 cause = with_causes(error),
                 "the log of revocations cannot be followed for now: session checks ask the \
@@ -210,8 +211,7 @@ impl Follower {
             );
         }
         self.shared.requests.fail();
-        self.shared.requests.rest(self.retry);
+        self.shared.requests.rest(self.backoff.next_wait());
         self.shared.requests.fail();
-        self.retry = (self.retry * 2).min(LAST_RETRY);
     }
 }

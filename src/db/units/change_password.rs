@@ -1,21 +1,23 @@
-//! How a password changes for its owner, and all that changes with it.
+//! Changing a password, and everything that changes with it.
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
-use super::{
-    Db, DbError,
-    outgoing_mails::{self, MailKind},
-    sessions,
-    users::{self, UserBy},
+use crate::{
+    db::{
+        Db, DbError,
+        outgoing_mails::{self, MailKind},
+        sessions,
+        users::{self, UserBy},
+    },
+    domain::{HashedPassword, ResetDigest, Session, SessionDigest, User},
 };
-use crate::domain::{HashedPassword, ResetDigest, Session, SessionDigest, User};
 
-/// What allows a password to be changed. It is looked at again in the unit of
-/// work that changes it.
+/// The permission to change a password. It is checked again in the unit of work that makes
+/// the change.
 #[derive(Clone, Copy, Debug)]
 pub enum ChangeProof {
-    /// A session of the user, who has said the current password.
+    /// A session of the user, who has given the current password.
     Session(SessionDigest),
     /// One of the user's reset tokens.
     ResetToken(ResetDigest),
@@ -26,66 +28,64 @@ pub enum ChangeProof {
 pub struct PasswordChange {
     /// The user, as found by the proof.
     pub user: User,
-    /// What allows it.
+    /// The permission.
     pub proof: ChangeProof,
-    /// The new password's stored hash.
+    /// The stored hash of the new password.
     pub hashed_password: HashedPassword,
-    /// A session to open instead of those that end; it is given the new
-    /// credential version.
+    /// A session to open in place of the ended ones; it gets the new credential version.
     pub opened: Option<(SessionDigest, Session)>,
-    /// When.
+    /// The time of the change.
     pub at: DateTime<Utc>,
 }
 
-/// What came of it.
+/// The result of a change.
 #[derive(Debug)]
 pub struct ChangedPassword {
-    /// The user, as they are then.
+    /// The user after the change.
     pub user: User,
-    /// The sessions that ended.
+    /// The digests of the ended sessions.
     pub ended: Vec<SessionDigest>,
-    /// The session that was opened.
+    /// The opened session.
     pub opened: Option<Session>,
 }
 
-/// Why a password was not changed. Nothing else was changed then, either.
+/// The reason why a password was not changed. Nothing else has changed either.
 #[derive(Debug, Error)]
 pub enum ChangePasswordError {
-    /// The session has ended or the reset token was used meanwhile.
-    #[error("what allowed the change does not hold any more")]
+    /// The session has ended, or the reset token has been used, in the meantime.
+    #[error("the session or reset token that allowed the change is no longer valid")]
     ProofGone,
-    /// Somebody else has changed the password meanwhile.
-    #[error("the password was changed meanwhile")]
+    /// Another change of the password came first.
+    #[error("the password was changed in the meantime")]
     PasswordChanged,
-    /// The database could not.
+    /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
 }
 
 impl Db {
-    /// Changes a user's password: every session ends, no reset token is good any
-    /// more, nor is one on its way, and a notice to the user is due, all in
-    /// one unit of work. Of several that change it at once, one succeeds.
+    /// Changes a user's password in one unit of work: all sessions end, reset tokens and
+    /// pending requests for one become void, and a notice to the user is added to the
+    /// outgoing mails. Of several concurrent changes, one succeeds.
     ///
     /// # Errors
     ///
-    /// When the proof or the password is not what it was, or the database
-    /// cannot.
+    /// When the proof or the password has changed in the meantime, or the database fails.
     pub async fn change_password(
         &self,
         change: PasswordChange,
     ) -> Result<ChangedPassword, ChangePasswordError> {
         self.write(move |connection| {
             let id = change.user.id;
-            let held = users::hold(connection, id)?.ok_or(ChangePasswordError::ProofGone)?;
-            let proven = match change.proof {
-                ChangeProof::ResetToken(digest) => held.resets.find(digest).is_some(),
+            let locked = users::lock_user(connection, id)?.ok_or(ChangePasswordError::ProofGone)?;
+            let is_proven = match change.proof {
+                ChangeProof::ResetToken(digest) => locked.resets.find(digest).is_some(),
                 ChangeProof::Session(digest) => sessions::find(connection, digest)?.is_some(),
             };
-            if !proven {
+            if !is_proven {
                 return Err(ChangePasswordError::ProofGone);
             }
-            if held.credential_version != change.user.credential_version {
+            if locked.credential_version != change.user.credential_version {
                 return Err(ChangePasswordError::PasswordChanged);
             }
             users::set_password(connection, id, &change.hashed_password)?;
@@ -100,7 +100,7 @@ impl Db {
                 }
                 None => None,
             };
-            // Whoever asked for a token before has no use for one any more.
+            // The user has a new password and needs no token for another.
             outgoing_mails::remove_password_reset(connection, &user.email)?;
             outgoing_mails::add(
                 connection,
