@@ -1,5 +1,4 @@
-//! Moving in from another service: which of its users can be taken, and all of
-//! those, or none.
+//! Importing the users of another service: all valid ones, or none.
 
 mod id_map;
 mod report;
@@ -12,12 +11,12 @@ use thiserror::Error;
 
 use self::{
     id_map::IdMap,
-    row_validator::{Ids, Judge, Rules, Verdict},
+    row_validator::{IdPolicy, RowOutcome, RowValidator, Rules},
 };
 pub use self::{
     id_map::IdMapError,
-    report::{BadRow, Observer, Summary},
-    row_validator::{Before, Reason},
+    report::{InvalidRow, Observer, Summary},
+    row_validator::{EarlierRow, RowError},
 };
 use crate::{
     clock::Clock,
@@ -29,33 +28,32 @@ use crate::{
     passwords::PepperScheme,
 };
 
-/// How many rows are looked up and written at a time: a fraction of how many
-/// parameters a statement can have (32,766 on SQLite, 65,535 on PostgreSQL).
+/// The number of rows looked up and written at a time: a fraction of the parameters that a
+/// statement can have (32,766 on SQLite, 65,535 on PostgreSQL).
 const BATCH: usize = 1_000;
 
-/// What to import, and how.
+/// The options of an import.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct ImportOptions {
     /// The other service's database.
     pub from: DatabaseUrl,
-    /// Where its users stand.
+    /// The table of its users.
     pub table: SourceTable,
     /// This service's database.
     pub into: DatabaseUrl,
-    /// Whether nothing is written at all.
+    /// Whether to write nothing.
     pub is_dry_run: bool,
-    /// Whether rows that cannot be taken are left out, rather than keep all the
-    /// others out as well.
-    pub skips_bad: bool,
-    /// Whether a user comes along whose password does not, to set one by mail.
-    pub takes_without_password: bool,
-    /// What the other service mixed into the passwords, if anything.
+    /// Whether to skip invalid rows, instead of importing nothing because of them.
+    pub skips_invalid: bool,
+    /// Whether to import users with an unusable password hash without a password.
+    pub allows_missing_password: bool,
+    /// The scheme by which the other service mixed a secret into the passwords, if any.
     pub pepper: Option<PepperScheme>,
-    /// Where to write which id each user has.
+    /// The file to write the old and new id of each user to.
     pub id_map: Option<PathBuf>,
 }
 
-/// Why an import broke off.
+/// The reason why an import failed.
 #[derive(Debug, Error)]
 pub enum ImportError {
     /// The source cannot be read.
@@ -69,43 +67,43 @@ pub enum ImportError {
     IdMap(#[from] IdMapError),
 }
 
-/// Imports users: with their ids, where these are whole numbers, and stored hashes, not with
-/// their sessions and reset tokens. A user who is there already is left as they are. Nothing is
-/// written when a row cannot be taken, unless such rows are to be skipped.
+/// Imports users with their stored hashes, and with their ids if these are integers, but without
+/// their sessions and reset tokens. Existing users are left unchanged. Nothing is written if a
+/// row is invalid, unless such rows are to be skipped.
 ///
 /// # Errors
 ///
-/// When a database cannot be used. Rows that cannot be taken are no error: the
-/// observer hears of each, and the summary counts them.
+/// When a database cannot be used. Invalid rows are not an error: each is reported to the
+/// observer, and the summary counts them.
 pub fn run(
-    order: &Order,
+    options: &ImportOptions,
     clock: &Clock,
     observer: &mut dyn Observer,
 ) -> Result<Summary, ImportError> {
-    let mut source = Source::open(&order.from, &order.table)?;
-    source.differs_from(&order.into)?;
-    let mut target = if order.is_dry_run {
-        Target::inspect(&order.into)?
+    let mut source = Source::open(&options.from, &options.table)?;
+    source.differs_from(&options.into)?;
+    let mut target = if options.is_dry_run {
+        Target::inspect(&options.into)?
     } else {
-        Target::open(&order.into)?
+        Target::open(&options.into)?
     };
     let ids = match source.ids() {
-        SourceIds::Numbers => Ids::Kept,
-        SourceIds::Texts => Ids::New(target.next_id()?),
+        SourceIds::Numbers => IdPolicy::Keep,
+        SourceIds::Texts => IdPolicy::AssignFrom(target.next_id()?),
     };
     let rules = Rules {
-        takes_without_password: order.takes_without_password,
-        pepper: order.pepper,
+        allows_missing_password: options.allows_missing_password,
+        pepper: options.pepper,
     };
-    let id_map = match &order.id_map {
-        Some(path) if !order.is_dry_run => Some(IdMap::create(path)?),
+    let id_map = match &options.id_map {
+        Some(path) if !options.is_dry_run => Some(IdMap::create(path)?),
         _ => None,
     };
     observer.begin(source.rows());
     let mut import = Import {
         target,
-        judge: Judge::new(source.rows(), ids, rules),
-        summary: Summary::new(order, source.ids(), source.origin()),
+        validator: RowValidator::new(source.rows(), ids, rules),
+        summary: Summary::new(options, source.ids(), source.origin()),
         id_map,
         now: clock.now(),
         observer,
@@ -114,11 +112,11 @@ pub fn run(
     source.read(|row| {
         batch.push(row);
         if batch.len() == BATCH {
-            import.take(&mut batch)?;
+            import.process(&mut batch)?;
         }
         Ok::<_, ImportError>(())
     })?;
-    import.take(&mut batch)?;
+    import.process(&mut batch)?;
     if !import.summary.is_written() {
         return Ok(import.summary);
     }
@@ -127,7 +125,7 @@ pub fn run(
         id_map.finish()?;
     }
     let committed = import.target.commit();
-    // Where that is open, the users may be there, and the map is theirs.
+    // After a commit in doubt, the users may be stored, and the map is needed.
     if let (Ok(()) | Err(TargetError::InDoubt { .. }), Some(id_map)) = (&committed, id_map) {
         id_map.keep();
     }
@@ -137,7 +135,7 @@ pub fn run(
 
 struct Import<'a> {
     target: Target,
-    judge: Judge,
+    validator: RowValidator,
     summary: Summary,
     id_map: Option<IdMap>,
     now: DateTime<Utc>,
@@ -145,48 +143,48 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    /// Empties a batch.
-    fn take(&mut self, batch: &mut Vec<SourceRow>) -> Result<(), ImportError> {
+    /// Imports the rows of a batch, and empties it.
+    fn process(&mut self, batch: &mut Vec<SourceRow>) -> Result<(), ImportError> {
         let rows: Vec<_> = batch
             .drain(..)
-            .map(|row| self.judge.read(row, self.now))
+            .map(|row| self.validator.read(row, self.now))
             .collect();
         let readable: Vec<&User> = rows.iter().flat_map(|row| &row.user).collect();
-        let occupied = self.target.find(&readable)?;
+        let existing = self.target.find(&readable)?;
         let mut added = Vec::with_capacity(readable.len());
         for row in rows {
             self.summary.read += 1;
             let (id, email) = (row.id, row.email);
             let number = self.summary.read;
-            let verdict = row
+            let outcome = row
                 .user
-                .and_then(|user| self.judge.decide(user, number, &occupied));
-            let is_here_as = match verdict {
-                Ok(Verdict::Take(user)) => {
-                    self.summary.taken += 1;
+                .and_then(|user| self.validator.decide(user, number, &existing));
+            let new_id = match outcome {
+                Ok(RowOutcome::Import(user)) => {
+                    self.summary.imported += 1;
                     let has_password = user.hashed_password.expose() != HashedPassword::NONE;
                     self.summary.without_password += u64::from(!has_password);
                     let id = user.id;
                     added.push(user);
                     Some(id)
                 }
-                Ok(Verdict::IsThere(id)) => {
-                    self.summary.already_there += 1;
+                Ok(RowOutcome::AlreadyExists(id)) => {
+                    self.summary.already_existing += 1;
                     Some(id)
                 }
-                Err(reason) => {
-                    self.summary.bad += 1;
-                    self.summary.bad_passwords += u64::from(reason.is_about_the_password());
-                    self.observer.bad_row(&BadRow {
+                Err(error) => {
+                    self.summary.invalid += 1;
+                    self.summary.invalid_passwords += u64::from(error.is_of_password());
+                    self.observer.invalid_row(&InvalidRow {
                         number,
                         id: id.clone(),
                         email,
-                        reason,
+                        error,
                     });
                     None
                 }
             };
-            if let (Some(user), Some(id_map)) = (is_here_as, &mut self.id_map) {
+            if let (Some(user), Some(id_map)) = (new_id, &mut self.id_map) {
                 id_map.add(id.as_ref(), user)?;
             }
         }

@@ -1,4 +1,4 @@
-//! The binary: read the settings, do what is asked for, say how it went.
+//! The binary: reads the settings, runs the command, and returns its exit code.
 
 use std::{
     env,
@@ -11,7 +11,7 @@ use bienvenue::{
     cli::{self, Command, CostTable, ImportView},
     clock::Clock,
     config::Config,
-    import::{self, Order},
+    import::{self, ImportOptions},
     lifecycle::Signals,
     log,
     passwords::Calibration,
@@ -21,47 +21,47 @@ use tokio::runtime;
 fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
         Ok(Command::Serve(config)) => serve(&config),
-        Ok(Command::Import(order, warnings)) => {
+        Ok(Command::Import(options, warnings)) => {
             for warning in warnings {
-                complain(&format!("warning: {warning}"));
+                print_error(&format!("warning: {warning}"));
             }
-            import(&order)
+            import(&options)
         }
         Ok(Command::Calibrate(threads)) => calibrate(threads),
         Ok(Command::Print(text)) => {
-            say(&text);
+            print(&text);
             ExitCode::SUCCESS
         }
         Err(line) => {
-            complain(&line);
+            print_error(&line);
             ExitCode::from(cli::EXIT_USAGE)
         }
     }
 }
 
 fn serve(config: &Config) -> ExitCode {
-    // Until the end, for what is logged last.
+    // Kept until the end, so that the last lines are written.
     let _flushed = log::start(&config.log);
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
-        // Turns last long: see who else has something to say between them.
+        // Tasks poll for long: other sockets are checked after every second one.
         .event_interval(2)
         .max_blocking_threads(config.blocking_threads())
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&format!("cannot start its threads: {error}"));
+            print_error(&format!("cannot start its threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
     let outcome = runtime.block_on(run(config));
-    // Do not wait for hashes whose callers are gone.
+    // Hashes of disconnected callers are not waited for.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error.to_string());
+            print_error(&error.to_string());
             ExitCode::FAILURE
         }
     }
@@ -71,10 +71,10 @@ async fn run(config: &Config) -> Result<(), ServerError> {
     let mut signals = Signals::listen().map_err(ServerError::Io)?;
     let server = tokio::select! {
         opened = Server::open(config, Clock::system()) => opened?,
-        // A migration that waits for another node is given up.
+        // A signal cancels a migration that waits for another node.
         () = signals.next() => return Ok(()),
     };
-    say(&cli::greeting(
+    print(&cli::greeting(
         config,
         server.address(),
         server.admin_address(),
@@ -87,13 +87,13 @@ async fn run(config: &Config) -> Result<(), ServerError> {
     Ok(())
 }
 
-fn import(order: &Order) -> ExitCode {
+fn import(options: &ImportOptions) -> ExitCode {
     let mut view = ImportView::new();
-    let outcome = import::run(order, &Clock::system(), &mut view);
+    let outcome = import::run(options, &Clock::system(), &mut view);
     drop(view);
     match outcome {
         Ok(summary) => {
-            say(&summary.to_string());
+            print(&summary.to_string());
             if summary.is_clean() {
                 ExitCode::SUCCESS
             } else {
@@ -101,7 +101,7 @@ fn import(order: &Order) -> ExitCode {
             }
         }
         Err(error) => {
-            complain(&error.to_string());
+            print_error(&error.to_string());
             ExitCode::FAILURE
         }
     }
@@ -112,28 +112,28 @@ fn calibrate(threads: usize) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&format!("cannot start: {error}"));
+            print_error(&format!("cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(Calibration::measure(threads)) {
         Ok(measured) => {
-            say(&CostTable(measured).to_string());
+            print(&CostTable(measured).to_string());
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(&error.to_string());
+            print_error(&error.to_string());
             ExitCode::FAILURE
         }
     }
 }
 
-/// Prints, to whoever still reads.
-fn say(text: &str) {
+/// Prints to standard output, whose reader may have closed it.
+fn print(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
-/// The one line on why it ended.
-fn complain(line: &str) {
+/// Prints a line on why the process ends.
+fn print_error(line: &str) {
     let _ = writeln!(io::stderr(), "bienvenue: {line}");
 }

@@ -1,27 +1,27 @@
-//! `bienvenue calibrate`: what a bcrypt cost comes to on this machine, as a table.
+//! `bienvenue calibrate`: a table of the bcrypt costs on this machine.
 
 use std::{fmt, time::Duration};
 
 use crate::passwords::Calibration;
 
-/// The costs that somebody may want.
+/// The costs in the table.
 const COSTS: std::ops::RangeInclusive<u32> = 10..=14;
 
 /// The default of `bcrypt-cost`.
 const DEFAULT_COST: u32 = 12;
 
-/// How long a person waits for a login without minding.
-const WITHOUT_MINDING: Duration = Duration::from_millis(400);
+/// The longest time of a hash at a login that people do not notice as a delay.
+const MAX_RECOMMENDED: Duration = Duration::from_millis(400);
 
-/// The table, for a person.
+/// The table. It displays as text.
 pub struct CostTable(pub Calibration);
 
 impl CostTable {
-    /// The dearest cost whose lone hash a person does not mind.
+    /// The highest cost at which a single hash is short enough.
     fn recommended(&self) -> u32 {
         COSTS
             .rev()
-            .find(|&cost| self.0.lone.mul_f64(Calibration::factor(cost)) <= WITHOUT_MINDING)
+            .find(|&cost| self.0.lone.mul_f64(Calibration::factor(cost)) <= MAX_RECOMMENDED)
             .unwrap_or(*COSTS.start())
     }
 }
@@ -66,9 +66,9 @@ impl fmt::Display for CostTable {
         writeln!(
             f,
             "\nTake the highest cost at which one hash is quick enough for a person and the machine \
-             has\nroom above your busiest moment; not under 10. By the time of one hash ({} ms at \
+             has\ncapacity to spare at peak load; not under 10. By the time of one hash ({} ms at \
              most):\n\n  --bcrypt-cost={}",
-            WITHOUT_MINDING.as_millis(),
+            MAX_RECOMMENDED.as_millis(),
             self.recommended(),
         )
     }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_is_twice_the_time_and_half_the_rate() {
+    fn each_cost_takes_twice_the_time_of_the_one_below() {
         let text = table(60).to_string();
         let rows: Vec<Vec<&str>> = text
             .lines()
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dearest_cost_that_nobody_minds_is_recommended() {
+    fn the_highest_cost_that_is_quick_enough_is_recommended() {
         for (lone_ms, cost) in [(20, 14), (40, 13), (50, 13), (51, 12), (120, 11), (900, 10)] {
             let line = format!("  --bcrypt-cost={cost}\n");
             assert!(table(lone_ms).to_string().ends_with(&line), "{lone_ms}");

@@ -1,4 +1,4 @@
-//! `bienvenue import`: what it is told, and what it shows on the way.
+//! `bienvenue import`: its arguments, and its output during the import.
 
 use std::{
     io::{self, Write as _},
@@ -15,14 +15,14 @@ use crate::{
         DatabaseUrl,
         import::{ColumnNames, SourceTable},
     },
-    import::{BadRow, Observer, Order},
+    import::{ImportOptions, InvalidRow, Observer},
     passwords::PepperScheme,
 };
 
-/// How long an import takes before it is worth a bar.
-const MOMENT: Duration = Duration::from_millis(500);
+/// The time after which a progress bar is shown.
+const BAR_AFTER: Duration = Duration::from_millis(500);
 
-/// What to import.
+/// The arguments of an import.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ImportArguments {
     /// The database to import from, which is not changed: sqlite:PATH or
@@ -30,7 +30,7 @@ pub(super) struct ImportArguments {
     #[arg(
         long,
         value_name = "URL",
-        // It may hold a password.
+        // It may contain a password.
         hide_env_values = true
     )]
     from: DatabaseUrl,
@@ -43,48 +43,48 @@ pub(super) struct ImportArguments {
     #[arg(long, value_name = "NAME", default_value = "users")]
     table: String,
 
-    /// Which columns of that table have other names, such as
-    /// email=mail,hashed_password=password,id=uuid; those that are left out are id, email and
+    /// The columns of that table with other names, such as
+    /// email=mail,hashed_password=password,id=uuid; the default names are id, email and
     /// hashed_password
     #[arg(long, value_name = "NAMES")]
     columns: Option<ColumnNames>,
 
-    /// What the other service mixed into the passwords, by a secret that stands in
-    /// pepper-file: flask-security (its SECURITY_PASSWORD_SALT) or devise (its config.pepper)
+    /// The scheme by which the other service mixed a secret, given in pepper-file, into the
+    /// passwords: flask-security (its SECURITY_PASSWORD_SALT) or devise (its config.pepper)
     #[arg(long, value_name = "SCHEME", value_parser = pepper_scheme)]
     pepper: Option<PepperScheme>,
 
-    /// Bring users along whose password cannot be taken, to set one by mail
+    /// Import users with an unusable password hash without a password, to set one by mail
     #[arg(long)]
     without_password: bool,
 
-    /// File to write the ids there and here into, as CSV; it must not be there yet
+    /// File to write the old and new ids to, as CSV; it must not exist yet
     #[arg(long, value_name = "PATH")]
     id_map: Option<PathBuf>,
 
-    /// Write nothing; show what would be imported and what cannot be
+    /// Write nothing; show which users would be imported and which cannot be
     #[arg(long)]
     dry_run: bool,
 
-    /// Leave out the rows that cannot be taken, instead of importing nothing
+    /// Leave out the rows that cannot be imported, instead of importing nothing
     #[arg(long)]
     skip_bad: bool,
 }
 
 impl ImportArguments {
-    /// What to import into a database.
+    /// The options of the import into a database.
     ///
     /// # Errors
     ///
-    /// One line, when the password of the other one cannot be read.
-    pub(super) fn into_order(self, into: DatabaseUrl) -> Result<Order, String> {
+    /// One line, when the password of the source cannot be read.
+    pub(super) fn into_options(self, into: DatabaseUrl) -> Result<ImportOptions, String> {
         let from = match &self.from_password_file {
             Some(file) => {
                 config::with_password(&self.from, "--from", file, "--from-password-file")?
             }
             None => self.from,
         };
-        Ok(Order {
+        Ok(ImportOptions {
             from,
             table: SourceTable {
                 name: self.table,
@@ -92,8 +92,8 @@ impl ImportArguments {
             },
             into,
             is_dry_run: self.dry_run,
-            skips_bad: self.skip_bad,
-            takes_without_password: self.without_password,
+            skips_invalid: self.skip_bad,
+            allows_missing_password: self.without_password,
             pepper: self.pepper,
             id_map: self.id_map,
         })
@@ -104,12 +104,11 @@ impl ImportArguments {
         self.pepper.is_some()
     }
 
-    /// What to say of a password that every user of the machine can read in the list of
-    /// processes.
+    /// The warning about a password on the command line.
     pub(super) fn warning(&self) -> Option<&'static str> {
         self.from.holds_secret().then_some(
-            "--from was given with a password, which every user of this machine can read in \
-             the list of processes: write it into a file that --from-password-file names",
+            "--from was given with a password, which every user of this machine can read in the \
+             list of processes: write it into a file and give that as --from-password-file",
         )
     }
 }
@@ -124,9 +123,8 @@ fn pepper_scheme(text: &str) -> Result<PepperScheme, String> {
     })
 }
 
-/// Lists bad rows on standard output and draws a bar on standard error, where
-/// that is a terminal, when it takes longer than a moment. The bar is gone when
-/// this is dropped.
+/// Lists invalid rows on standard output, and shows a progress bar on standard error, if that
+/// is a terminal, after half a second. The bar disappears when this is dropped.
 pub struct ImportView {
     bar: ProgressBar,
     start: Instant,
@@ -134,7 +132,7 @@ pub struct ImportView {
 }
 
 impl ImportView {
-    /// Shows nothing yet.
+    /// A view that shows nothing yet.
     pub fn new() -> Self {
         Self {
             bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
@@ -161,15 +159,15 @@ impl Observer for ImportView {
 
     fn advance(&mut self, read: u64) {
         self.bar.set_position(read);
-        if !self.is_drawn && self.start.elapsed() > MOMENT {
+        if !self.is_drawn && self.start.elapsed() > BAR_AFTER {
             self.is_drawn = true;
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }
 
-    fn bad_row(&mut self, row: &BadRow) {
+    fn invalid_row(&mut self, row: &InvalidRow) {
         self.bar.suspend(|| {
-            // To whoever still reads.
+            // The reader may have closed the pipe.
             let _ = writeln!(io::stdout(), "{row}");
         });
     }

@@ -1,5 +1,5 @@
-//! Moving users in from another service's database: a source, which is only
-//! read, and a target, which gets all of them in one transaction or none.
+//! Importing users from another service's database: a source, which is only read, and a target,
+//! which gets all users in one transaction or none.
 
 mod columns;
 mod error;
@@ -11,7 +11,7 @@ mod target;
 pub use self::{
     columns::{ColumnNames, ColumnNamesError, Origin, SourceIds, SourceTable},
     error::{SourceError, TargetError},
-    row::{Field, SourceId, SourceRow},
+    row::{SourceId, SourceRow, SourceValue},
     source::Source,
-    target::{Occupied, Target},
+    target::{ExistingUsers, Target},
 };

@@ -1,4 +1,4 @@
-//! A file that says which id each user of the source has now.
+//! A file with the old and the new id of each imported user.
 
 use std::{
     fmt, fs,
@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use crate::{db::import::SourceId, domain::UserId};
 
-/// A CSV file (RFC 4180) of two columns, readable by its owner alone. It is removed when
-/// this is dropped, unless it is kept.
+/// A CSV file (RFC 4180) with two columns, readable by its owner alone. It is removed when this
+/// is dropped without [`IdMap::keep`].
 pub(super) struct IdMap {
     path: PathBuf,
     file: BufWriter<File>,
@@ -23,7 +23,7 @@ pub(super) struct IdMap {
 /// The file cannot be written.
 #[derive(Debug, Error)]
 #[error(
-    "cannot write --id-map {}: {cause}; name a file that is not there yet, in a folder that is",
+    "cannot write --id-map {}: {cause}; name a file that does not exist yet, in an existing folder",
     path.display()
 )]
 pub struct IdMapError {
@@ -33,18 +33,18 @@ pub struct IdMapError {
 }
 
 impl IdMap {
-    /// Makes the file.
+    /// Creates the file.
     ///
     /// # Errors
     ///
-    /// When it is there already, or cannot be made.
+    /// When it exists already, or cannot be created.
     pub(super) fn create(path: &Path) -> Result<Self, IdMapError> {
-        let made = OpenOptions::new()
+        let created = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(path);
-        let file = made.map_err(|cause| IdMapError {
+        let file = created.map_err(|cause| IdMapError {
             path: path.to_owned(),
             cause,
         })?;
@@ -57,7 +57,7 @@ impl IdMap {
         Ok(map)
     }
 
-    /// Writes that a user of the source is a user here.
+    /// Adds the ids of a user in the source and in the target.
     pub(super) fn add(
         &mut self,
         source: Option<&SourceId>,
@@ -71,7 +71,7 @@ impl IdMap {
         self.line(format_args!("{source},{}", user.0))
     }
 
-    /// Has everything on disk.
+    /// Writes the file to disk.
     pub(super) fn finish(&mut self) -> Result<(), IdMapError> {
         let written = self
             .file
@@ -80,7 +80,7 @@ impl IdMap {
         written.map_err(|cause| self.failed(cause))
     }
 
-    /// Leaves the file where it is.
+    /// Keeps the file.
     pub(super) fn keep(mut self) {
         self.is_kept = true;
     }
@@ -106,7 +106,7 @@ impl Drop for IdMap {
     }
 }
 
-/// A text as a field.
+/// Quotes a text as a CSV field where necessary.
 fn field(text: &str) -> String {
     if text.contains(['"', ',', '\r', '\n']) {
         format!("\"{}\"", text.replace('"', "\"\""))
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_map_is_csv_and_gone_unless_it_is_kept() {
+    fn a_map_is_csv_and_removed_unless_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ids.csv");
         drop(IdMap::create(&path).unwrap());
@@ -141,7 +141,7 @@ mod tests {
             fs::read_to_string(&path).unwrap(),
             "source_id,user_id\r\n7,7\r\n5f0c,8\r\n\"a,\"\"b\"\"\n\",9\r\n,10\r\n"
         );
-        let there = IdMap::create(&path).err().unwrap().to_string();
-        assert!(there.contains("not there yet"), "{there}");
+        let error = IdMap::create(&path).err().unwrap().to_string();
+        assert!(error.contains("does not exist yet"), "{error}");
     }
 }

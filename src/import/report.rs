@@ -1,8 +1,8 @@
-//! What an import tells a person.
+//! The report of an import.
 
 use std::{fmt, path::PathBuf};
 
-use super::{Order, Reason};
+use super::{ImportOptions, RowError};
 use crate::{
     db::{
         DatabaseUrl,
@@ -14,30 +14,30 @@ use crate::{
 /// The most characters of an id or an e-mail that are shown.
 const MAX_SHOWN: usize = 64;
 
-/// Hears how an import goes.
+/// Observes the progress of an import.
 pub trait Observer {
-    /// It begins, with so many rows to read.
+    /// The import begins, with so many rows to read.
     fn begin(&mut self, rows: u64);
-    /// So many have been read.
+    /// So many rows have been read.
     fn advance(&mut self, read: u64);
-    /// A row cannot be taken.
-    fn bad_row(&mut self, row: &BadRow);
+    /// A row cannot be imported.
+    fn invalid_row(&mut self, row: &InvalidRow);
 }
 
-/// A row that cannot be taken. It displays as one line.
+/// A row that cannot be imported. It displays as one line.
 #[derive(Debug)]
-pub struct BadRow {
-    /// Which one it is in the order of the ids, from 1.
+pub struct InvalidRow {
+    /// Its number in the order of the ids, from 1.
     pub number: u64,
-    /// Its id; `None` when that cannot be one.
+    /// Its id; `None` for a value that cannot be an id.
     pub id: Option<SourceId>,
-    /// Its e-mail as it stands there; `None` when that is no text.
+    /// Its e-mail, unchanged; `None` if it is not a text.
     pub email: Option<String>,
-    /// Why.
-    pub reason: Reason,
+    /// The reason.
+    pub error: RowError,
 }
 
-impl fmt::Display for BadRow {
+impl fmt::Display for InvalidRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "row {}", self.number)?;
         match &self.id {
@@ -48,32 +48,32 @@ impl fmt::Display for BadRow {
         if let Some(email) = &self.email {
             write!(f, ", {}", shown(email))?;
         }
-        write!(f, ": {}", self.reason)
+        write!(f, ": {}", self.error)
     }
 }
 
-/// A text of another service: quoted and escaped, since it may be anything.
+/// A text of another service, quoted, escaped and cut: it may contain any characters.
 fn shown(text: &str) -> String {
     let shown: String = text.chars().take(MAX_SHOWN).collect();
     let cut = if shown.len() < text.len() { "…" } else { "" };
     format!("{shown:?}{cut}")
 }
 
-/// How an import went. It displays as a few lines for a person.
+/// The result of an import. It displays as a few lines of text.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// Rows that were read.
+    /// The number of rows read.
     pub read: u64,
-    /// Users who were imported, or could be.
-    pub taken: u64,
-    /// Users who were there already, with the same id and address.
-    pub already_there: u64,
-    /// Rows that cannot be taken.
-    pub bad: u64,
-    /// Of those who were imported, or could be: users without a password.
+    /// The number of users imported, or, in a dry run, that could be.
+    pub imported: u64,
+    /// The number of users that existed already, with the same id and address.
+    pub already_existing: u64,
+    /// The number of rows that cannot be imported.
+    pub invalid: u64,
+    /// The number of imported users without a password.
     pub without_password: u64,
-    /// Of those who cannot be taken: rows with nothing wrong but the password.
-    pub bad_passwords: u64,
+    /// The number of invalid rows of which only the password is invalid.
+    pub invalid_passwords: u64,
     ids: SourceIds,
     origin: Option<Origin>,
     pepper: Option<PepperScheme>,
@@ -81,89 +81,87 @@ pub struct Summary {
     from: DatabaseUrl,
     into: DatabaseUrl,
     is_dry_run: bool,
-    skips_bad: bool,
+    skips_invalid: bool,
 }
 
 impl Summary {
-    pub(super) fn new(order: &Order, ids: SourceIds, origin: Option<Origin>) -> Self {
+    pub(super) fn new(options: &ImportOptions, ids: SourceIds, origin: Option<Origin>) -> Self {
         Self {
             read: 0,
-            taken: 0,
-            already_there: 0,
-            bad: 0,
+            imported: 0,
+            already_existing: 0,
+            invalid: 0,
             without_password: 0,
-            bad_passwords: 0,
+            invalid_passwords: 0,
             ids,
             origin,
-            pepper: order.pepper,
-            id_map: order.id_map.clone(),
-            from: order.from.clone(),
-            into: order.into.clone(),
-            is_dry_run: order.is_dry_run,
-            skips_bad: order.skips_bad,
+            pepper: options.pepper,
+            id_map: options.id_map.clone(),
+            from: options.from.clone(),
+            into: options.into.clone(),
+            is_dry_run: options.is_dry_run,
+            skips_invalid: options.skips_invalid,
         }
     }
 
-    /// Whether no row stands in the way: each can be taken, or left out.
+    /// Whether every row is valid or skipped.
     pub fn is_clean(&self) -> bool {
-        self.bad == 0 || self.skips_bad
+        self.invalid == 0 || self.skips_invalid
     }
 
-    /// Whether what can be taken is written.
+    /// Whether the valid rows are written.
     pub(super) fn is_written(&self) -> bool {
         !self.is_dry_run && self.is_clean()
     }
 
     fn ending(&self) -> String {
         if !self.is_clean() {
-            let (rows, them) = (rows(self.bad), if self.bad == 1 { "it" } else { "them" });
+            let (rows, them) = (
+                rows(self.invalid),
+                if self.invalid == 1 { "it" } else { "them" },
+            );
             return format!(
-                "{rows} cannot be taken, and so nobody was imported. Mend what is listed above, \
-                 or\nleave {them} out with --skip-bad."
+                "{rows} cannot be imported, and so no user was imported. Correct the rows listed \
+                 above, or\nleave {them} out with --skip-bad."
             );
         }
         if self.is_dry_run {
             return "This was a dry run: nothing was written. Leave out --dry-run to import."
                 .to_owned();
         }
-        if self.taken == 0 {
+        if self.imported == 0 {
             return "There was nothing to import: nothing was changed.".to_owned();
         }
         let kept = match self.ids {
-            SourceIds::Numbers => "Ids and passwords are as they were.",
-            SourceIds::Texts => "Passwords are as they were.",
+            SourceIds::Numbers => "Ids and passwords are unchanged.",
+            SourceIds::Texts => "Passwords are unchanged.",
         };
         let server = match self.pepper {
             Some(_) => "--database-url and --pepper-file",
             None => "--database-url",
         };
         format!(
-            "{kept} Sessions and reset tokens were not taken: everybody\n\
-             logs in again. Next: bienvenue serve, with the same {server}."
+            "{kept} Sessions and reset tokens were not imported: users\n\
+             have to log in again. Next: bienvenue serve, with the same {server}."
         )
     }
 
-    /// What an operator has to know besides the counts.
+    /// Advice for the operator besides the counts.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.without_password > 0 {
             notes.push(format!(
-                "{} without a password {} no login until they ask for a reset and set one by the \
+                "{} without a password cannot log in until they request a reset and set one by the \
                  link in\nthe mail (RequestPasswordReset, or POST /reset_password).",
                 users(self.without_password),
-                if self.without_password == 1 {
-                    "has"
-                } else {
-                    "have"
-                },
             ));
         }
-        if self.bad_passwords > 0 {
+        if self.invalid_passwords > 0 {
             notes.push(format!(
-                "{} that cannot be taken {} nothing wrong but the password: --without-password \
-                 brings\nsuch users along, to set one by mail.",
-                rows(self.bad_passwords),
-                if self.bad_passwords == 1 {
+                "{} that cannot be imported {} only an invalid password: --without-password \
+                 imports\nsuch users without one, to set it by mail.",
+                rows(self.invalid_passwords),
+                if self.invalid_passwords == 1 {
                     "has"
                 } else {
                     "have"
@@ -173,41 +171,42 @@ impl Summary {
         if self.ids == SourceIds::Texts {
             let map = match &self.id_map {
                 Some(path) if self.is_written() => {
-                    format!("{} says which, as CSV.", path.display())
+                    format!("{} lists both, as CSV.", path.display())
                 }
-                Some(path) => format!("the import writes which into {}, as CSV.", path.display()),
-                None => "--id-map FILE has the import\nwrite which, as CSV.".to_owned(),
+                Some(path) => format!("the import lists both in {}, as CSV.", path.display()),
+                None => "with --id-map FILE\nthe import lists both, as CSV.".to_owned(),
             };
             notes.push(format!(
-                "The ids there are no whole numbers: each user gets a new one; {map}"
+                "The ids of the source are not whole numbers: each user gets a new one; {map}"
             ));
         }
         if let Some(origin) = self.origin
             && self.pepper.is_none()
-            && self.taken > 0
+            && self.imported > 0
         {
             notes.push(self.note_on_pepper(origin));
         }
         notes
     }
 
-    /// That a service is known for a secret, which no hash shows.
+    /// The advice that the source's service mixes a secret into passwords, which the hashes do
+    /// not show.
     fn note_on_pepper(&self, origin: Origin) -> String {
-        // A second run would leave them as they are.
+        // A second import would leave existing users unchanged.
         let how = if self.is_written() {
-            "Begin again with a new database, with"
+            "Repeat the import into a new database, with"
         } else {
             "Import them with"
         };
         match origin {
             Origin::FlaskSecurity => format!(
-                "The column fs_uniquifier tells that Flask-Security wrote this table, which mixes \
-                 a secret\n(SECURITY_PASSWORD_SALT) into each password: without it these users \
-                 will not log in.\n{how} --pepper=flask-security and --pepper-file=FILE."
+                "The column fs_uniquifier shows that Flask-Security created this table. It mixes a \
+                 secret\n(SECURITY_PASSWORD_SALT) into each password: without it these users \
+                 cannot log in.\n{how} --pepper=flask-security and --pepper-file=FILE."
             ),
             Origin::Devise => format!(
-                "The column encrypted_password tells that Devise wrote this table. Where its \
-                 config.pepper is\nset, these users will not log in without it. {how} \
+                "The column encrypted_password shows that Devise created this table. If its \
+                 config.pepper is\nset, these users cannot log in without it. {how} \
                  --pepper=devise\nand --pepper-file=FILE then."
             ),
         }
@@ -230,18 +229,18 @@ fn rows(number: u64) -> String {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let taken = if self.is_written() {
+        let imported = if self.is_written() {
             "imported"
         } else {
             "can be imported"
         };
-        let bad = if self.is_written() && self.bad > 0 {
+        let invalid = if self.is_written() && self.invalid > 0 {
             "left out"
         } else {
-            "cannot be taken"
+            "cannot be imported"
         };
-        if self.bad > 0 {
-            // Between the list and this.
+        if self.invalid > 0 {
+            // Separates the list of rows from the summary.
             writeln!(f)?;
         }
         writeln!(
@@ -249,17 +248,17 @@ impl fmt::Display for Summary {
             "From the database {}\ninto the database {}:\n",
             self.from, self.into
         )?;
-        for (number, what) in [
+        for (number, label) in [
             (self.read, "rows read"),
-            (self.taken, taken),
-            (self.already_there, "there already, left as they are"),
-            (self.bad, bad),
+            (self.imported, imported),
+            (self.already_existing, "existing already, left unchanged"),
+            (self.invalid, invalid),
         ] {
-            writeln!(f, "{number:>10}  {what}")?;
+            writeln!(f, "{number:>10}  {label}")?;
         }
         if self.without_password > 0 {
             let number = self.without_password;
-            writeln!(f, "{number:>10}  of those {taken}: without a password")?;
+            writeln!(f, "{number:>10}  of those {imported}: without a password")?;
         }
         for note in self.notes() {
             writeln!(f, "\n{note}")?;
@@ -273,27 +272,27 @@ mod tests {
     use super::*;
     use crate::db::import::SourceTable;
 
-    fn summary(is_dry_run: bool, skips_bad: bool) -> Summary {
-        let order = Order {
+    fn summary(is_dry_run: bool, skips_invalid: bool) -> Summary {
+        let options = ImportOptions {
             from: "sqlite:a.db".parse().unwrap(),
             table: SourceTable::default(),
             into: "sqlite:bienvenue.db".parse().unwrap(),
             is_dry_run,
-            skips_bad,
-            takes_without_password: false,
+            skips_invalid,
+            allows_missing_password: false,
             pepper: None,
             id_map: None,
         };
-        Summary::new(&order, SourceIds::Numbers, None)
+        Summary::new(&options, SourceIds::Numbers, None)
     }
 
     #[test]
-    fn a_row_is_one_tame_line() {
-        let row = BadRow {
+    fn a_row_is_one_safe_line() {
+        let row = InvalidRow {
             number: 3,
             id: Some(SourceId::Number(7)),
             email: Some(format!("\u{1B}[2J\n{}", "a".repeat(90))),
-            reason: Reason::NoHash,
+            error: RowError::NoHash,
         };
         assert_eq!(
             row.to_string(),
@@ -303,21 +302,21 @@ mod tests {
                 "a".repeat(59)
             )
         );
-        let row = BadRow {
+        let row = InvalidRow {
             number: 2,
             id: Some(SourceId::Text("5f0c\u{7}".to_owned())),
             email: None,
-            reason: Reason::NoEmail,
+            error: RowError::NoEmail,
         };
         assert_eq!(
             row.to_string(),
             "row 2, id \"5f0c\\u{7}\": it has no e-mail; give it one, or delete it"
         );
-        let row = BadRow {
+        let row = InvalidRow {
             number: 1,
             id: None,
             email: None,
-            reason: Reason::NoEmail,
+            error: RowError::NoEmail,
         };
         assert_eq!(
             row.to_string(),
@@ -326,29 +325,29 @@ mod tests {
     }
 
     #[test]
-    fn one_row_is_it_and_several_are_them() {
+    fn one_row_is_singular_and_several_are_plural() {
         let mut summary = summary(false, false);
         for (bad, rows, advice) in [
             (1, "One row cannot", "leave it out with --skip-bad."),
             (2, "2 rows cannot", "leave them out with --skip-bad."),
         ] {
-            summary.bad = bad;
+            summary.invalid = bad;
             let text = summary.to_string();
             assert!(text.contains(rows) && text.contains(advice), "{text}");
         }
     }
 
     #[test]
-    fn what_is_written_is_clean_and_no_dry_run() {
-        for (bad, skips_bad, is_dry_run, is_clean, is_written) in [
+    fn only_a_clean_import_is_written() {
+        for (bad, skips_invalid, is_dry_run, is_clean, is_written) in [
             (0, false, false, true, true),
             (1, false, false, false, false),
             (1, true, false, true, true),
             (0, false, true, true, false),
             (1, true, true, true, false),
         ] {
-            let mut summary = summary(is_dry_run, skips_bad);
-            summary.bad = bad;
+            let mut summary = summary(is_dry_run, skips_invalid);
+            summary.invalid = bad;
             assert_eq!(
                 (summary.is_clean(), summary.is_written()),
                 (is_clean, is_written)

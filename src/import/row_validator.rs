@@ -1,4 +1,4 @@
-//! Which rows can be taken.
+//! The validation of rows to import.
 
 use std::{collections::HashMap, fmt};
 
@@ -7,79 +7,78 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::{
-    db::import::{Field, Occupied, SourceId, SourceRow},
+    db::import::{ExistingUsers, SourceId, SourceRow, SourceValue},
     domain::{CredentialVersion, Email, EmailError, HashedPassword, ResetTokens, User, UserId},
     passwords::{self, PepperScheme, UnreadableHash},
 };
 
-/// The highest id that is taken: after it, as many again are left for those who
-/// register.
+/// The highest id that is imported. As many higher ids remain for users who register.
 const MAX_ID: i64 = 1 << 62;
 
-/// The most rows that memory is set aside for at the start.
+/// The most rows for which memory is reserved at the start.
 const MAX_EXPECTED: u64 = 1 << 20;
 
-/// Why a row cannot be taken, and what to do about it.
+/// The reason why a row cannot be imported, with advice.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Reason {
-    /// No number, or one that cannot be an id.
+pub enum RowError {
+    /// The id is not a number, or out of range.
     #[error("its id is not a whole number from 1 to {MAX_ID}; give it another")]
     Id,
-    /// Another row before it has the id.
+    /// An earlier row has the id.
     #[error("the row before it has the same id; give it another")]
     SameId,
-    /// NULL or empty.
+    /// The e-mail is NULL or empty.
     #[error("it has no e-mail; give it one, or delete it")]
     NoEmail,
-    /// Bytes that are not UTF-8.
-    #[error("its e-mail is not a text in UTF-8; write it anew, or delete the row")]
+    /// The e-mail is not UTF-8.
+    #[error("its e-mail is not a text in UTF-8; correct it, or delete the row")]
     EmailNotText,
-    /// Not an address that an account can have.
+    /// The e-mail is not a valid address of an account.
     #[error("its e-mail {0}")]
     Email(EmailError),
-    /// Another row before it has the address, perhaps in another spelling.
+    /// An earlier row has the address, possibly in another spelling.
     #[error("it has the same address as {0}; change or delete one of the two")]
-    SameEmail(Before),
-    /// NULL.
+    SameEmail(EarlierRow),
+    /// The hash is NULL or empty.
     #[error("it has no hashed_password; set one, or delete it")]
     NoHash,
-    /// Longer than a stored hash can be.
+    /// The hash is longer than any valid one.
     #[error(
         "its hashed_password is too long for a hash; let its owner set a new password there, or \
          delete the row"
     )]
     HashTooLong,
-    /// Nothing that a password can be compared with.
+    /// The hash has no supported format, or a cost beyond the limits.
     #[error(
         "its hashed_password cannot be used: {0}; let its owner set a new password there, or \
          delete the row"
     )]
     Hash(UnreadableHash),
-    /// The target has another user under the id.
-    #[error("its id belongs to {0:?} where it would go; give it another")]
+    /// The target has another user with the id.
+    #[error("its id belongs to {0:?} in the target; give it another")]
     IdTaken(String),
-    /// The target has the address under another id.
-    #[error("its address belongs to id {} where it would go; change or delete one of the two", .0.0)]
+    /// The target has the address with another id.
+    #[error("its address belongs to id {} in the target; change or delete one of the two", .0.0)]
     EmailTaken(UserId),
 }
 
-impl Reason {
-    /// Whether there is nothing wrong with the row but its password.
-    pub(super) fn is_about_the_password(&self) -> bool {
+impl RowError {
+    /// Whether only the password of the row is invalid.
+    pub(super) fn is_of_password(&self) -> bool {
         matches!(self, Self::NoHash | Self::HashTooLong | Self::Hash(_))
     }
 }
 
-/// A row before another one.
+/// An earlier row with the same e-mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Before {
-    /// By its id, where that is a number.
+pub enum EarlierRow {
+    /// Its id, if ids are kept.
     Id(UserId),
-    /// By its place in the order of the ids, from 1, where users get new ones.
+    /// Its number in the order of the ids, from 1, if users get new ids.
     Row(u64),
 }
 
-impl fmt::Display for Before {
+impl fmt::Display for EarlierRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(id) => write!(f, "id {}", id.0),
@@ -88,51 +87,51 @@ impl fmt::Display for Before {
     }
 }
 
-/// What is asked of the rows.
+/// The rules for the rows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rules {
-    /// Whether a user comes along whose password does not.
-    pub(super) takes_without_password: bool,
-    /// What is mixed into the passwords, where something is.
+    /// Whether to import users with an unusable hash without a password.
+    pub(super) allows_missing_password: bool,
+    /// The scheme by which a secret was mixed into the passwords, if any.
     pub(super) pepper: Option<PepperScheme>,
 }
 
-/// Where the ids of users are from.
+/// The ids of the imported users.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ids {
-    /// The source.
-    Kept,
-    /// They are new, from this one on.
-    New(UserId),
+pub(super) enum IdPolicy {
+    /// Those of the source.
+    Keep,
+    /// New ones, beginning with this one.
+    AssignFrom(UserId),
 }
 
-/// A row, after everything that can be told from it alone.
+/// A row, validated on its own.
 pub(super) struct ReadRow {
     pub(super) id: Option<SourceId>,
-    /// As it stands there.
+    /// The unchanged value.
     pub(super) email: Option<String>,
-    pub(super) user: Result<User, Reason>,
+    pub(super) user: Result<User, RowError>,
 }
 
-/// What becomes of a row that can be taken.
-pub(super) enum Verdict {
-    Take(User),
-    /// Under this id.
-    IsThere(UserId),
+/// The outcome for a valid row.
+pub(super) enum RowOutcome {
+    Import(User),
+    /// The user exists with this id.
+    AlreadyExists(UserId),
 }
 
-/// Remembers the rows before, some 50 bytes of each.
-pub(super) struct Judge {
-    /// By half a SHA-256 of the canonical e-mail, which is as good as the whole
-    /// address and shorter than most.
-    emails: HashMap<[u8; 16], Before>,
+/// Validates rows on their own and against earlier ones, of which it keeps some 50 bytes each.
+pub(super) struct RowValidator {
+    /// The earlier rows by half a SHA-256 of the canonical e-mail, which is unique enough and
+    /// shorter than most addresses.
+    emails: HashMap<[u8; 16], EarlierRow>,
     last_id: Option<UserId>,
-    ids: Ids,
+    ids: IdPolicy,
     rules: Rules,
 }
 
-impl Judge {
-    pub(super) fn new(expected: u64, ids: Ids, rules: Rules) -> Self {
+impl RowValidator {
+    pub(super) fn new(expected: u64, ids: IdPolicy, rules: Rules) -> Self {
         let expected = usize::try_from(expected.min(MAX_EXPECTED)).unwrap_or_default();
         Self {
             emails: HashMap::with_capacity(expected),
@@ -144,8 +143,8 @@ impl Judge {
 
     pub(super) fn read(&self, row: SourceRow, now: DateTime<Utc>) -> ReadRow {
         let email = match &row.email {
-            Field::Text(text) => Some(text.clone()),
-            Field::Absent | Field::Other | Field::TooLong => None,
+            SourceValue::Text(text) => Some(text.clone()),
+            SourceValue::Null | SourceValue::NotUtf8 | SourceValue::TooLong => None,
         };
         ReadRow {
             id: row.id.clone(),
@@ -154,24 +153,26 @@ impl Judge {
         }
     }
 
-    fn to_user(&self, row: SourceRow, now: DateTime<Utc>) -> Result<User, Reason> {
+    fn to_user(&self, row: SourceRow, now: DateTime<Utc>) -> Result<User, RowError> {
         let id = match (self.ids, row.id) {
-            (Ids::Kept, Some(SourceId::Number(id))) if (1..=MAX_ID).contains(&id) => UserId(id),
-            (Ids::Kept, _) => return Err(Reason::Id),
-            // It is given one when it is taken.
-            (Ids::New(_), _) => UserId(0),
+            (IdPolicy::Keep, Some(SourceId::Number(id))) if (1..=MAX_ID).contains(&id) => {
+                UserId(id)
+            }
+            (IdPolicy::Keep, _) => return Err(RowError::Id),
+            // The id is assigned with the outcome.
+            (IdPolicy::AssignFrom(_), _) => UserId(0),
         };
         let email = match row.email {
-            Field::Absent => Err(Reason::NoEmail),
-            Field::Other => Err(Reason::EmailNotText),
-            Field::TooLong => Err(Reason::Email(EmailError::TooLong)),
-            Field::Text(text) => Email::parse(&text).map_err(|error| match error {
-                EmailError::Missing => Reason::NoEmail,
-                other => Reason::Email(other),
+            SourceValue::Null => Err(RowError::NoEmail),
+            SourceValue::NotUtf8 => Err(RowError::EmailNotText),
+            SourceValue::TooLong => Err(RowError::Email(EmailError::TooLong)),
+            SourceValue::Text(text) => Email::parse(&text).map_err(|error| match error {
+                EmailError::Missing => RowError::NoEmail,
+                other => RowError::Email(other),
             }),
         }?;
         let hashed_password = match self.to_hash(row.hashed_password) {
-            Err(_) if self.rules.takes_without_password => HashedPassword::none(),
+            Err(_) if self.rules.allows_missing_password => HashedPassword::none(),
             other => other?,
         };
         Ok(User {
@@ -184,67 +185,69 @@ impl Judge {
         })
     }
 
-    /// No hash has white space around it, but a column of a fixed width has, and a file
-    /// that was loaded line by line.
-    fn to_hash(&self, field: Field) -> Result<HashedPassword, Reason> {
+    /// Trims white space, which columns of a fixed width and files loaded line by line add.
+    fn to_hash(&self, field: SourceValue) -> Result<HashedPassword, RowError> {
         let text = match field {
-            Field::Absent => return Err(Reason::NoHash),
-            Field::Other => return Err(Reason::Hash(UnreadableHash::Format)),
-            Field::TooLong => return Err(Reason::HashTooLong),
-            Field::Text(text) => text,
+            SourceValue::Null => return Err(RowError::NoHash),
+            SourceValue::NotUtf8 => return Err(RowError::Hash(UnreadableHash::Format)),
+            SourceValue::TooLong => return Err(RowError::HashTooLong),
+            SourceValue::Text(text) => text,
         };
         let hash = text.trim_ascii();
         if hash.is_empty() {
-            return Err(Reason::NoHash);
+            return Err(RowError::NoHash);
         }
-        passwords::check(hash).map_err(Reason::Hash)?;
+        passwords::check(hash).map_err(RowError::Hash)?;
         Ok(match self.rules.pepper {
             Some(scheme) => passwords::peppered(hash, scheme),
             None => HashedPassword::new(hash.to_owned()),
         })
     }
 
-    /// Rows are to be decided in the order of their ids; `number` counts them from 1.
+    /// Determines the outcome for a row. Rows must come in the order of their ids; `number`
+    /// counts them from 1.
     pub(super) fn decide(
         &mut self,
         mut user: User,
         number: u64,
-        occupied: &Occupied,
-    ) -> Result<Verdict, Reason> {
-        let is_kept = matches!(self.ids, Ids::Kept);
+        existing: &ExistingUsers,
+    ) -> Result<RowOutcome, RowError> {
+        let is_kept = matches!(self.ids, IdPolicy::Keep);
         if is_kept && self.last_id == Some(user.id) {
-            return Err(Reason::SameId);
+            return Err(RowError::SameId);
         }
         let key = key(&user.email);
         if let Some(before) = self.emails.get(&key) {
-            return Err(Reason::SameEmail(*before));
+            return Err(RowError::SameEmail(*before));
         }
-        let has_email = occupied.emails.get(user.email.as_str()).copied();
-        let verdict = match &mut self.ids {
-            Ids::Kept => match (occupied.ids.get(&user.id), has_email) {
-                (Some(email), _) if email == user.email.as_str() => Verdict::IsThere(user.id),
-                (Some(email), _) => return Err(Reason::IdTaken(email.clone())),
-                (None, Some(id)) => return Err(Reason::EmailTaken(id)),
-                (None, None) => Verdict::Take(user.clone()),
+        let has_email = existing.emails.get(user.email.as_str()).copied();
+        let outcome = match &mut self.ids {
+            IdPolicy::Keep => match (existing.ids.get(&user.id), has_email) {
+                (Some(email), _) if email == user.email.as_str() => {
+                    RowOutcome::AlreadyExists(user.id)
+                }
+                (Some(email), _) => return Err(RowError::IdTaken(email.clone())),
+                (None, Some(id)) => return Err(RowError::EmailTaken(id)),
+                (None, None) => RowOutcome::Import(user.clone()),
             },
-            Ids::New(next) => match has_email {
-                Some(id) => Verdict::IsThere(id),
-                None if next.0 > MAX_ID => return Err(Reason::Id),
+            IdPolicy::AssignFrom(next) => match has_email {
+                Some(id) => RowOutcome::AlreadyExists(id),
+                None if next.0 > MAX_ID => return Err(RowError::Id),
                 None => {
                     user.id = *next;
                     next.0 += 1;
-                    Verdict::Take(user.clone())
+                    RowOutcome::Import(user.clone())
                 }
             },
         };
         self.last_id = Some(user.id);
         let before = if is_kept {
-            Before::Id(user.id)
+            EarlierRow::Id(user.id)
         } else {
-            Before::Row(number)
+            EarlierRow::Row(number)
         };
         self.emails.insert(key, before);
-        Ok(verdict)
+        Ok(outcome)
     }
 }
 
@@ -264,30 +267,37 @@ mod tests {
     fn row(id: impl Into<Option<i64>>, email: &str, hash: &str) -> SourceRow {
         SourceRow {
             id: id.into().map(SourceId::Number),
-            email: Field::Text(email.to_owned()),
-            hashed_password: Field::Text(hash.to_owned()),
+            email: SourceValue::Text(email.to_owned()),
+            hashed_password: SourceValue::Text(hash.to_owned()),
         }
     }
 
-    fn judge(ids: Ids) -> Judge {
-        Judge::new(0, ids, Rules::default())
+    fn validator(ids: IdPolicy) -> RowValidator {
+        RowValidator::new(0, ids, Rules::default())
     }
 
-    fn read(row: SourceRow) -> Result<User, Reason> {
-        judge(Ids::Kept).read(row, DateTime::UNIX_EPOCH).user
+    fn read(row: SourceRow) -> Result<User, RowError> {
+        validator(IdPolicy::Keep)
+            .read(row, DateTime::UNIX_EPOCH)
+            .user
     }
 
-    fn decide(judge: &mut Judge, id: i64, email: &str, occupied: &Occupied) -> Option<Reason> {
+    fn decide(
+        validator: &mut RowValidator,
+        id: i64,
+        email: &str,
+        existing: &ExistingUsers,
+    ) -> Option<RowError> {
         let user = read(row(id, email, HASH)).unwrap();
-        judge.decide(user, id.unsigned_abs(), occupied).err()
+        validator.decide(user, id.unsigned_abs(), existing).err()
     }
 
-    fn same(id: i64) -> Option<Reason> {
-        Some(Reason::SameEmail(Before::Id(UserId(id))))
+    fn same(id: i64) -> Option<RowError> {
+        Some(RowError::SameEmail(EarlierRow::Id(UserId(id))))
     }
 
     #[test]
-    fn what_a_row_tells_by_itself() {
+    fn a_row_is_validated_on_its_own() {
         let user = read(row(7, "Ada@Example.COM", HASH)).unwrap();
         assert_eq!(
             (user.id, user.email.as_str()),
@@ -300,40 +310,43 @@ mod tests {
             row
         };
         for (row, reason) in [
-            (row(None, "ada@example.com", HASH), Reason::Id),
-            (row(0, "ada@example.com", HASH), Reason::Id),
-            (row(-1, "ada@example.com", HASH), Reason::Id),
-            (row(MAX_ID + 1, "ada@example.com", HASH), Reason::Id),
-            (row(7, "", HASH), Reason::NoEmail),
-            (without(|row| row.email = Field::Absent), Reason::NoEmail),
+            (row(None, "ada@example.com", HASH), RowError::Id),
+            (row(0, "ada@example.com", HASH), RowError::Id),
+            (row(-1, "ada@example.com", HASH), RowError::Id),
+            (row(MAX_ID + 1, "ada@example.com", HASH), RowError::Id),
+            (row(7, "", HASH), RowError::NoEmail),
             (
-                without(|row| row.email = Field::Other),
-                Reason::EmailNotText,
+                without(|row| row.email = SourceValue::Null),
+                RowError::NoEmail,
             ),
             (
-                without(|row| row.email = Field::TooLong),
-                Reason::Email(EmailError::TooLong),
-            ),
-            (row(7, "ada", HASH), Reason::Email(EmailError::NotOneAt)),
-            (
-                without(|row| row.hashed_password = Field::Absent),
-                Reason::NoHash,
+                without(|row| row.email = SourceValue::NotUtf8),
+                RowError::EmailNotText,
             ),
             (
-                without(|row| row.hashed_password = Field::Other),
-                Reason::Hash(UnreadableHash::Format),
+                without(|row| row.email = SourceValue::TooLong),
+                RowError::Email(EmailError::TooLong),
+            ),
+            (row(7, "ada", HASH), RowError::Email(EmailError::NotOneAt)),
+            (
+                without(|row| row.hashed_password = SourceValue::Null),
+                RowError::NoHash,
             ),
             (
-                without(|row| row.hashed_password = Field::TooLong),
-                Reason::HashTooLong,
+                without(|row| row.hashed_password = SourceValue::NotUtf8),
+                RowError::Hash(UnreadableHash::Format),
+            ),
+            (
+                without(|row| row.hashed_password = SourceValue::TooLong),
+                RowError::HashTooLong,
             ),
             (
                 row(7, "ada@example.com", "hunter2"),
-                Reason::Hash(UnreadableHash::Format),
+                RowError::Hash(UnreadableHash::Format),
             ),
             (
                 row(7, "ada@example.com", &HASH.replace("$05$", "$31$")),
-                Reason::Hash(UnreadableHash::Cost(31)),
+                RowError::Hash(UnreadableHash::Cost(31)),
             ),
         ] {
             assert_eq!(read(row).unwrap_err(), reason);
@@ -341,32 +354,32 @@ mod tests {
     }
 
     #[test]
-    fn white_space_around_a_hash_is_no_part_of_it() {
+    fn white_space_around_a_hash_is_trimmed() {
         for padded in [format!(" {HASH}"), format!("\t{HASH} \r\n")] {
             let user = read(row(7, "ada@example.com", &padded)).unwrap();
             assert_eq!(user.hashed_password.expose(), HASH);
         }
         let blank = read(row(7, "ada@example.com", " \n"));
-        assert_eq!(blank.unwrap_err(), Reason::NoHash);
+        assert_eq!(blank.unwrap_err(), RowError::NoHash);
     }
 
     #[test]
-    fn a_user_comes_along_whose_password_does_not() {
+    fn a_user_with_an_unusable_hash_is_imported_without_a_password() {
         let rules = Rules {
-            takes_without_password: true,
+            allows_missing_password: true,
             pepper: Some(PepperScheme::Devise),
         };
-        let judge = Judge::new(0, Ids::Kept, rules);
-        let read = |hashed_password: Field| {
+        let validator = RowValidator::new(0, IdPolicy::Keep, rules);
+        let read = |hashed_password: SourceValue| {
             let mut row = row(7, "ada@example.com", "");
             row.hashed_password = hashed_password;
-            judge.read(row, DateTime::UNIX_EPOCH).user.unwrap()
+            validator.read(row, DateTime::UNIX_EPOCH).user.unwrap()
         };
-        let text = |text: &str| Field::Text(text.to_owned());
+        let text = |text: &str| SourceValue::Text(text.to_owned());
         for lost in [
-            Field::Absent,
-            Field::Other,
-            Field::TooLong,
+            SourceValue::Null,
+            SourceValue::NotUtf8,
+            SourceValue::TooLong,
             text(""),
             text("!unusable"),
             text("$P$BEMEtEjOZqXXu.WnRFQbBNyHrkHgWk0"),
@@ -374,80 +387,86 @@ mod tests {
         ] {
             assert_eq!(read(lost).hashed_password, HashedPassword::none());
         }
-        // One that can be used is.
+        // A usable hash is kept.
         assert_eq!(
             read(text(HASH)).hashed_password.expose(),
             format!("devise+{HASH}")
         );
-        let mut nobody = row(7, "ada", HASH);
-        nobody.hashed_password = Field::Absent;
-        let refused = judge.read(nobody, DateTime::UNIX_EPOCH).user.unwrap_err();
-        assert_eq!(refused, Reason::Email(EmailError::NotOneAt));
+        let mut invalid = row(7, "ada", HASH);
+        invalid.hashed_password = SourceValue::Null;
+        let refused = validator
+            .read(invalid, DateTime::UNIX_EPOCH)
+            .user
+            .unwrap_err();
+        assert_eq!(refused, RowError::Email(EmailError::NotOneAt));
     }
 
     #[test]
-    fn users_without_numbers_get_new_ones() {
-        let there = Occupied {
+    fn users_without_numeric_ids_get_new_ones() {
+        let there = ExistingUsers {
             ids: HashMap::from([(UserId(1), "ada@example.com".to_owned())]),
             emails: HashMap::from([("ada@example.com".to_owned(), UserId(1))]),
         };
-        let mut judge = judge(Ids::New(UserId(7)));
+        let mut validator = validator(IdPolicy::AssignFrom(UserId(7)));
         let mut decide = |number: u64, id: Option<&str>, email: &str| {
             let mut row = row(None, email, HASH);
             row.id = id.map(|id| SourceId::Text(id.to_owned()));
-            let user = judge.read(row, DateTime::UNIX_EPOCH).user.unwrap();
-            judge
+            let user = validator.read(row, DateTime::UNIX_EPOCH).user.unwrap();
+            validator
                 .decide(user, number, &there)
-                .map(|verdict| match verdict {
-                    Verdict::Take(user) => (true, user.id.0),
-                    Verdict::IsThere(id) => (false, id.0),
+                .map(|outcome| match outcome {
+                    RowOutcome::Import(user) => (true, user.id.0),
+                    RowOutcome::AlreadyExists(id) => (false, id.0),
                 })
         };
         assert_eq!(decide(1, Some("a"), "bob@example.com"), Ok((true, 7)));
         assert_eq!(decide(2, Some("a"), "Ada@example.com"), Ok((false, 1)));
-        let same = Err(Reason::SameEmail(Before::Row(1)));
+        let same = Err(RowError::SameEmail(EarlierRow::Row(1)));
         assert_eq!(decide(3, Some("b"), "BOB@example.com"), same);
         assert_eq!(decide(4, None, "eve@example.com"), Ok((true, 8)));
     }
 
     #[test]
-    fn what_the_rows_before_tell() {
-        let mut judge = self::judge(Ids::Kept);
-        let nobody = Occupied::default();
+    fn a_row_is_validated_against_earlier_ones() {
+        let mut validator = self::validator(IdPolicy::Keep);
+        let none = ExistingUsers::default();
         for (id, email, refused) in [
             (1, "ada@example.com", None),
             (2, "ADA@example.com", same(1)),
             (3, "bob@example.com", None),
-            (3, "eve@example.com", Some(Reason::SameId)),
-            // What could not be taken is in nobody's way.
+            (3, "eve@example.com", Some(RowError::SameId)),
+            // The invalid row before does not occupy the address.
             (4, "eve@example.com", None),
             (5, "Bob@example.com", same(3)),
         ] {
-            assert_eq!(decide(&mut judge, id, email, &nobody), refused, "{id}");
+            assert_eq!(decide(&mut validator, id, email, &none), refused, "{id}");
         }
     }
 
     #[test]
-    fn what_is_there_already_tells() {
-        let there = Occupied {
+    fn a_row_is_validated_against_existing_users() {
+        let there = ExistingUsers {
             ids: HashMap::from([(UserId(1), "ada@example.com".to_owned())]),
             emails: HashMap::from([("ada@example.com".to_owned(), UserId(1))]),
         };
-        let mut judge = self::judge(Ids::Kept);
-        let taken = Reason::IdTaken("ada@example.com".to_owned());
+        let mut validator = self::validator(IdPolicy::Keep);
+        let taken = RowError::IdTaken("ada@example.com".to_owned());
         assert_eq!(
-            decide(&mut judge, 1, "bob@example.com", &there),
+            decide(&mut validator, 1, "bob@example.com", &there),
             Some(taken)
         );
         let ada = read(row(1, "Ada@example.com", HASH)).unwrap();
-        let decided = judge.decide(ada, 1, &there);
-        assert!(matches!(decided, Ok(Verdict::IsThere(UserId(1)))));
-        // The same words whether the first of the two was there already or not.
-        assert_eq!(decide(&mut judge, 2, "ada@example.com", &there), same(1));
-        let mut judge = self::judge(Ids::Kept);
-        let taken = Reason::EmailTaken(UserId(1));
+        let decided = validator.decide(ada, 1, &there);
+        assert!(matches!(decided, Ok(RowOutcome::AlreadyExists(UserId(1)))));
+        // The error is the same whether the first of the two existed already or not.
         assert_eq!(
-            decide(&mut judge, 2, "ada@example.com", &there),
+            decide(&mut validator, 2, "ada@example.com", &there),
+            same(1)
+        );
+        let mut validator = self::validator(IdPolicy::Keep);
+        let taken = RowError::EmailTaken(UserId(1));
+        assert_eq!(
+            decide(&mut validator, 2, "ada@example.com", &there),
             Some(taken)
         );
     }

@@ -137,7 +137,7 @@ async fn on_postgres(column: &str) -> Option<Database> {
 /// under the id of old.
 async fn moves_in(from: &str, database: &Database) {
     let output = imported(import(from, database.url(), &[]), USERS.len());
-    assert!(output.contains("logs in again"), "{output}");
+    assert!(output.contains("have to log in again"), "{output}");
     let server = TestServer::start(database).await;
     for (id, email, password) in USERS {
         let login = server.client.login(email, password).await.unwrap();
@@ -239,7 +239,7 @@ on_each_database! {
         let problems = SourceFile::flask("problems.db");
         let ended = import(&problems.url(), database.url(), &["--dry-run"]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.output.contains("nobody was imported"), "{ended:?}");
+        assert!(ended.output.contains("no user was imported"), "{ended:?}");
 
         // The same where there are users: the counts are those of the real run.
         let server = TestServer::start(&database).await;
@@ -249,10 +249,10 @@ on_each_database! {
         let ended = import(&source.url(), database.url(), &["--dry-run"]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_count(&ended, 4, "can be imported");
-        assert_count(&ended, 1, "there already, left as they are");
+        assert_count(&ended, 1, "existing already, left unchanged");
         assert_eq!(users(&database), before);
         let ended = import(&source.url(), database.url(), &[]);
-        assert_count(&ended, 1, "there already, left as they are");
+        assert_count(&ended, 1, "existing already, left unchanged");
         imported(ended, 4);
     }
 
@@ -268,7 +268,7 @@ on_each_database! {
         assert_eq!(users(&database), "");
         assert_count(&refused, 9, "rows read");
         assert_count(&refused, 2, "can be imported");
-        assert_count(&refused, 7, "cannot be taken");
+        assert_count(&refused, 7, "cannot be imported");
         assert!(!refused.output.contains("plain text password"), "a secret");
         let expected = [
             ("row 1, id -8, \"ada+2@example.com\": ", "id is not a whole number from 1"),
@@ -295,7 +295,7 @@ on_each_database! {
         let there = users(&database);
         // Again: nothing changes, and the list is the same.
         let again = import(&source.url(), database.url(), &["--skip-bad"]);
-        assert_count(&again, 2, "there already, left as they are");
+        assert_count(&again, 2, "existing already, left unchanged");
         assert_eq!((list(&again), users(&database)), (listed, there));
         imported(again, 0);
     }
@@ -354,7 +354,7 @@ on_each_database! {
         let sum = database.text("SELECT CAST(sum(id) AS TEXT) FROM users");
         assert_eq!(sum, (20_000 * 20_001 / 2).to_string());
         let again = import(&source.url(), database.url(), &["--skip-bad"]);
-        assert_count(&again, 20_000, "there already, left as they are");
+        assert_count(&again, 20_000, "existing already, left unchanged");
         let server = TestServer::start(&database).await;
         let next = server.client.register(EMAIL, PASSWORD).await;
         assert_eq!(next.unwrap().id, 20_001);

@@ -112,9 +112,9 @@ on_each_database! {
         // Without the flag they are left out, and the summary names it.
         let ended = import(&source.url(), database.url(), &[]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert_count(&ended, 8, "cannot be taken");
-        says(&ended, "7 rows that cannot be taken have nothing wrong but the password: \
-                      --without-password brings such users along");
+        assert_count(&ended, 8, "cannot be imported");
+        says(&ended, "7 rows that cannot be imported have only an invalid password: \
+                      --without-password imports such users without one");
         let flags = ["--without-password", "--skip-bad"];
         let dry = import(&source.url(), database.url(), &[&flags[..], &["--dry-run"]].concat());
         assert_count(&dry, 8, "can be imported");
@@ -123,10 +123,10 @@ on_each_database! {
         let ended = import(&source.url(), database.url(), &flags);
         assert_count(&ended, 1, "left out");
         assert_count(&ended, 7, "of those imported: without a password");
-        says(&ended, "7 users without a password have no login until they ask for a reset");
+        says(&ended, "7 users without a password cannot log in until they request a reset");
         imported(ended, 8);
         let again = import(&source.url(), database.url(), &flags);
-        assert_count(&again, 8, "there already, left as they are");
+        assert_count(&again, 8, "existing already, left unchanged");
 
         let server = TestServer::start(&database).await;
         server.client.login(EMAIL, PASSWORD).await.unwrap();
@@ -212,14 +212,14 @@ on_each_database! {
         // Without the secret, the summary tells what the columns give away.
         let dry = import(&source.url(), database.url(), &[&columns[..], &["--dry-run"]].concat());
         assert_count(&dry, 2, "can be imported");
-        says(&dry, "Flask-Security wrote this table, which mixes a secret (SECURITY_PASSWORD_SALT)");
-        says(&dry, "these users will not log in. Import them with --pepper=flask-security");
+        says(&dry, "Flask-Security created this table. It mixes a secret (SECURITY_PASSWORD_SALT)");
+        says(&dry, "these users cannot log in. Import them with --pepper=flask-security");
 
         let secret = SecretFile::new(FLASK_SECRET);
         let flag = secret.flag();
         let flags = [&columns[..], &["--pepper=flask-security", &flag]].concat();
         let ended = import(&source.url(), database.url(), &flags);
-        assert!(!ended.output.contains("will not log in"), "{ended:?}");
+        assert!(!ended.output.contains("these users cannot log in"), "{ended:?}");
         says(&ended, "bienvenue serve, with the same --database-url and --pepper-file.");
         imported(ended, 2);
         logs_in_with_the_secret(&database, &["u0@example.com", "u1@example.com"], "flask-security", &secret).await;
@@ -235,7 +235,7 @@ on_each_database! {
         ));
         let columns = "--columns=hashed_password=encrypted_password";
         let dry = import(&source.url(), database.url(), &[columns, "--dry-run"]);
-        says(&dry, "Where its config.pepper is set, these users will not log in without it");
+        says(&dry, "If its config.pepper is set, these users cannot log in without it");
         let secret = SecretFile::new(DEVISE_SECRET);
         let flag = secret.flag();
         imported(import(&source.url(), database.url(), &[columns, "--pepper=devise", &flag]), 1);
@@ -307,7 +307,7 @@ async fn uuids(source: &str, into: &Database) {
     assert_count(&dry, 2, "can be imported");
     says(
         &dry,
-        "The ids there are no whole numbers: each user gets a new one",
+        "The ids of the source are not whole numbers: each user gets a new one",
     );
     // Nothing is imported, and so there is no map.
     let ended = import(source, into.url(), &[columns, &flag]);
@@ -318,9 +318,9 @@ async fn uuids(source: &str, into: &Database) {
     assert!(!map.exists());
 
     let ended = import(source, into.url(), &[columns, "--skip-bad", &flag]);
-    assert_count(&ended, 1, "there already, left as they are");
-    says(&ended, &format!("{} says which, as CSV.", map.display()));
-    says(&ended, "Passwords are as they were.");
+    assert_count(&ended, 1, "existing already, left unchanged");
+    says(&ended, &format!("{} lists both, as CSV.", map.display()));
+    says(&ended, "Passwords are unchanged.");
     imported(ended, 2);
     let expected = "source_id,user_id\r\n\
                     1b4e28ba-2fa1-11d2-883f-0016d3cca427,3\r\n\
@@ -335,7 +335,7 @@ async fn uuids(source: &str, into: &Database) {
     assert!(ended.errors.contains("cannot write --id-map"), "{ended:?}");
     fs::remove_file(&map).unwrap();
     let again = import(source, into.url(), &[columns, "--skip-bad", &flag]);
-    assert_count(&again, 3, "there already, left as they are");
+    assert_count(&again, 3, "existing already, left unchanged");
     imported(again, 0);
     assert_eq!(fs::read_to_string(&map).unwrap(), expected);
 

@@ -65,7 +65,7 @@ fn a_file_that_is_not_there_is_not_made() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.db");
     let url = format!("sqlite:{}", path.display());
-    refuses(&url, &["it is not there", "--from"]);
+    refuses(&url, &["it does not exist", "--from"]);
     assert!(!path.exists());
 }
 
@@ -82,13 +82,13 @@ fn a_relative_path_as_sqlalchemy_writes_it() {
     refused(
         &run_there("sqlite:///bytes.db"),
         &[
-            "/bytes.db: it is not there, but bytes.db is",
+            "/bytes.db: it does not exist, but bytes.db does",
             "is sqlite:bytes.db here",
         ],
     );
     refused(
         &run_there("sqlite:///other.db"),
-        &["/other.db: it is not there; check --from"],
+        &["/other.db: it does not exist; check --from"],
     );
     imported(run_there("sqlite:bytes.db"), 5);
     imported(run_there(&format!("sqlite://{}", source.path.display())), 5);
@@ -225,7 +225,10 @@ fn a_file_that_is_written_to_meanwhile() {
     let output = child.wait_with_output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert!(errors.contains("it was written to meanwhile"), "{errors}");
+    assert!(
+        errors.contains("it was written to during the import"),
+        "{errors}"
+    );
     assert_eq!(into.text("SELECT CAST(count(*) AS TEXT) FROM users"), "0");
 }
 

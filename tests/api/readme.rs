@@ -169,7 +169,7 @@ fn every_command_does_what_readme_says() {
             });
         } else {
             let fails =
-                output.starts_with("ERROR:") || output.contains("rows cannot be taken, and");
+                output.starts_with("ERROR:") || output.contains("rows cannot be imported, and");
             let start = Instant::now();
             let mut outcome = outcome;
             // A person is slower than `revocation-max-lag`.

@@ -1,4 +1,4 @@
-//! Where the users stand in a source's table, and whether that has what an import needs.
+//! The table of a source and its columns, and the check that an import can read them.
 
 use std::str::FromStr;
 
@@ -8,12 +8,12 @@ use thiserror::Error;
 use super::error::SourceProblem;
 use crate::db::{connection::AnyConnection, error::on_one_line};
 
-/// The names of a table and of the columns that are read.
+/// The names of a table and of the columns to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceTable {
-    /// The table.
+    /// The name of the table.
     pub name: String,
-    /// Its columns.
+    /// The names of its columns.
     pub columns: ColumnNames,
 }
 
@@ -26,22 +26,22 @@ impl Default for SourceTable {
     }
 }
 
-/// The names of the columns that are read.
+/// The names of the columns to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnNames {
-    /// That of the ids.
+    /// The column of the ids.
     pub id: String,
-    /// That of the e-mails.
+    /// The column of the e-mails.
     pub email: String,
-    /// That of the stored hashes.
+    /// The column of the stored hashes.
     pub hashed_password: String,
 }
 
-/// The text names no columns.
+/// The text is not a list of column names.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "write which columns have other names, such as email=mail,hashed_password=password,id=uuid; \
-     those that are left out are id, email and hashed_password"
+    "write the columns with other names, such as email=mail,hashed_password=password,id=uuid; \
+     the default names are id, email and hashed_password"
 )]
 pub struct ColumnNamesError;
 
@@ -62,13 +62,13 @@ impl FromStr for ColumnNames {
         let mut names = Self::default();
         let mut named = Vec::new();
         for item in text.split(',') {
-            let (what, name) = item.split_once('=').ok_or(ColumnNamesError)?;
-            let (what, name) = (what.trim(), name.trim());
-            if name.is_empty() || name.contains('\0') || named.contains(&what) {
+            let (column, name) = item.split_once('=').ok_or(ColumnNamesError)?;
+            let (column, name) = (column.trim(), name.trim());
+            if name.is_empty() || name.contains('\0') || named.contains(&column) {
                 return Err(ColumnNamesError);
             }
-            named.push(what);
-            *match what {
+            named.push(column);
+            *match column {
                 "id" => &mut names.id,
                 "email" => &mut names.email,
                 "hashed_password" => &mut names.hashed_password,
@@ -79,7 +79,7 @@ impl FromStr for ColumnNames {
     }
 }
 
-/// A service that is known by the columns that it makes.
+/// A service recognised by the columns that it creates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Flask-Security, whose users have an `fs_uniquifier` since its version 4.
@@ -88,18 +88,18 @@ pub enum Origin {
     Devise,
 }
 
-/// What kind of ids a source has.
+/// The kind of ids of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceIds {
-    /// Whole numbers, which are kept.
+    /// Integers, which are kept.
     Numbers,
-    /// UUIDs or other texts, in place of which new numbers are given.
+    /// UUIDs or other texts, which are replaced by new numbers.
     Texts,
 }
 
-/// A table that can be read.
+/// A table that an import can read.
 pub(super) struct Shape {
-    /// Quoted, as in a statement, like the columns.
+    /// Quoted for use in a statement, like the columns.
     pub(super) table: String,
     pub(super) id: Column,
     pub(super) email: Column,
@@ -110,7 +110,7 @@ pub(super) struct Shape {
 
 pub(super) struct Column {
     pub(super) quoted: String,
-    /// On PostgreSQL; SQLite's values have each a type of their own.
+    /// On PostgreSQL. In SQLite each value has a type of its own.
     pub(super) is_bytea: bool,
 }
 
@@ -118,7 +118,7 @@ pub(super) struct Column {
 struct Found {
     #[diesel(sql_type = Text)]
     name: String,
-    /// The type; empty on SQLite, where each value has its own.
+    /// The type; empty on SQLite, where each value has a type of its own.
     #[diesel(sql_type = Text)]
     kind: String,
 }
@@ -132,7 +132,7 @@ const ON_POSTGRES: &str = "SELECT attname::text AS name, format_type(atttypid, N
      FROM pg_attribute
      WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
 
-/// Checks a table.
+/// Checks that an import can read a table.
 pub(super) fn check(
     connection: &mut AnyConnection,
     table: &SourceTable,
@@ -162,7 +162,7 @@ pub(super) fn check(
             table: on_one_line(&table.name),
             column: on_one_line(name),
         })?;
-        // An extension's type is named with its schema.
+        // The name of an extension's type includes its schema.
         let kind = column.kind.rsplit('.').next().unwrap_or_default();
         if !kind.is_empty() && !kinds.iter().any(|kinds| kinds.contains(&kind)) {
             return Err(SourceProblem::ColumnType {
@@ -213,7 +213,7 @@ pub(super) fn check(
     })
 }
 
-/// A row where there are users in SQLite and none of their ids is a whole number.
+/// A query for SQLite that returns a row if there are users and none of their ids is an integer.
 fn has_no_numbers(table: &str, id: &str) -> String {
     format!(
         "SELECT '' AS name, '' AS kind
@@ -222,7 +222,7 @@ fn has_no_numbers(table: &str, id: &str) -> String {
     )
 }
 
-/// A name as SQL has it, whatever is in it.
+/// A quoted identifier, whatever characters it contains.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_named_by_what_they_hold() {
+    fn column_names_are_parsed() {
         let names = |text: &str| text.parse::<ColumnNames>();
         let expected = ColumnNames {
             id: "uuid".to_owned(),

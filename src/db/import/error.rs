@@ -1,4 +1,4 @@
-//! Why an import cannot begin or go on: one line for a person each.
+//! The errors of an import, one line each.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ use crate::db::{
     url::DatabaseUrl,
 };
 
-/// The source cannot be imported from. It is as it was.
+/// The source cannot be imported from. It has not been changed.
 #[derive(Debug, Error)]
 #[error("cannot import from the database {url}: {problem}")]
 pub struct SourceError {
@@ -17,13 +17,13 @@ pub struct SourceError {
     pub(super) problem: SourceProblem,
 }
 
-/// What is wrong with it.
+/// The problem with a source.
 #[derive(Debug, Error)]
 pub(super) enum SourceProblem {
-    #[error("it is not there; check --from")]
+    #[error("it does not exist; check --from")]
     Missing,
     #[error(
-        "it is not there, but {0} is, in the working directory: SQLAlchemy's sqlite:///{0} is \
+        "it does not exist, but {0} does, in the working directory: SQLAlchemy's sqlite:///{0} is \
          sqlite:{0} here"
     )]
     MissingAbsolute(String),
@@ -39,13 +39,13 @@ pub(super) enum SourceProblem {
     #[error("its texts are in UTF-16; copy it into a database in UTF-8 first")]
     Encoding,
     #[error(
-        "it has no table {0}; an import needs one with id, email and hashed_password, of \
-         whatever name (--table, --columns)"
+        "it has no table {0}; an import needs one with id, email and hashed_password, under these \
+         or other names (--table, --columns)"
     )]
     NoTable(String),
     #[error(
         "its table {table} has no column {column}; an import needs id, email and \
-         hashed_password, of whatever name (--columns), and leaves the others"
+         hashed_password, under these or other names (--columns), and ignores the others"
     )]
     NoColumn { table: String, column: String },
     #[error("its column {column} has the type {found}; an import needs {needed}")]
@@ -54,14 +54,14 @@ pub(super) enum SourceProblem {
         found: String,
         needed: &'static str,
     },
-    #[error("it was written to meanwhile; stop the service that uses it, then try again")]
+    #[error("it was written to during the import; stop the service that uses it, then try again")]
     Changed,
-    #[error("--database-url names the same one; name another to import into")]
+    #[error("--database-url names the same database; name another one to import into")]
     Same,
 }
 
 impl SourceProblem {
-    /// What a database said that did not open or answer.
+    /// The problem behind an error in connecting or in a statement.
     pub(super) fn refused(error: &dyn Error) -> Self {
         match OpenProblem::refused(error) {
             OpenProblem::Locked(cause) => Self::Locked(cause),
@@ -77,32 +77,32 @@ impl From<diesel::result::Error> for SourceProblem {
     }
 }
 
-/// The target cannot take the users.
+/// The users cannot be imported into the target.
 #[derive(Debug, Error)]
 pub enum TargetError {
-    /// It does not open, or is not the service's own.
+    /// It cannot be opened, or does not belong to this service.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// It stopped working on the way.
+    /// It failed during the import.
     #[error(
-        "the database {url} failed on the way ({cause}); no user was imported: mend it, then try \
-         again"
+        "the database {url} failed during the import ({cause}); no user was imported: repair it, \
+         then try again"
     )]
     Broken {
-        /// Which database.
+        /// The database.
         url: DatabaseUrl,
-        /// What it said.
+        /// Its message.
         cause: String,
     },
-    /// It gave no answer to the last step.
+    /// It did not respond to the commit.
     #[error(
-        "the database {url} failed at the last step ({cause}); whether the users are in it is \
-         open: run the same again, it changes nothing that is there"
+        "the database {url} failed at the last step ({cause}), and the users may or may not have \
+         been imported: repeat the import, which does not change existing users"
     )]
     InDoubt {
-        /// Which database.
+        /// The database.
         url: DatabaseUrl,
-        /// What it said.
+        /// Its message.
         cause: String,
     },
 }

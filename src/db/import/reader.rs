@@ -1,4 +1,4 @@
-//! Connections that only read, and leave nothing beside a file that they read.
+//! Connections that only read, and create no files beside the file that they read.
 
 use std::{
     fs::{self, File},
@@ -17,19 +17,19 @@ use crate::db::{
     url::DatabaseUrl,
 };
 
-/// A connection within a transaction that only reads: it sees one state of the
-/// database, however long that takes.
+/// A connection in a read-only transaction: it sees one state of the database, however long
+/// the reading takes.
 pub(super) struct Reader {
     pub(super) connection: AnyConnection,
-    /// The file, where nobody else had it open and no lock is held on it.
-    unlocked: Option<(PathBuf, Trace)>,
+    /// The file, if it is read without a lock because no other process had it open.
+    unlocked: Option<(PathBuf, Fingerprint)>,
 }
 
-/// What changes when a file is written to.
-type Trace = (u64, u64, i64, i64);
+/// Metadata that changes when a file is written to.
+type Fingerprint = (u64, u64, i64, i64);
 
 impl Reader {
-    /// Opens a database; `None` for a file that is not there.
+    /// Opens a database; `None` for a missing file.
     pub(super) fn open(url: &DatabaseUrl) -> ConnectionResult<Option<Self>> {
         match url {
             DatabaseUrl::Sqlite(path) => Self::open_sqlite(Path::new(path)),
@@ -43,13 +43,13 @@ impl Reader {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(refused(&error)),
         };
-        // To read a file in WAL mode, SQLite writes two others beside it. Where
-        // they are not there, nobody has it open, and it is read as if it never
-        // changed; that it did not is checked in the end.
+        // To read a file in WAL mode, SQLite writes two others beside it. If these
+        // do not exist, no process has the file open, and it is read as immutable;
+        // at the end it is checked that it did not change.
         let unlocked =
             if is_in_wal_mode(&path).map_err(|error| refused(&error))? && !wal_of(&path).exists() {
-                let trace = trace_of(&path).map_err(|error| refused(&error))?;
-                Some((path.clone(), trace))
+                let fingerprint = fingerprint_of(&path).map_err(|error| refused(&error))?;
+                Some((path.clone(), fingerprint))
             } else {
                 None
             };
@@ -78,7 +78,7 @@ impl Reader {
         let mut connection = connect_postgres(uri)?;
         connection
             .batch_execute(
-                // A long table takes its time.
+                // Reading a long table may take longer than these limits.
                 "SET statement_timeout = 0;
                  SET idle_in_transaction_session_timeout = 0;
                  BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;",
@@ -90,11 +90,11 @@ impl Reader {
         })
     }
 
-    /// Whether all that was read is one state of the database.
+    /// Whether everything read so far belongs to one state of the database.
     pub(super) fn is_consistent(&self) -> bool {
         match &self.unlocked {
-            Some((path, trace)) => {
-                !wal_of(path).exists() && trace_of(path).is_ok_and(|now| now == *trace)
+            Some((path, fingerprint)) => {
+                !wal_of(path).exists() && fingerprint_of(path).is_ok_and(|now| now == *fingerprint)
             }
             None => true,
         }
@@ -105,7 +105,7 @@ fn refused(error: &io::Error) -> ConnectionError {
     ConnectionError::BadConnection(error.to_string())
 }
 
-/// Whether a file's header says so (bytes 18 and 19 of the database format).
+/// Whether a file is in WAL mode, by its header (bytes 18 and 19 of the database format).
 fn is_in_wal_mode(path: &Path) -> io::Result<bool> {
     let mut header = Vec::new();
     File::open(path)?.take(20).read_to_end(&mut header)?;
@@ -118,7 +118,7 @@ fn wal_of(path: &Path) -> PathBuf {
     wal.into()
 }
 
-fn trace_of(path: &Path) -> io::Result<Trace> {
+fn fingerprint_of(path: &Path) -> io::Result<Fingerprint> {
     let metadata = fs::metadata(path)?;
     Ok((
         metadata.ino(),
@@ -128,7 +128,7 @@ fn trace_of(path: &Path) -> io::Result<Trace> {
     ))
 }
 
-/// A path as SQLite's URIs have it.
+/// A path escaped for one of SQLite's URIs.
 fn escaped(path: &Path) -> ConnectionResult<String> {
     let path = path.to_str().ok_or_else(|| {
         let why = "its path is not UTF-8".to_owned();

@@ -1,4 +1,4 @@
-//! A row of another service, as it is there.
+//! Rows of another service.
 
 use diesel::{
     QueryableByName,
@@ -8,43 +8,42 @@ use diesel::{
 use super::columns::{Column, Shape, SourceIds};
 use crate::db::connection::AnyConnection;
 
-/// The longest value that is loaded, in bytes, so that memory does not follow
-/// what somebody wrote there: several times what an address (254) or a hash in
-/// any of the formats (under 300) can have.
+/// The longest value that is loaded, in bytes, so that the values do not determine the use of
+/// memory. It is several times the length of the longest address (254) and hash (under 300).
 const MAX_BYTES: usize = 1_024;
 
-/// A row, as it is there.
+/// A row, unchanged.
 pub struct SourceRow {
-    /// The id; `None` when it cannot be one.
+    /// The id; `None` for a value that cannot be an id.
     pub id: Option<SourceId>,
-    /// What should be an address.
-    pub email: Field,
-    /// What should be a stored hash, as text or as bytes.
-    pub hashed_password: Field,
+    /// The value of the column of addresses.
+    pub email: SourceValue,
+    /// The value of the column of stored hashes, from text or bytes.
+    pub hashed_password: SourceValue,
 }
 
-/// What a source names a user by.
+/// The id of a user in a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceId {
-    /// A whole number of 64 bits.
+    /// An integer of 64 bits.
     Number(i64),
     /// A UUID or another text; bytes in hexadecimal.
     Text(String),
 }
 
-/// What stands in a column.
-pub enum Field {
-    /// Nothing (NULL).
-    Absent,
-    /// A text, or bytes that are one.
+/// The value of a column.
+pub enum SourceValue {
+    /// NULL.
+    Null,
+    /// A text, or bytes that are UTF-8.
     Text(String),
-    /// Bytes that are no text in UTF-8.
-    Other,
-    /// Over 1,024 bytes, which were not read.
+    /// Bytes that are not UTF-8.
+    NotUtf8,
+    /// A value of over 1,024 bytes, which is not loaded.
     TooLong,
 }
 
-/// What a database answers with.
+/// A row as the query returns it.
 #[derive(QueryableByName)]
 pub(super) struct Row {
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -61,7 +60,7 @@ pub(super) struct Row {
     hashed_password_is_long: Option<bool>,
 }
 
-/// Asks for each [`Row`] in the order of the ids.
+/// The query for the rows, in the order of their ids.
 pub(super) fn query(connection: &AnyConnection, shape: &Shape) -> String {
     let Shape {
         table,
@@ -72,7 +71,7 @@ pub(super) fn query(connection: &AnyConnection, shape: &Shape) -> String {
         ..
     } = shape;
     let (text, id_as_number): (fn(&Column) -> [String; 2], _) = match connection {
-        // Bytes, since not every text in SQLite is UTF-8.
+        // As bytes, since a text in SQLite may not be UTF-8.
         AnyConnection::Sqlite(_) => (
             |column| {
                 let name = &column.quoted;
@@ -86,7 +85,7 @@ pub(super) fn query(connection: &AnyConnection, shape: &Shape) -> String {
                 if column.is_bytea {
                     [name.clone(), name.clone()]
                 } else {
-                    // Without the blanks that fill up a CHAR(n).
+                    // Without the padding of a CHAR(n).
                     [format!("{name}::text"), format!("textsend({name}::text)")]
                 }
             },
@@ -124,7 +123,8 @@ pub(super) fn query(connection: &AnyConnection, shape: &Shape) -> String {
     format!("SELECT {id}, {email}, {hashed_password} FROM {table} ORDER BY {table}.{order}")
 }
 
-/// Both databases know the length without reading the value.
+/// A column and whether it is too long. Both databases know the length without reading the
+/// value.
 fn column(name: &str, value: &str, bytes: &str) -> String {
     format!(
         "CASE WHEN octet_length({value}) <= {MAX_BYTES} THEN {bytes} END AS {name},
@@ -139,19 +139,19 @@ impl From<Row> for SourceRow {
                 let text = String::from_utf8_lossy(row.text_id.as_deref()?);
                 Some(SourceId::Text(text.into_owned()))
             }),
-            email: Field::new(row.email, row.email_is_long),
-            hashed_password: Field::new(row.hashed_password, row.hashed_password_is_long),
+            email: SourceValue::new(row.email, row.email_is_long),
+            hashed_password: SourceValue::new(row.hashed_password, row.hashed_password_is_long),
         }
     }
 }
 
-impl Field {
+impl SourceValue {
     fn new(bytes: Option<Vec<u8>>, is_long: Option<bool>) -> Self {
         match bytes.map(String::from_utf8) {
             None if is_long == Some(true) => Self::TooLong,
-            None => Self::Absent,
+            None => Self::Null,
             Some(Ok(text)) => Self::Text(text),
-            Some(Err(_)) => Self::Other,
+            Some(Err(_)) => Self::NotUtf8,
         }
     }
 }

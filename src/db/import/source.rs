@@ -1,4 +1,4 @@
-//! The table of another service's users.
+//! The source of an import: the table of another service's users.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -17,12 +17,12 @@ use super::{
     row::{self, Row, SourceRow},
 };
 use crate::db::{
-    connection::{AnyConnection, connect_postgres},
+    connection::{AnyConnection, connect_postgres, on_backend},
     url::DatabaseUrl,
 };
 
-/// Another service's database, of which one state is read, in the order of the
-/// ids. It is not written to, and while it is open nobody else should.
+/// Another service's database, of which one state is read, in the order of the ids. It is not
+/// written to, and no other process should write to it while it is open.
 pub struct Source {
     url: DatabaseUrl,
     reader: Reader,
@@ -34,13 +34,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens a database and checks that it has what an import needs. It blocks,
-    /// for two seconds at most where another holds a lock.
+    /// Opens a database and checks that it has the table and columns that an import needs.
+    /// Blocks the thread, and waits at most two seconds for a lock.
     ///
     /// # Errors
     ///
-    /// When it is not there, is no database, is locked, or lacks the table or one of the
-    /// columns.
+    /// When it does not exist, is not a database, is locked, or lacks the table or a column.
     pub fn open(url: &DatabaseUrl, table: &SourceTable) -> Result<Self, SourceError> {
         Self::try_open(url, table).map_err(|problem| SourceError {
             url: url.clone(),
@@ -54,10 +53,10 @@ impl Source {
             .ok_or_else(|| missing(url))?;
         let connection = &mut reader.connection;
         if let AnyConnection::Sqlite(sqlite) = connection {
-            let encoding: Answer =
-                diesel::sql_query("SELECT encoding AS answer FROM pragma_encoding")
+            let encoding: TextRow =
+                diesel::sql_query("SELECT encoding AS text FROM pragma_encoding")
                     .get_result(sqlite)?;
-            if encoding.answer != "UTF-8" {
+            if encoding.text != "UTF-8" {
                 return Err(SourceProblem::Encoding);
             }
         }
@@ -75,26 +74,26 @@ impl Source {
         })
     }
 
-    /// What kind of ids there are.
+    /// The kind of its ids.
     pub fn ids(&self) -> SourceIds {
         self.ids
     }
 
-    /// Which service wrote the table, where that shows.
+    /// The service that created the table, if its columns show that.
     pub fn origin(&self) -> Option<Origin> {
         self.origin
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Checks that another URL names another database.
+    /// Checks that a URL names another database.
     ///
     /// # Errors
     ///
-    /// When it names this one.
+    /// When it names this database.
     pub fn differs_from(&self, other: &DatabaseUrl) -> Result<(), SourceError> {
         let is_same = match (&self.url, other) {
             (DatabaseUrl::Sqlite(own), DatabaseUrl::Sqlite(other)) => {
@@ -102,7 +101,7 @@ impl Source {
                 matches!((file(own), file(other)), (Ok(own), Ok(other)) if own == other)
             }
             (DatabaseUrl::Postgres(own), DatabaseUrl::Postgres(other)) => {
-                // Ours is always called users.
+                // The table of the target is always called users.
                 let tables = (table(own, &self.table), table(other, "users"));
                 matches!(tables, (Some(own), Some(other)) if own == other)
             }
@@ -114,13 +113,12 @@ impl Source {
         Ok(())
     }
 
-    /// Hands out each row, and stops at the first error of the one who takes
-    /// them.
+    /// Passes each row to `take`, and stops at its first error.
     ///
     /// # Errors
     ///
-    /// That error, or when the source cannot be read to its end, or was written
-    /// to meanwhile.
+    /// The error of `take`, or when the source cannot be read to its end, or was written to
+    /// in the meantime.
     pub fn read<E: From<SourceError>>(
         &mut self,
         mut take: impl FnMut(SourceRow) -> Result<(), E>,
@@ -130,17 +128,17 @@ impl Source {
             url: url.clone(),
             problem: error.into(),
         };
-        let mut hand_out = |row: QueryResult<Row>| take(row.map_err(failed)?.into());
+        let mut pass_on = |row: QueryResult<Row>| take(row.map_err(failed)?.into());
         let query = diesel::sql_query(&self.query);
         match &mut self.reader.connection {
             AnyConnection::Sqlite(sqlite) => query
                 .load_iter::<Row, DefaultLoadingMode>(sqlite)
                 .map_err(failed)?
-                .try_for_each(&mut hand_out)?,
+                .try_for_each(&mut pass_on)?,
             AnyConnection::Postgres(postgres) => query
                 .load_iter::<Row, PgRowByRowLoadingMode>(postgres)
                 .map_err(failed)?
-                .try_for_each(&mut hand_out)?,
+                .try_for_each(&mut pass_on)?,
         }
         if !self.reader.is_consistent() {
             return Err(self.failed(SourceProblem::Changed).into());
@@ -157,9 +155,9 @@ impl Source {
 }
 
 #[derive(QueryableByName)]
-struct Answer {
+struct TextRow {
     #[diesel(sql_type = Text)]
-    answer: String,
+    text: String,
 }
 
 #[derive(QueryableByName)]
@@ -170,29 +168,26 @@ struct Count {
 
 fn count(connection: &mut AnyConnection, table: &str) -> QueryResult<u64> {
     let query = diesel::sql_query(format!("SELECT count(*) AS count FROM {table}"));
-    let row: Count = match connection {
-        AnyConnection::Sqlite(sqlite) => query.get_result(sqlite),
-        AnyConnection::Postgres(postgres) => query.get_result(postgres),
-    }?;
+    let row: Count = on_backend!(connection, |backend| query.get_result(backend))?;
     Ok(row.count.unsigned_abs())
 }
 
-/// Which table a name is of, among those of all servers; `None` where a server does
-/// not answer, or not that. It is asked over a connection of its own: a refusal
-/// ends the transaction that it happens in.
+/// An identifier of a table that is unique among all servers; `None` where the server does not
+/// reply, or refuses the query. It runs on a connection of its own, since a refusal ends the
+/// transaction in which it occurs.
 fn table(uri: &str, name: &str) -> Option<String> {
-    let row: Answer = diesel::sql_query(
+    let row: TextRow = diesel::sql_query(
         "SELECT concat_ws('/', system_identifier, current_database(), to_regclass($1)::oid)
-             AS answer
+             AS text
          FROM pg_control_system()",
     )
     .bind::<Text, _>(name)
     .get_result(&mut connect_postgres(uri).ok()?)
     .ok()?;
-    Some(row.answer)
+    Some(row.text)
 }
 
-/// Whether a path was perhaps written as SQLAlchemy has it.
+/// The problem with a missing file; the path may have been written in SQLAlchemy's form.
 fn missing(url: &DatabaseUrl) -> SourceProblem {
     let DatabaseUrl::Sqlite(path) = url else {
         return SourceProblem::Missing;

@@ -1,4 +1,4 @@
-//! The service's own table `users`, as an import fills it.
+//! The target of an import: this service's table `users`.
 
 use std::{collections::HashMap, fs::OpenOptions, path::Path};
 
@@ -11,7 +11,7 @@ use diesel::{
 
 use super::{error::TargetError, reader::Reader};
 use crate::db::{
-    connection::{AnyConnection, connect},
+    connection::{AnyConnection, connect, on_backend},
     decoys,
     error::{OpenError, OpenProblem, on_one_line},
     migrate,
@@ -20,25 +20,24 @@ use crate::db::{
 };
 use crate::domain::{User, UserId};
 
-/// Where the users go. What is added is there when [`Target::commit`] returns;
-/// without it, nothing is.
+/// The database to import into. The added users are stored when [`Target::commit`] returns;
+/// without it, none are.
 pub struct Target {
     url: DatabaseUrl,
-    /// `None` where there is nothing that could be asked yet.
+    /// `None` for a database without the table `users`, or a missing file.
     connection: Option<AnyConnection>,
-    /// Nobody is in the way then.
+    /// An empty table has no conflicting users.
     was_empty: bool,
-    /// Of the users who were added.
+    /// The lowest id of the added users.
     lowest_id: Option<UserId>,
 }
 
-/// Those who were there before and have one of the ids or e-mails that were
-/// looked up.
+/// The existing users with one of the ids or e-mails that were looked up.
 #[derive(Debug, Default)]
-pub struct Occupied {
-    /// Who has an id.
+pub struct ExistingUsers {
+    /// The e-mail of the user with an id.
     pub ids: HashMap<UserId, String>,
-    /// Who has a canonical e-mail.
+    /// The id of the user with a canonical e-mail.
     pub emails: HashMap<String, UserId>,
 }
 
@@ -52,9 +51,9 @@ struct Row<'a> {
 }
 
 impl Target {
-    /// Opens the database as [`Db::open`](crate::db::Db::open) does, and begins
-    /// the one transaction. Until it ends, no one else adds a user; on SQLite,
-    /// no one else writes at all.
+    /// Opens the database like [`Db::open`](crate::db::Db::open), and begins the transaction
+    /// of the import. Until it ends, no other process can add a user, or, on SQLite, write at
+    /// all.
     ///
     /// # Errors
     ///
@@ -64,7 +63,8 @@ impl Target {
             migrate::prepare(url)?;
             let mut connection = connect(url).map_err(|error| OpenProblem::refused(&error))?;
             connection.batch_execute(match connection {
-                // The index on random e-mails has to fit.
+                // The cache has to fit the index on e-mails, which are inserted in random
+                // order.
                 AnyConnection::Sqlite(_) => "PRAGMA cache_size = -65536; BEGIN IMMEDIATE;",
                 AnyConnection::Postgres(_) => {
                     "SET statement_timeout = 0;
@@ -77,8 +77,7 @@ impl Target {
         })
     }
 
-    /// Looks at the database as it is, without writing: one that is not there
-    /// yet is empty.
+    /// Opens the database without writing to it. A missing file counts as empty.
     ///
     /// # Errors
     ///
@@ -86,7 +85,7 @@ impl Target {
     pub fn inspect(url: &DatabaseUrl) -> Result<Self, TargetError> {
         Self::new(url, || {
             let reader = Reader::open(url).map_err(|error| OpenProblem::refused(&error))?;
-            could_be_written(url, reader.is_some())?;
+            check_writable(url, reader.is_some())?;
             let Some(mut reader) = reader else {
                 return Ok(None);
             };
@@ -118,35 +117,30 @@ impl Target {
         })
     }
 
-    /// The id from which on all are free, for users who come without one.
+    /// The lowest id above all ids assigned so far, for users without a numeric id.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub fn next_id(&mut self) -> Result<UserId, TargetError> {
         let Some(connection) = &mut self.connection else {
             return Ok(UserId(1));
         };
-        let last: QueryResult<LastId> = match connection {
-            AnyConnection::Sqlite(sqlite) => {
-                diesel::sql_query(LAST_ID_ON_SQLITE).get_result(sqlite)
-            }
-            AnyConnection::Postgres(postgres) => {
-                diesel::sql_query(LAST_ID_ON_POSTGRES).get_result(postgres)
-            }
-        };
+        let query = diesel::sql_query(connection.select(LAST_ID_ON_SQLITE, LAST_ID_ON_POSTGRES));
+        let last: QueryResult<LastId> =
+            on_backend!(connection, |backend| query.get_result(backend));
         let last = last.map_err(|error| broken(&self.url, &error))?;
         Ok(UserId(last.last.saturating_add(1)))
     }
 
-    /// Looks up the ids and canonical e-mails of some thousand users at a time.
+    /// Looks up the ids and canonical e-mails of a batch of some thousand users.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
-    pub fn find(&mut self, wanted: &[&User]) -> Result<Occupied, TargetError> {
+    /// When the database fails.
+    pub fn find(&mut self, wanted: &[&User]) -> Result<ExistingUsers, TargetError> {
         let Some(connection) = self.connection.as_mut().filter(|_| !self.was_empty) else {
-            return Ok(Occupied::default());
+            return Ok(ExistingUsers::default());
         };
         let ids = wanted.iter().map(|user| user.id.0);
         let emails = wanted.iter().map(|user| user.email.as_str());
@@ -156,7 +150,7 @@ impl Target {
                 .filter(users::id.eq_any(ids))
                 .select(columns)
                 .load(connection)?;
-            // A query of its own: with OR, one might read the whole table.
+            // A second query, since a single one with OR might read the whole table.
             let by_email: Vec<(i64, String)> = users::table
                 .filter(users::email.eq_any(emails))
                 .select(columns)
@@ -164,20 +158,20 @@ impl Target {
             found.extend(by_email);
             Ok(found)
         };
-        let mut occupied = Occupied::default();
+        let mut existing = ExistingUsers::default();
         for (id, email) in find().map_err(|error| broken(&self.url, &error))? {
-            occupied.emails.insert(email.clone(), UserId(id));
-            occupied.ids.insert(UserId(id), email);
+            existing.emails.insert(email.clone(), UserId(id));
+            existing.ids.insert(UserId(id), email);
         }
-        Ok(occupied)
+        Ok(existing)
     }
 
-    /// Adds users, whose ids and e-mails must be free, to a database that was
-    /// opened and not only looked at. For some thousand at a time.
+    /// Adds a batch of some thousand users, whose ids and e-mails must be free, to a database
+    /// opened with [`Target::open`].
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub fn add(&mut self, added: &[User]) -> Result<(), TargetError> {
         let Some(connection) = &mut self.connection else {
             return Ok(());
@@ -196,11 +190,11 @@ impl Target {
         });
         let into = diesel::insert_into(users::table);
         match connection {
-            // One statement, prepared once.
+            // A statement for each row, prepared once.
             AnyConnection::Sqlite(sqlite) => {
                 rows.try_for_each(|row| into.values(row).execute(sqlite).map(drop))
             }
-            // One round trip.
+            // A single round trip.
             AnyConnection::Postgres(postgres) => into
                 .values(rows.collect::<Vec<_>>())
                 .execute(postgres)
@@ -209,19 +203,19 @@ impl Target {
         .map_err(|error| broken(&self.url, &error))
     }
 
-    /// Ends the transaction: from now on the users are there, on disk, and the
-    /// next one who registers gets a higher id.
+    /// Commits the transaction: the users are on disk, and the next registered user gets a
+    /// higher id.
     ///
     /// # Errors
     ///
-    /// When the database cannot.
+    /// When the database fails.
     pub fn commit(mut self) -> Result<(), TargetError> {
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
         if let AnyConnection::Postgres(postgres) = connection {
             postgres
-                .batch_execute(FOLLOW_IDS)
+                .batch_execute(ADVANCE_IDS)
                 .map_err(|error| broken(&self.url, &error))?;
         }
         if let Some(lowest) = self.lowest_id {
@@ -236,16 +230,15 @@ impl Target {
     }
 }
 
-/// SQLite's AUTOINCREMENT follows by itself. Never back: the id of a user who
-/// was deleted is not given to another.
-const FOLLOW_IDS: &str = "
+/// Advances the sequence of ids, as SQLite's AUTOINCREMENT does by itself. It never goes back:
+/// the id of a deleted user is not assigned again.
+const ADVANCE_IDS: &str = "
     SELECT setval(ids, highest)
     FROM (SELECT pg_get_serial_sequence('users', 'id')::regclass AS ids,
                  max(id) AS highest FROM users) AS now
     WHERE highest > COALESCE(pg_sequence_last_value(ids), 0)";
 
-/// The highest id that a user has or had: that of a user who was deleted is not given to
-/// another.
+/// The highest id assigned so far: the id of a deleted user is not assigned again.
 const LAST_ID_ON_SQLITE: &str = "
     SELECT max(COALESCE((SELECT max(seq) FROM sqlite_sequence WHERE name = 'users'), 0),
                COALESCE((SELECT max(id) FROM users), 0)) AS last";
@@ -266,12 +259,12 @@ fn is_empty(connection: &mut AnyConnection) -> QueryResult<bool> {
     Ok(some.is_empty())
 }
 
-/// Checks what can be told of a file without writing to it.
-fn could_be_written(url: &DatabaseUrl, is_there: bool) -> Result<(), OpenProblem> {
+/// Checks that a file could be written, as far as possible without writing to it.
+fn check_writable(url: &DatabaseUrl, exists: bool) -> Result<(), OpenProblem> {
     let DatabaseUrl::Sqlite(path) = url else {
         return Ok(());
     };
-    if is_there {
+    if exists {
         let opened = OpenOptions::new().append(true).open(path);
         return opened
             .map(drop)
