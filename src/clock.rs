@@ -1,4 +1,4 @@
-//! What time it is, for everyone who has to decide by it.
+//! The time.
 
 mod guard;
 
@@ -11,27 +11,27 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 
 pub use guard::{ClockGuard, ClockState};
 
-/// Where the time comes from.
+/// A source of the time.
 pub trait TimeSource: Send + Sync {
-    /// The calendar's time, which may be set at any moment.
+    /// The wall-clock time, which may be set at any moment.
     fn now(&self) -> DateTime<Utc>;
 
-    /// The calendar and the monotonic clock, read together.
+    /// The wall clock and the monotonic clock, read together.
     fn moment(&self) -> Moment;
 }
 
-/// Two clocks that were read together.
+/// The readings of both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// The calendar's time.
+    /// The wall-clock time.
     pub calendar: DateTime<Utc>,
-    /// The time since some moment before, which nobody sets. It may stand still while
-    /// the machine is suspended.
+    /// The monotonic time, since an arbitrary moment. It may stop while the machine is
+    /// suspended.
     pub running: Duration,
 }
 
-/// A source of the present time, passed to whoever needs it, so that a test
-/// can move it. Cheap to clone.
+/// A source of the present time, passed as a parameter, so that a test can set it. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn TimeSource>);
 
@@ -41,17 +41,17 @@ impl Clock {
         Self::new(System(Instant::now()))
     }
 
-    /// A clock that goes by another source.
+    /// A clock with another source.
     pub fn new(source: impl TimeSource + 'static) -> Self {
         Self(Arc::new(source))
     }
 
-    /// The present time, in whole microseconds: what both databases keep.
+    /// The present time in whole microseconds, the precision of both databases.
     pub fn now(&self) -> DateTime<Utc> {
         self.0.now().trunc_subsecs(6)
     }
 
-    /// The calendar and the monotonic clock.
+    /// The readings of both clocks.
     pub fn moment(&self) -> Moment {
         let Moment { calendar, running } = self.0.moment();
         Moment {
@@ -67,7 +67,7 @@ struct System(Instant);
 impl TimeSource for System {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place that asks the machine"
+        reason = "the one place that reads the system clock"
     )]
     fn now(&self) -> DateTime<Utc> {
         Utc::now()

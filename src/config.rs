@@ -1,5 +1,5 @@
-//! Every setting: a flag `--x-y` and a variable `BIENVENUE_X_Y`, validated once
-//! at start. No other room reads the environment.
+//! The settings. Each is a flag `--x-y` and a variable `BIENVENUE_X_Y`, validated once at the
+//! start. No other module reads the environment.
 
 mod admin;
 mod database;
@@ -31,52 +31,52 @@ pub use self::{
     sessions::SessionSettings,
 };
 
-/// All that an operator can set.
+/// All settings.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Where it listens and to whom it answers.
+    /// The listener and its clients.
     #[command(flatten)]
     pub network: NetworkSettings,
-    /// Where your own services are told of revocations.
+    /// The internal listener, for your own services.
     #[command(flatten)]
     pub admin: AdminSettings,
-    /// Where it keeps its data.
+    /// The database.
     #[command(flatten)]
     pub database: DatabaseSettings,
-    /// What passwords may be and what hashing them may cost.
+    /// The rules for passwords, and the cost of hashing them.
     #[command(flatten)]
     pub passwords: PasswordSettings,
-    /// How long sessions live.
+    /// The lifetime of sessions.
     #[command(flatten)]
     pub sessions: SessionSettings,
-    /// How a forgotten password is replaced.
+    /// The reset of forgotten passwords.
     #[command(flatten)]
     pub resets: ResetSettings,
-    /// How it reaches people.
+    /// The delivery of mail.
     #[command(flatten)]
     pub mail: MailSettings,
-    /// What one caller may ask of the transport.
+    /// The limits of the transport.
     #[command(flatten)]
     pub limits: LimitSettings,
-    /// What it tells its operator.
+    /// The log.
     #[command(flatten)]
     pub log: LogSettings,
-    /// What to say of the passwords that stand on the command line.
+    /// Warnings about passwords on the command line.
     #[arg(skip)]
     visible_passwords: Vec<&'static str>,
-    /// Variables that look like settings and are none.
+    /// Environment variables with the prefix of settings that are not settings.
     #[arg(skip)]
     pub unknown_variables: Vec<String>,
 }
 
 impl Config {
-    /// Reads the passwords that stand in files, after noting those that every user of the
-    /// machine can read in the list of processes: `is_on_command_line` tells by a
-    /// setting's name where its value is from.
+    /// Reads the passwords in files, and notes warnings about those on the command line, which
+    /// every user of the machine can read in the list of processes: `is_on_command_line` tells
+    /// by a setting's name whether its value was given there.
     ///
     /// # Errors
     ///
-    /// One line that names the setting and says what to write instead.
+    /// One line with the name of the setting and advice.
     pub fn read_passwords(
         &mut self,
         is_on_command_line: impl Fn(&str) -> bool,
@@ -101,11 +101,11 @@ impl Config {
         self.mail.read_password()
     }
 
-    /// Checks what no setting can check alone.
+    /// Checks the combination of settings.
     ///
     /// # Errors
     ///
-    /// One line that names the settings and says what to write instead.
+    /// One line with the names of the settings and advice.
     pub fn validate(&self) -> Result<(), String> {
         self.sessions.validate()?;
         self.admin.validate()?;
@@ -116,37 +116,38 @@ impl Config {
             .delivery(&self.database.database_url, &public_host)?;
         if self.passwords.hash_max_wait >= self.limits.request_timeout {
             return Err(
-                "--hash-max-wait is not shorter than --request-timeout: write less, since nobody \
-                 waits longer than the whole request may take"
+                "--hash-max-wait is not shorter than --request-timeout: write less, since a hash \
+                 cannot wait longer than the whole request may take"
                     .to_owned(),
             );
         }
         Ok(())
     }
 
-    /// What to say of the passwords that stand on the command line, once they are read.
+    /// The warnings about passwords on the command line, after
+    /// [`read_passwords`](Self::read_passwords).
     pub fn visible_passwords(&self) -> &[&'static str] {
         &self.visible_passwords
     }
 
-    /// How many threads may block at once: one for each connection to the
-    /// database, as many for connections that were given up, and a few for the rest.
+    /// The maximum number of blocking threads: one for each connection to the database, as many
+    /// for abandoned connections, and a few others.
     pub fn blocking_threads(&self) -> usize {
         2 * self.database.database_connections as usize + 16
     }
 
-    /// What an operator should know although it is allowed.
+    /// Warnings about settings that are allowed but unwise, and about unknown variables.
     pub fn warnings(&self) -> Vec<Cow<'static, str>> {
         let unknown = self.unknown_variables.iter().map(|name| {
             Cow::Owned(format!(
-                "{name} is set in the environment and is no setting; bienvenue --help lists them"
+                "{name} is set in the environment but is not a setting; bienvenue --help lists them"
             ))
         });
         let known = self.unwise().into_iter().map(Cow::Borrowed);
         unknown.chain(known).collect()
     }
 
-    /// Warnings of settings that are allowed and unwise.
+    /// Warnings about settings that are allowed but unwise.
     fn unwise(&self) -> Vec<&'static str> {
         let mut warnings = self.visible_passwords.clone();
         if self.passwords.bcrypt_cost < 10 {
@@ -163,26 +164,27 @@ impl Config {
         }
         if self.resets.reset_delivery == ResetDelivery::Response {
             warnings.push(
-                "reset-delivery is response: whoever can reach this port can set anybody's \
-                 password and learn who has an account; use it on a trusted network only",
+                "reset-delivery is response: every client that can reach this port can set any \
+                 user's password and find out which addresses have an account; use it on a \
+                 trusted network only",
             );
         }
         if !self.network.listen.ip().is_loopback() {
             warnings.push(
-                "listening beyond this machine without TLS: put a proxy that ends TLS in front",
+                "listening beyond this machine without TLS: put a proxy that terminates TLS in front",
             );
             if self.network.public_url.is_none() {
                 warnings.push(
                     "public-url is not set: links in mails lead to localhost, which is another \
-                     machine for those who open them; set it to what their browsers know",
+                     machine for their recipients; set it to the URL that browsers use",
                 );
             }
         }
         let admin_listen = self.admin.admin_listen;
         if admin_listen.is_some_and(|address| !address.ip().is_loopback()) {
             warnings.push(
-                "admin-listen is beyond this machine without TLS: the token travels readable; \
-                 use a network that nobody else is on, or a proxy that ends TLS",
+                "admin-listen is beyond this machine without TLS: the token is sent unencrypted; \
+                 use a private network, or a proxy that terminates TLS",
             );
         }
         if self
@@ -193,7 +195,7 @@ impl Config {
         {
             warnings.push(
                 "public-url is http:// beyond this machine: cookies and links with reset tokens \
-                 travel readable; put a proxy that ends TLS in front, and write https://",
+                 are sent unencrypted; put a proxy that terminates TLS in front, and write https://",
             );
         }
         warnings.extend(self.mail.warning());

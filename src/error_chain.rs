@@ -1,8 +1,8 @@
-//! Telling an error with what led to it.
+//! The text of an error with its causes.
 
 use std::error::Error;
 
-/// An error and what led to it, on one line, for the log.
+/// An error and its causes on one line, for the log.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

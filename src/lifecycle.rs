@@ -1,4 +1,4 @@
-//! From the first signal to the end.
+//! The phases of a process from the first signal to its end.
 
 use std::{fs, io, process, time::Duration};
 
@@ -8,28 +8,28 @@ use tokio::{
     time,
 };
 
-/// How far a process is from its end.
+/// The phase of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// It serves.
     Serving,
-    /// It serves, and its health says that it is about to stop, so that load balancers
+    /// It serves, and its health check reports that it is about to stop, so that load balancers
     /// choose other nodes.
     Unready,
-    /// It finishes the requests under way and takes no new ones.
+    /// It finishes the requests in progress and accepts no new ones.
     Stopping,
 }
 
-/// SIGTERM, SIGINT and SIGHUP, heard from the moment this is made.
+/// SIGTERM, SIGINT and SIGHUP, from the creation of this value on.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// None where the process was started with the signal ignored, as by nohup.
+    /// `None` if the process was started with the signal ignored, as by nohup.
     hang_up: Option<Signal>,
 }
 
 impl Signals {
-    /// Starts to listen. To be called within the runtime.
+    /// Starts to listen for the signals. Must be called within the runtime.
     ///
     /// # Errors
     ///
@@ -66,11 +66,11 @@ impl Signals {
         }
     }
 
-    /// Tells of the phases that signals lead to. The first one makes the process unready
-    /// for `delay`, which a second one ends; the next one ends the process at once, with
-    /// the exit code that is given.
+    /// The phases that signals cause. The first signal makes the process unready for `delay`,
+    /// which a second signal ends; the next one ends the process at once, with the exit code
+    /// `exit_at_once`.
     pub fn phases(mut self, delay: Duration, exit_at_once: u8) -> watch::Receiver<Phase> {
-        let (tell, phases) = watch::channel(Phase::Serving);
+        let (sender, phases) = watch::channel(Phase::Serving);
         tokio::spawn(async move {
             self.next().await;
             if !delay.is_zero() {
@@ -79,14 +79,14 @@ impl Signals {
                      this wait",
                     humantime::format_duration(delay)
                 );
-                let _ = tell.send(Phase::Unready);
+                let _ = sender.send(Phase::Unready);
                 tokio::select! {
                     () = time::sleep(delay) => {}
                     () = self.next() => {}
                 }
             }
             tracing::info!("stopping: no new requests; another signal stops at once");
-            let _ = tell.send(Phase::Stopping);
+            let _ = sender.send(Phase::Stopping);
             self.next().await;
             process::exit(exit_at_once.into());
         });
@@ -94,7 +94,7 @@ impl Signals {
     }
 }
 
-/// Whether the process was started with a signal ignored, as far as Linux tells.
+/// Whether the process was started with a signal ignored; always false except on Linux.
 fn is_ignored(signal: SignalKind) -> bool {
     let Ok(status) = fs::read_to_string("/proc/self/status") else {
         return false;

@@ -1,9 +1,8 @@
-//! Where the log goes and what it looks like: structured lines on standard
-//! error, times in UTC.
+//! The log: structured lines on standard error, with times in UTC.
 //!
-//! A thread writes the lines, so that no request waits for whoever reads them. When that
-//! reader is too slow, lines are lost rather than requests held up: first those that no
-//! one will miss, and how many is said as soon as the reader has caught up.
+//! Threads write the lines, so that no request waits for the reader of the log. When the reader
+//! is too slow, lines are dropped, the expendable ones first; their number is logged when the
+//! reader has caught up.
 
 mod line_quota;
 mod output;
@@ -24,7 +23,7 @@ use self::{
 };
 use crate::config::{LogFormat, LogSettings};
 
-/// Writes what is still to be written when it is dropped.
+/// Writes the remaining lines when it is dropped.
 pub struct LogGuard {
     quota: LineQuota,
     _flush: Flush,
@@ -32,12 +31,12 @@ pub struct LogGuard {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.quota.tell();
+        self.quota.report();
     }
 }
 
-/// Starts logging for the whole process; what is written is flushed when the
-/// returned guard is dropped. A second call changes nothing.
+/// Starts logging for the whole process, until the returned guard is dropped. A second call has
+/// no effect.
 pub fn start(settings: &LogSettings) -> LogGuard {
     let (output, flush) = Output::new();
     let quota = LineQuota::default();
@@ -53,8 +52,8 @@ pub fn start(settings: &LogSettings) -> LogGuard {
         .with(lines.with_filter(filter))
         .try_init();
     if started.is_ok() {
-        // A panic is an event like any other, and one line like any other. Its
-        // message stays out: it may quote what it choked on.
+        // A panic is logged on one line like any other event. Its message stays out:
+        // it may contain user data.
         panic::set_hook(Box::new(|panic| {
             let location = panic.location().map(ToString::to_string);
             tracing::error!(location, "a thread panicked");

@@ -1,4 +1,4 @@
-//! Files that hold one secret.
+//! Files with one secret each.
 
 use std::{
     fs::File,
@@ -11,9 +11,9 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// The longest secret, in bytes.
-pub const MOST_BYTES: usize = 1_024;
+pub const MAX_BYTES: usize = 1_024;
 
-/// Why a file's content cannot be used: one line for a person, without any of it.
+/// The reason why a file cannot be used, on one line, without its content.
 #[derive(Debug, Error)]
 pub enum SecretFileError {
     /// The file cannot be read.
@@ -25,33 +25,33 @@ pub enum SecretFileError {
          a secret, set its mode there (Kubernetes: defaultMode: 0400, Docker: mode: 0400)"
     )]
     Open,
-    /// There is nothing in it.
+    /// It is empty.
     #[error("it is empty; write the secret into it, in one line")]
     Empty,
-    /// It is too long, more than one line or no text.
-    #[error("it needs one line of at most {MOST_BYTES} bytes, in UTF-8 and without NUL")]
+    /// It is too long, has more than one line, or is not a text.
+    #[error("it needs one line of at most {MAX_BYTES} bytes, in UTF-8 and without NUL")]
     Unfit,
 }
 
-/// Reads a secret: the one line of a file, without the ends of lines behind it.
+/// Reads a secret: the one line of a file, without its line ends.
 ///
 /// # Errors
 ///
-/// When there is no such line, or everybody may read it.
+/// When there is no such line, or every user of the machine may read the file.
 pub fn read(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
     let file = File::open(path)?;
     if file.metadata()?.permissions().mode() & 0o007 != 0 {
         return Err(SecretFileError::Open);
     }
-    // A byte more than may be, and the end of the line.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MOST_BYTES + 3));
-    file.take(MOST_BYTES as u64 + 3).read_to_end(&mut bytes)?;
+    // One byte more than the limit, and a line end.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 3));
+    file.take(MAX_BYTES as u64 + 3).read_to_end(&mut bytes)?;
     let line = str::from_utf8(&bytes).map_err(|_| SecretFileError::Unfit)?;
     let line = line.trim_end_matches(['\n', '\r']);
     if line.is_empty() {
         return Err(SecretFileError::Empty);
     }
-    if line.len() > MOST_BYTES || line.contains(['\n', '\r', '\0']) {
+    if line.len() > MAX_BYTES || line.contains(['\n', '\r', '\0']) {
         return Err(SecretFileError::Unfit);
     }
     Ok(Zeroizing::new(line.to_owned()))
@@ -75,14 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn one_line() {
+    fn a_secret_is_one_line() {
         for content in ["a secret ", "a secret \n", "a secret \r\n", "a secret \n\n"] {
             assert_eq!(
                 read_from(content.as_bytes(), 0o600),
                 Ok("a secret ".to_owned())
             );
         }
-        let longest = "x".repeat(MOST_BYTES);
+        let longest = "x".repeat(MAX_BYTES);
         assert_eq!(
             read_from(format!("{longest}\r\n").as_bytes(), 0o440),
             Ok(longest.clone())

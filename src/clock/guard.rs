@@ -1,4 +1,4 @@
-//! Whether the calendar may decide what is deleted.
+//! The decision whether the wall clock is trusted to delete expired rows.
 
 use std::time::Duration;
 
@@ -6,52 +6,50 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Moment;
 
-/// How far the calendar may move against the monotonic clock between two records.
+/// The deviation of the wall clock from the monotonic clock that is tolerated between two records.
 const TOLERANCE: Duration = Duration::from_secs(300);
 
-/// How long the service may have been down without casting doubt on the clock. No more
-/// than a sweep is late by: what a clock that is ahead by less takes for a day past its
-/// limit has reached that limit.
-const MOST_DOWNTIME: Duration = Duration::from_secs(86_400);
+/// The longest downtime after which the clock is still trusted. It is the delay of the sweep: a row
+/// that seems to be past its limit by that delay, by a clock ahead by less, has reached its limit.
+const MAX_DOWNTIME: Duration = Duration::from_secs(86_400);
 
-/// How long a clock has to go on steadily after a jump. Less than a day, so that a
-/// service that is restarted every night gets there.
+/// The time without another jump after which a clock is trusted again. It is less than a day, so
+/// that a service restarted every night reaches it.
 const STEADY: Duration = Duration::from_secs(23 * 3_600);
 
-/// How often the present time is recorded.
+/// The interval at which the present time is recorded.
 const RECORD_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Whether the calendar is believed.
+/// Whether the wall clock is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockState {
-    /// It may decide what is deleted.
+    /// Rows that have expired by the clock may be deleted.
     Trusted {
-        /// Whether the time is to be recorded, for the next start.
+        /// Whether to record the time, for the next start.
         is_to_record: bool,
     },
-    /// It has jumped, or goes on from no time that is known to have been right.
+    /// It has jumped, or there is no recorded time to compare it with.
     Doubted,
 }
 
-/// Compares the calendar with the monotonic clock, and at the start with the last time
-/// that was recorded as right.
+/// Compares the wall clock with the monotonic clock, and at the start with the last recorded time.
 ///
-/// A calendar that goes on from a trusted time is trusted. One that has jumped by more
-/// than five minutes is trusted again as soon as it is back, or when it has gone on
-/// steadily for 23 hours: by then somebody has set it on purpose.
+/// A wall clock that continues from a trusted time is trusted. After a jump of more than five
+/// minutes it is trusted again as soon as it is back, or when it has not jumped again for 23 hours:
+/// then it was set on purpose.
 #[derive(Debug)]
 pub struct ClockGuard {
-    /// `None` where no time was ever recorded.
+    /// `None` if no time was ever recorded.
     trusted: Option<Anchor>,
-    /// Where the calendar has jumped to.
+    /// The time after a jump.
     candidate: Option<Anchor>,
 }
 
-/// A pair of times from which both clocks are expected to go on together.
+/// A reading of both clocks, from which they are expected to advance together.
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
     moment: Moment,
-    /// How far the calendar may be ahead of what is expected.
+    /// The tolerated lead of the wall clock over the expected time.
     may_be_ahead: Duration,
 }
 
@@ -74,22 +72,21 @@ impl Anchor {
     }
 }
 
-/// A setting or a running time: far from the limits of either type.
+/// Converts a duration; those used here are far from the limits of either type.
 fn delta(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
 
 impl ClockGuard {
-    /// Begins with the last time that was recorded as right, if any. The calendar may
-    /// be up to a day ahead of it, since nobody recorded the time while the service was
-    /// down, but not behind.
+    /// Begins with the last recorded time, if any. The wall clock may be up to a day ahead of
+    /// it, since no time was recorded while the service was down, but not behind.
     pub fn new(recorded: Option<DateTime<Utc>>, now: Moment) -> Self {
         let trusted = recorded.map(|calendar| Anchor {
             moment: Moment {
                 calendar,
                 running: now.running,
             },
-            may_be_ahead: MOST_DOWNTIME,
+            may_be_ahead: MAX_DOWNTIME,
         });
         Self {
             trusted,
@@ -97,7 +94,7 @@ impl ClockGuard {
         }
     }
 
-    /// Looks at both clocks.
+    /// Evaluates a reading of both clocks.
     pub fn observe(&mut self, now: Moment) -> ClockState {
         if let Some(trusted) = self.trusted.filter(|trusted| trusted.agrees(now)) {
             self.candidate = None;
@@ -129,7 +126,7 @@ mod tests {
     const HOUR: i64 = 3_600;
     const DAY: i64 = 24 * HOUR;
 
-    /// So many seconds after the epoch by the calendar, and since the start.
+    /// The seconds since the epoch by the wall clock, and the monotonic seconds since the start.
     fn moment(calendar: i64, running: i64) -> Moment {
         Moment {
             calendar: at(calendar),
@@ -146,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_goes_on_from_the_recorded_time() {
+    fn a_start_is_compared_with_the_recorded_time() {
         for (recorded, expected) in [
             (Some(0), true),
             (Some(-DAY), true),
@@ -163,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_is_doubted_until_it_is_taken_back() {
+    fn a_jump_is_doubted_until_it_is_undone() {
         for jump in [301, HOUR, 8 * DAY, -301, -400 * DAY] {
             let mut guard = ClockGuard::new(Some(at(0)), moment(0, 0));
             assert!(is_trusted(&mut guard, 0, 0));
@@ -175,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_is_believed_when_it_has_lasted() {
+    fn a_jump_is_trusted_after_23_hours() {
         for jump in [8 * DAY, -400 * DAY] {
             let mut guard = ClockGuard::new(Some(at(0)), moment(0, 0));
             assert!(is_trusted(&mut guard, 0, 0));
@@ -196,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_on_jumping_is_never_believed() {
+    fn a_clock_that_keeps_jumping_is_never_trusted() {
         let mut guard = ClockGuard::new(None, moment(0, 0));
         for hours in 0..100 {
             assert!(!is_trusted(&mut guard, hours * (HOUR + 600), hours * HOUR));
@@ -204,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn small_steps_are_followed_and_the_time_is_recorded_by_the_hour() {
+    fn small_steps_are_tolerated_and_the_time_is_recorded_hourly() {
         let mut guard = ClockGuard::new(Some(at(-HOUR)), moment(0, 0));
         let mut recorded = 0;
         for minutes in 0..48 * 60 {

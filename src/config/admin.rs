@@ -8,8 +8,8 @@ use super::network;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Internal listener")]
 pub struct AdminSettings {
-    /// IP address and port of the internal listener, where your own services are
-    /// told of revocations; needs admin-token-file; no TLS [default: none]
+    /// IP address and port of the internal listener, where your own services watch
+    /// revocations; needs admin-token-file; no TLS [default: none]
     #[arg(
         long,
         env = "BIENVENUE_ADMIN_LISTEN",
@@ -18,8 +18,8 @@ pub struct AdminSettings {
     )]
     pub admin_listen: Option<SocketAddr>,
 
-    /// File with the token that the internal listener's callers send: one line
-    /// of at least 32 characters, not readable by every user [default: none]
+    /// File with the token of the internal listener's callers: one line of at least 32
+    /// characters, not readable by every user [default: none]
     #[arg(long, env = "BIENVENUE_ADMIN_TOKEN_FILE", value_name = "PATH")]
     pub admin_token_file: Option<PathBuf>,
 }
@@ -29,7 +29,7 @@ impl AdminSettings {
         match (&self.admin_listen, &self.admin_token_file) {
             (Some(_), None) => Err(
                 "--admin-listen is given without --admin-token-file: write a token into a file \
-                 (openssl rand -hex 32), since whoever connects has to prove that they may"
+                 (openssl rand -hex 32), since every caller has to send it"
                     .to_owned(),
             ),
             (None, Some(_)) => Err(
@@ -41,7 +41,7 @@ impl AdminSettings {
         }
     }
 
-    /// Where to listen, and the file of the token.
+    /// The address of the listener, and the file of its token.
     pub fn listener(&self) -> Option<(SocketAddr, &PathBuf)> {
         self.admin_listen.zip(self.admin_token_file.as_ref())
     }

@@ -5,29 +5,27 @@ use clap::Args;
 use super::values;
 use crate::db::DatabaseUrl;
 
-/// Where it keeps its data.
+/// The database.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseSettings {
-    /// sqlite:PATH, a file that is created when it is missing, or
-    /// postgres://USER@HOST/DATABASE
+    /// sqlite:PATH, a file created if it is missing, or postgres://USER@HOST/DATABASE
     #[arg(
         long,
         env = "DATABASE_URL",
         value_name = "URL",
         default_value = "sqlite:bienvenue.db",
-        // It may hold a password.
+        // It may contain a password.
         hide_env_values = true
     )]
     pub database_url: DatabaseUrl,
 
     /// File with the password of database-url, in one line, not readable by every
-    /// user; PGPASSWORD and PGPASSFILE are heeded where it is not given
-    /// [default: none]
+    /// user; without it, PGPASSWORD and PGPASSFILE are used [default: none]
     #[arg(long, env = "BIENVENUE_DATABASE_PASSWORD_FILE", value_name = "PATH")]
     pub database_password_file: Option<PathBuf>,
 
-    /// How many connections to keep to the database
+    /// Number of connections to the database
     #[arg(
         long,
         env = "BIENVENUE_DATABASE_CONNECTIONS",
@@ -39,11 +37,11 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    /// Puts the password that stands in a file into the URL.
+    /// Adds the password from its file to the URL.
     ///
     /// # Errors
     ///
-    /// One line, when there is none or the URL has no place for it.
+    /// One line, when it cannot be read, or cannot be added to the URL.
     pub fn read_password(&mut self) -> Result<(), String> {
         if let Some(file) = &self.database_password_file {
             self.database_url = with_password(
@@ -57,11 +55,11 @@ impl DatabaseSettings {
     }
 }
 
-/// A URL with the password from a file, each named by its setting.
+/// A URL with the password from a file. Both settings are named in errors.
 ///
 /// # Errors
 ///
-/// One line, when there is none or the URL has no place for it.
+/// One line, when it cannot be read, or cannot be added to the URL.
 pub fn with_password(
     url: &DatabaseUrl,
     url_setting: &str,
@@ -70,7 +68,7 @@ pub fn with_password(
 ) -> Result<DatabaseUrl, String> {
     if url.has_password() {
         return Err(format!(
-            "{url_setting} has a password already: take it out of the URL, or leave out \
+            "{url_setting} has a password already: remove it from the URL, or leave out \
              {file_setting}"
         ));
     }

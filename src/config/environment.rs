@@ -1,27 +1,27 @@
-//! Values as deployment tools deliver them. A shell takes quotation marks, comments and
-//! line ends away and puts variables in; an env file of Docker, a template of Helm or a
-//! Secret of Kubernetes does not. A value either means what its author meant or is refused
-//! with a line that says why.
+//! Values as deployment tools deliver them. A shell removes quotation marks, comments and line
+//! ends, and substitutes variables; an env file of Docker, a template of Helm or a Secret of
+//! Kubernetes does not. A value whose meaning would differ from its author's intent is refused
+//! with a reason.
 
 use std::{env, ffi::OsStr};
 
 use clap::{Arg, ArgMatches, Command, builder::Resettable};
 
-/// What the variables of this service begin with.
+/// The prefix of this service's variables.
 const PREFIX: &str = "BIENVENUE_";
 
-/// The names of values that are a path.
+/// The names of path values in the help.
 const PATHS: [&str; 2] = ["PATH", "FOLDER"];
 
-/// The name of values that are a URL, which may hold a path.
+/// The name of URL values in the help, which may contain a path.
 const URL: &str = "URL";
 
-/// Prepares a command for the environment: an empty variable counts as not set, and white
-/// space around a value, or around the items of a list, does not matter.
+/// Prepares a command for the environment: an empty variable counts as unset, and white space
+/// around a value, or around the items of a list, is trimmed.
 pub fn tidy(command: Command) -> Command {
     command.mut_args(|argument| {
         let value = argument.get_env().and_then(env::var_os);
-        // The parser says what is wrong with a value that is no text.
+        // The parser reports a value that is not UTF-8.
         let Some(text) = value.as_deref().and_then(OsStr::to_str) else {
             return argument;
         };
@@ -29,7 +29,7 @@ pub fn tidy(command: Command) -> Command {
         if tidied.as_deref() == Some(text) {
             return argument;
         }
-        // A variable cannot be given another value here; the default can.
+        // The value of a variable cannot be replaced here, but the default can.
         let argument = argument.env(Resettable::Reset);
         match tidied {
             None => argument,
@@ -38,7 +38,7 @@ pub fn tidy(command: Command) -> Command {
     })
 }
 
-/// The value without white space around it and around its items; `None` for an empty one.
+/// The value without white space around it and around its items; `None` if it is empty.
 fn tidied(text: &str, delimiter: Option<char>) -> Option<String> {
     let text = text.trim();
     let tidied = match delimiter {
@@ -52,11 +52,11 @@ fn tidied(text: &str, delimiter: Option<char>) -> Option<String> {
     (!tidied.is_empty()).then_some(tidied)
 }
 
-/// Refuses values that a parser would accept in another meaning than their author's.
+/// Refuses values that a parser would accept with another meaning than their author's.
 ///
 /// # Errors
 ///
-/// One line that names the setting and says what to write instead.
+/// One line with the name of the setting and advice.
 pub fn check(command: &Command, matches: &ArgMatches) -> Result<(), String> {
     for argument in command.get_arguments() {
         let id = argument.get_id().as_str();
@@ -78,7 +78,7 @@ pub fn check(command: &Command, matches: &ArgMatches) -> Result<(), String> {
     }
 }
 
-/// Variables that look like settings and are none, which a typing error makes.
+/// Variables with the prefix of settings that are not settings, such as misspelt ones.
 pub fn unknown_variables(command: &Command) -> Vec<String> {
     let variables = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let known: Vec<&str> = command
@@ -93,8 +93,8 @@ pub fn unknown_variables(command: &Command) -> Vec<String> {
     unknown
 }
 
-/// Whether Kubernetes sets such a variable for each Service of its namespace, such as one
-/// named bienvenue.
+/// Whether a variable has the form that Kubernetes sets for each Service of the namespace, which
+/// may be named bienvenue.
 fn is_service_link(name: &str) -> bool {
     name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
@@ -132,7 +132,7 @@ fn names(argument: &Arg) -> String {
     }
 }
 
-/// The fault of a value and its remedy, without the value, which may be secret.
+/// The problem with a value, and advice, without the value, which may be secret.
 fn problem(value: &str, kind: Kind) -> Option<&'static str> {
     let is_quoted =
         |mark: char| value.len() > 1 && value.starts_with(mark) && value.ends_with(mark);
@@ -146,9 +146,9 @@ fn problem(value: &str, kind: Kind) -> Option<&'static str> {
     } else if value.contains(char::is_control) {
         Some("has a control character, such as a line end, within its value: leave it out")
     } else if kind != Kind::Other && value.contains(" #") {
-        Some("has a comment behind its value: put that on a line of its own")
+        Some("has a comment after its value: put it on a line of its own")
     } else if kind != Kind::Other && ["${", "$(", "{{"].iter().any(|open| value.contains(open)) {
-        Some("has a placeholder in its value that nothing has replaced: write the value itself")
+        Some("has an unreplaced placeholder in its value: write the value itself")
     } else if path.is_some_and(|path| path.starts_with('~') || has_variable(path)) {
         Some("has ~ or $ in its path, which no shell replaces here: write the whole path")
     } else {
@@ -156,7 +156,7 @@ fn problem(value: &str, kind: Kind) -> Option<&'static str> {
     }
 }
 
-/// Whether a `$NAME` is in it.
+/// Whether a path contains `$NAME`.
 fn has_variable(path: &str) -> bool {
     let mut after = path.split('$').skip(1);
     after.any(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_space_does_not_matter() {
+    fn white_space_is_trimmed() {
         for (text, delimiter, value) in [
             ("7d", None, Some("7d")),
             (" 7d\r\n", None, Some("7d")),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_means_something_else_is_refused() {
+    fn a_value_with_another_meaning_is_refused() {
         for (value, kind, word) in [
             ("\"7d\"", Kind::Other, "quotation"),
             ("'/run/b'", Kind::Path, "quotation"),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn links_of_kubernetes_are_no_typing_errors() {
+    fn kubernetes_service_variables_are_not_unknown() {
         for link in [
             "BIENVENUE_SERVICE_HOST",
             "BIENVENUE_SERVICE_PORT",

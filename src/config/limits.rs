@@ -8,17 +8,16 @@ use super::values;
 /// `max-connections-per-peer`.
 const PEERS_PER_WIDE_NETWORK: usize = 4;
 
-/// The default of `max-requests-per-connection`: more than a service has in progress that
-/// sends all its calls over one channel. The requests of a connection hold at most so many
-/// times `max-message-size` and `max-header-list-size`, 6 MiB with the defaults.
+/// The default of `max-requests-per-connection`: more than a service that sends all its calls
+/// over one channel has in progress. The requests of a connection hold at most this many times
+/// `max-message-size` and `max-header-list-size`, 6 MiB with the defaults.
 const REQUESTS_PER_CONNECTION: usize = 256;
 
-/// What one caller may ask of the transport. The defaults keep one hostile
-/// machine from hurting the others.
+/// The limits of the transport. The defaults keep one hostile machine from affecting the others.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Transport limits")]
 pub struct LimitSettings {
-    /// Longest that a unary call or a form may take, from its head to its reply
+    /// Longest duration of a unary call or a form, from its head to its reply
     #[arg(
         long,
         env = "BIENVENUE_REQUEST_TIMEOUT",
@@ -28,7 +27,7 @@ pub struct LimitSettings {
     )]
     pub request_timeout: Duration,
 
-    /// Largest gRPC message or form that is read
+    /// Largest accepted gRPC message or form
     #[arg(
         long,
         env = "BIENVENUE_MAX_MESSAGE_SIZE",
@@ -38,7 +37,7 @@ pub struct LimitSettings {
     )]
     pub max_message_size: usize,
 
-    /// Largest request head that is read; over HTTP/1.1 at least 8KiB
+    /// Largest accepted request head; over HTTP/1.1 at least 8KiB
     #[arg(
         long,
         env = "BIENVENUE_MAX_HEADER_LIST_SIZE",
@@ -48,9 +47,9 @@ pub struct LimitSettings {
     )]
     pub max_header_list_size: usize,
 
-    /// How many connections may be open at once; beyond that, the one that has been
-    /// idle longest is ended for a new one, and an eighth is kept for networks that
-    /// had calls served
+    /// Number of connections open at once; beyond that, the one idle longest is closed
+    /// for a new one, and an eighth is reserved for networks that have made successful
+    /// calls
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONNECTIONS",
@@ -60,8 +59,8 @@ pub struct LimitSettings {
     )]
     pub max_connections: usize,
 
-    /// How many connections may come from one IPv4 address or one IPv6 /64
-    /// network; those of trusted-proxies count in max-connections alone
+    /// Number of connections from one IPv4 address or one IPv6 /64 network; those of
+    /// trusted-proxies count in max-connections alone
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONNECTIONS_PER_PEER",
@@ -71,7 +70,7 @@ pub struct LimitSettings {
     )]
     pub max_connections_per_peer: usize,
 
-    /// How many connections may come from one IPv6 /48 network; at least
+    /// Number of connections from one IPv6 /48 network; at least
     /// max-connections-per-peer [default: four times max-connections-per-peer]
     #[arg(
         long,
@@ -81,10 +80,10 @@ pub struct LimitSettings {
     )]
     pub max_connections_per_wide_network: Option<usize>,
 
-    /// How many unary calls and forms a connection may have in progress, from the
-    /// head of the request to the last byte of the reply; further ones are told to
-    /// come back; at least max-concurrent-streams [default: 256, or
-    /// max-concurrent-streams where that is more]
+    /// Number of unary calls and forms in progress on a connection, from the head of
+    /// the request to the last byte of the reply; further ones are told to retry
+    /// later; at least max-concurrent-streams [default: 256, or
+    /// max-concurrent-streams if larger]
     #[arg(
         long,
         env = "BIENVENUE_MAX_REQUESTS_PER_CONNECTION",
@@ -93,8 +92,8 @@ pub struct LimitSettings {
     )]
     pub max_requests_per_connection: Option<usize>,
 
-    /// How many HTTP/2 streams a connection may have open, as its client is told, which
-    /// lets further calls wait; at most max-requests-per-connection
+    /// Number of open HTTP/2 streams on a connection, announced to its client, which
+    /// makes further calls wait; at most max-requests-per-connection
     /// [default: max-requests-per-connection]
     #[arg(
         long,
@@ -104,7 +103,7 @@ pub struct LimitSettings {
     )]
     pub max_concurrent_streams: Option<u32>,
 
-    /// How many HTTP/2 stream errors a connection may cause before it is closed
+    /// Number of HTTP/2 stream errors after which a connection is closed
     #[arg(
         long,
         env = "BIENVENUE_MAX_LOCAL_ERROR_RESET_STREAMS",
@@ -124,10 +123,9 @@ pub struct LimitSettings {
     )]
     pub first_byte_timeout: Duration,
 
-    /// Longest time from the start of a connection until the server first
-    /// answers: an HTTP/2 preface or HTTP/1.1 request has to be whole by then; and
-    /// longest time from the first byte of a later HTTP/1.1 request to the end of its
-    /// head
+    /// Longest time from the start of a connection until the server first answers: an
+    /// HTTP/2 preface or HTTP/1.1 request has to be complete by then; and longest time
+    /// from the first byte of a later HTTP/1.1 request to the end of its head
     #[arg(
         long,
         env = "BIENVENUE_HANDSHAKE_TIMEOUT",
@@ -137,9 +135,10 @@ pub struct LimitSettings {
     )]
     pub handshake_timeout: Duration,
 
-    /// Longest that an HTTP/1.1 connection may wait for its next request; longer than
-    /// the proxy or client at the other end keeps it, since a request that meets its
-    /// end is lost. HTTP/2 connections stay as long as their pings are answered
+    /// Longest wait of an HTTP/1.1 connection for its next request; it should be longer
+    /// than the idle timeout of the proxy or client, since a request sent while the
+    /// connection is closed is lost. HTTP/2 connections stay open as long as their
+    /// pings are answered
     #[arg(
         long,
         env = "BIENVENUE_IDLE_TIMEOUT",
@@ -149,8 +148,8 @@ pub struct LimitSettings {
     )]
     pub idle_timeout: Duration,
 
-    /// Longest that a reply may wait for its peer to read it, before the connection
-    /// is asked to close and then, after max-connection-age-grace, cut
+    /// Longest wait for a peer to read a reply, before the connection is asked to close
+    /// and then, after max-connection-age-grace, cut
     #[arg(
         long,
         env = "BIENVENUE_SEND_TIMEOUT",
@@ -160,8 +159,8 @@ pub struct LimitSettings {
     )]
     pub send_timeout: Duration,
 
-    /// How many bytes of large replies (lists and batches) may wait to be sent on one
-    /// connection; calls beyond that are told to come back
+    /// Number of bytes of large replies (lists and batches) waiting to be sent on one
+    /// connection; calls beyond that are told to retry later
     #[arg(
         long,
         env = "BIENVENUE_MAX_UNSENT_PER_CONNECTION",
@@ -171,7 +170,7 @@ pub struct LimitSettings {
     )]
     pub max_unsent_per_connection: usize,
 
-    /// The same for all connections together; when three quarters are taken, slow
+    /// The same for all connections together; when three quarters are in use, slow
     /// readers are cut well before send-timeout
     #[arg(
         long,
@@ -182,7 +181,7 @@ pub struct LimitSettings {
     )]
     pub max_unsent: usize,
 
-    /// How often an HTTP/2 peer is asked whether it is still there
+    /// Interval of keepalive pings to an HTTP/2 peer
     #[arg(
         long,
         env = "BIENVENUE_KEEPALIVE_INTERVAL",
@@ -192,7 +191,7 @@ pub struct LimitSettings {
     )]
     pub keepalive_interval: Duration,
 
-    /// How long an HTTP/2 peer may take to answer a keepalive ping
+    /// Longest wait for the answer to a keepalive ping
     #[arg(
         long,
         env = "BIENVENUE_KEEPALIVE_TIMEOUT",
@@ -202,7 +201,7 @@ pub struct LimitSettings {
     )]
     pub keepalive_timeout: Duration,
 
-    /// Age at which a connection is asked to close once its requests are done
+    /// Age at which a connection is asked to close after its requests
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONNECTION_AGE",
@@ -212,8 +211,8 @@ pub struct LimitSettings {
     )]
     pub max_connection_age: Duration,
 
-    /// How much longer a connection past that age may finish its requests
-    /// before it is cut
+    /// Time after that age in which a connection may finish its requests before it is
+    /// cut
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONNECTION_AGE_GRACE",
@@ -231,8 +230,8 @@ impl LimitSettings {
             .unwrap_or(self.max_connections_per_peer * PEERS_PER_WIDE_NETWORK)
     }
 
-    /// How many requests a connection may have in progress: no fewer than its client is
-    /// told that it may have open.
+    /// The number of requests in progress on a connection: at least the announced number of
+    /// streams.
     pub fn max_requests_per_connection(&self) -> usize {
         self.max_requests_per_connection.unwrap_or_else(|| {
             let announced = self.max_concurrent_streams.unwrap_or_default() as usize;
@@ -240,7 +239,7 @@ impl LimitSettings {
         })
     }
 
-    /// How many HTTP/2 streams a client is told that it may have open.
+    /// The number of HTTP/2 streams announced to a client.
     pub fn max_concurrent_streams(&self) -> u32 {
         self.max_concurrent_streams.unwrap_or_else(|| {
             u32::try_from(self.max_requests_per_connection()).unwrap_or(u32::MAX)
@@ -259,7 +258,7 @@ impl LimitSettings {
         if self.max_connections_per_wide_network() < self.max_connections_per_peer {
             return Err(
                 "--max-connections-per-wide-network is less than --max-connections-per-peer: \
-                 write at least as much, since a peer's network is a part of it"
+                 write at least as much, since it includes the peer's network"
                     .to_owned(),
             );
         }

@@ -1,18 +1,18 @@
 use clap::{Args, ValueEnum};
 use tracing_subscriber::filter::Targets;
 
-/// The name of the lines on requests that changed something, or failed for a cause of the
-/// service's own.
+/// The name of log lines about requests that changed something, or failed because of the
+/// service.
 pub const REQUEST_LINE: &str = "request";
 
-/// The name of the lines on all other requests, which may be lost before any other line.
+/// The name of log lines about all other requests, which are dropped first under load.
 pub const EXPENDABLE_LINE: &str = "expendable request";
 
-/// What it tells its operator.
+/// The log.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log (on standard error)")]
 pub struct LogSettings {
-    /// How each line is written
+    /// Format of the lines
     #[arg(
         long,
         env = "BIENVENUE_LOG_FORMAT",
@@ -23,8 +23,8 @@ pub struct LogSettings {
     )]
     pub log_format: LogFormat,
 
-    /// What is written: error, warn, info, debug or trace, or a tracing filter
-    /// such as info,bienvenue=debug; debug adds a line for each successful
+    /// Least severe lines to write: error, warn, info, debug or trace, or a tracing
+    /// filter such as info,bienvenue=debug; debug adds a line for each successful
     /// session check
     #[arg(
         long,
@@ -36,12 +36,12 @@ pub struct LogSettings {
     pub log: Targets,
 }
 
-/// How a log line is written.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// A JSON object on each line.
     Json,
 }
 

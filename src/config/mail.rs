@@ -8,23 +8,22 @@ use crate::{
     mail::{DeliverySettings, Destination, Sender, SmtpUrl, TIME_LIMIT, Tls},
 };
 
-/// How it reaches people.
+/// The delivery of mail.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Mail")]
 pub struct MailSettings {
-    /// Folder that mails are written to, one .eml file each, unless there is an
-    /// smtp-url; with PostgreSQL in the working directory [default: outbox/
-    /// beside the database]
+    /// Folder that mails are written to, one .eml file each, unless smtp-url is set;
+    /// with PostgreSQL in the working directory [default: outbox/ beside the database]
     #[arg(long, env = "BIENVENUE_OUTBOX", value_name = "FOLDER")]
     pub outbox: Option<PathBuf>,
 
-    /// Server that mails are handed to instead: smtps://USER:PASSWORD@HOST, or
+    /// Server that mails are sent through instead: smtps://USER:PASSWORD@HOST, or
     /// smtp://HOST:587?tls=required for STARTTLS [default: none]
     #[arg(
         long,
         env = "BIENVENUE_SMTP_URL",
         value_name = "URL",
-        // It may hold a password.
+        // It may contain a password.
         hide_env_values = true
     )]
     pub smtp_url: Option<SmtpUrl>,
@@ -34,8 +33,8 @@ pub struct MailSettings {
     #[arg(long, env = "BIENVENUE_SMTP_PASSWORD_FILE", value_name = "PATH")]
     pub smtp_password_file: Option<PathBuf>,
 
-    /// Whom mails are from: an address, or a name and then the address in
-    /// angle brackets [default: bienvenue at the host of public-url]
+    /// Sender of mails: an address, or a name and the address in angle brackets
+    /// [default: bienvenue at the host of public-url]
     #[arg(long, env = "BIENVENUE_MAIL_FROM", value_name = "ADDRESS")]
     pub mail_from: Option<Sender>,
 }
@@ -44,15 +43,15 @@ impl MailSettings {
     pub(super) fn validate(&self) -> Result<(), String> {
         if self.outbox.is_some() && self.smtp_url.is_some() {
             return Err(
-                "--outbox and --smtp-url are both given: write one of them, since mails go to \
-                 one place"
+                "--outbox and --smtp-url are both given: write one of them, since mails have one \
+                 destination"
                     .to_owned(),
             );
         }
         Ok(())
     }
 
-    /// Puts the password that stands in a file into the URL of the server.
+    /// Adds the password from its file to the URL of the server.
     pub(super) fn read_password(&mut self) -> Result<(), String> {
         match (&self.smtp_url, &self.smtp_password_file) {
             (Some(url), None) if url.lacks_password() => Err(
@@ -61,7 +60,7 @@ impl MailSettings {
                     .to_owned(),
             ),
             (Some(url), Some(_)) if url.has_password() => Err(
-                "--smtp-url has a password already: take it out of the URL, or leave out \
+                "--smtp-url has a password already: remove it from the URL, or leave out \
                  --smtp-password-file"
                     .to_owned(),
             ),
@@ -84,11 +83,11 @@ impl MailSettings {
         }
     }
 
-    /// How mails are handed on; `public_host` is the host of the links in them.
+    /// The settings of the mailer; `public_host` is the host of the links in mails.
     ///
     /// # Errors
     ///
-    /// One line, when that host is no domain name and no sender is set.
+    /// One line, when that host is not a domain name and no sender is set.
     pub fn delivery(
         &self,
         database: &DatabaseUrl,
@@ -120,12 +119,12 @@ impl MailSettings {
         match url.tls() {
             Tls::Implicit | Tls::Required => None,
             Tls::Opportunistic => Some(
-                "smtp-url has tls=opportunistic: whoever stands between can switch TLS off and \
+                "smtp-url has tls=opportunistic: an attacker on the network can switch TLS off and \
                  read mails, with their links, and the password; write tls=required",
             ),
             Tls::None => Some(
-                "smtp-url is without TLS: mails with their links, and a password, travel \
-                 readable; write smtps://, or add ?tls=required",
+                "smtp-url is without TLS: mails with their links, and a password, are sent \
+                 unencrypted; write smtps://, or add ?tls=required",
             ),
         }
     }
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn where_mails_go() {
+    fn mails_have_one_destination() {
         let set = MailSettings {
             outbox: Some("mails".into()),
             ..settings()
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_mails_are_from() {
+    fn the_sender_has_a_default() {
         let database = "sqlite:b.db".parse().unwrap();
         let from = |settings: &MailSettings, host| {
             let delivery = settings.delivery(&database, host)?;
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_could_read_is_warned_of() {
+    fn unencrypted_mail_is_warned_about() {
         for (url, warning) in [
             ("smtps://mail.example.com", None),
             ("smtp://mail.example.com?tls=required", None),

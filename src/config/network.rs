@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::values;
 use crate::domain::PublicUrl;
 
-/// Where it listens and to whom it answers.
+/// The listener and its clients.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkSettings {
@@ -23,14 +23,13 @@ pub struct NetworkSettings {
     )]
     pub listen: SocketAddr,
 
-    /// Where people's browsers reach it: links in mails and redirects lead there, cookies
-    /// and cross-site checks go by it [default: http://localhost:PORT]
+    /// URL under which browsers reach the service: used in links in mails and redirects,
+    /// for cookies and for cross-site checks [default: http://localhost:PORT]
     #[arg(long, env = "BIENVENUE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<PublicUrl>,
 
-    /// Network (CIDR) or address of proxies in front of it, whose X-Forwarded-For is
-    /// believed; repeat the flag, or separate by commas, for several
-    /// [default: none]
+    /// Network (CIDR) or address of proxies in front, whose X-Forwarded-For is trusted;
+    /// repeat the flag, or separate by commas, for several [default: none]
     #[arg(
         long,
         env = "BIENVENUE_TRUSTED_PROXIES",
@@ -40,7 +39,7 @@ pub struct NetworkSettings {
     )]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Whether clients may ask which methods there are; auto is on for a
+    /// Whether clients may list the methods (server reflection); auto is on for a
     /// loopback address, unless public-url is https or there are trusted-proxies
     #[arg(
         long,
@@ -64,8 +63,8 @@ pub struct NetworkSettings {
     )]
     pub cors_origin: Vec<String>,
 
-    /// Name of a request header that pages of cors-origin may send beside those that
-    /// gRPC-Web, Connect, OpenTelemetry and other tracing need; repeat the flag, or
+    /// Name of a request header that pages of cors-origin may send besides those of
+    /// gRPC-Web, Connect, OpenTelemetry and other tracing; repeat the flag, or
     /// separate by commas, for several [default: none]
     #[arg(
         long,
@@ -76,8 +75,8 @@ pub struct NetworkSettings {
     )]
     pub cors_header: Vec<String>,
 
-    /// How long it goes on serving after SIGTERM, SIGINT or SIGHUP while its health is
-    /// NOT_SERVING, so that load balancers send new callers elsewhere first; a second
+    /// How long requests are still served after SIGTERM, SIGINT or SIGHUP while the
+    /// health is NOT_SERVING, so that load balancers choose other nodes first; a second
     /// signal ends the wait
     #[arg(
         long,
@@ -88,8 +87,8 @@ pub struct NetworkSettings {
     )]
     pub shutdown_delay: Duration,
 
-    /// How long requests that are under way may go on after SIGTERM, SIGINT or SIGHUP,
-    /// and after shutdown-delay
+    /// How long requests in progress may continue after SIGTERM, SIGINT or SIGHUP, and
+    /// after shutdown-delay
     #[arg(
         long,
         env = "BIENVENUE_SHUTDOWN_TIMEOUT",
@@ -103,19 +102,19 @@ pub struct NetworkSettings {
 /// When server reflection is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Reflection {
-    /// On a loopback address only, and not behind a proxy: not where the public URL is
-    /// https, which another program has to end, or where proxies are trusted.
+    /// On a loopback address, unless there is a proxy in front: with a public URL of https,
+    /// for which a proxy has to terminate TLS, or with trusted proxies.
     Auto,
-    /// Always. YAML makes true of on.
+    /// Always. YAML converts on to true.
     #[value(alias = "true")]
     On,
-    /// Never. YAML makes false of off.
+    /// Never. YAML converts off to false.
     #[value(alias = "false")]
     Off,
 }
 
 impl NetworkSettings {
-    /// The address that browsers know it by, once its port is known.
+    /// The URL that browsers use, for the port of the listener.
     pub fn public_url(&self, port: u16) -> PublicUrl {
         match &self.public_url {
             Some(url) => url.clone(),
@@ -123,7 +122,7 @@ impl NetworkSettings {
         }
     }
 
-    /// Whether to serve reflection on a listener.
+    /// Whether a listener serves reflection.
     pub fn reflects(&self, listen: SocketAddr) -> bool {
         match self.reflection {
             Reflection::Auto => listen.ip().is_loopback() && !self.is_behind_proxy(),
@@ -132,15 +131,15 @@ impl NetworkSettings {
         }
     }
 
-    /// Whether the settings tell of a proxy in front, so that a loopback address is no
-    /// sign that only this machine calls.
+    /// Whether the settings imply a proxy in front, so that a loopback address does not mean
+    /// that all clients are on this machine.
     fn is_behind_proxy(&self) -> bool {
         let is_https = self.public_url.as_ref().is_some_and(PublicUrl::is_https);
         is_https || !self.trusted_proxies.is_empty()
     }
 }
 
-/// A network, or the one address of a proxy.
+/// A network, or an address as the network of that address alone.
 fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     text.parse()
@@ -149,7 +148,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    // A name would have to be looked up; localhost alone is plain enough.
+    // A name would have to be looked up, except localhost.
     let numeric = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
         None => text.to_owned(),
@@ -159,8 +158,8 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "write IP:PORT, such as 127.0.0.1:50051 or [::1]:50051".to_owned())
 }
 
-/// An origin as browsers send it: scheme, host, port where it is not the
-/// scheme's own; no path and no wildcard.
+/// An origin as browsers send it: scheme, host, and a port unless it is the scheme's default;
+/// neither a path nor a wildcard.
 fn origin(text: &str) -> Result<String, String> {
     let text = text.trim();
     let host = text
@@ -183,8 +182,7 @@ fn origin(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name of a header (RFC 9110, 5.1): a token, and so no wildcard, although `*` is
-/// one.
+/// The name of a header (RFC 9110, 5.1): a token except `*`, which would be a wildcard.
 fn header(text: &str) -> Result<String, String> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
     if !text.is_empty() && text.bytes().all(is_letter) {
@@ -198,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_headers() {
+    fn header_names_are_parsed() {
         assert_eq!(header("X-Tenant"), Ok("x-tenant".to_owned()));
         for wrong in ["", "*", "x-*", "x tenant", "x-tenant: a", "x,y", "t\u{E9}"] {
             assert!(header(wrong).is_err(), "{wrong}");
@@ -206,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_networks_and_origins() {
+    fn addresses_networks_and_origins_are_parsed() {
         assert!(address("127.0.0.1:0").is_ok() && address("[::1]:1").is_ok());
         assert_eq!(address("localhost:5"), address("127.0.0.1:5"));
         for wrong in ["", "50051", ":50051", "example.com:1", "127.0.0.1"] {

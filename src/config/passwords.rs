@@ -8,7 +8,7 @@ use crate::{
     passwords::{DEFAULT_SHARE, HashingSettings, MAX_COST, MAX_SHARE, MIN_COST, MIN_SHARE, Pepper},
 };
 
-/// What passwords may be and what hashing them may cost.
+/// The rules for passwords, and the cost of hashing them.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Passwords")]
 pub struct PasswordSettings {
@@ -34,7 +34,7 @@ pub struct PasswordSettings {
     )]
     pub password_min_length: usize,
 
-    /// How many threads hash passwords, each several at once [default: the
+    /// Number of threads that hash passwords, each several at once [default: the
     /// number of cores]
     #[arg(
         long,
@@ -44,9 +44,9 @@ pub struct PasswordSettings {
     )]
     pub hash_threads: Option<usize>,
 
-    /// Longest that a hash may have to wait, by forecast; a hash that would wait
-    /// longer is refused at once. One that was let in waits up to twice as long
-    /// where the machine slows down meanwhile
+    /// Longest estimated wait of a hash; a hash that would wait longer is refused at
+    /// once. An accepted hash waits up to twice as long if the machine slows down in
+    /// the meantime
     #[arg(
         long,
         env = "BIENVENUE_HASH_MAX_WAIT",
@@ -56,9 +56,9 @@ pub struct PasswordSettings {
     )]
     pub hash_max_wait: Duration,
 
-    /// Least part of its threads' cores that hashing gets while somebody waits for a
-    /// hash, in percent (1 to 50), however busy the server is with other requests; up to
-    /// there it gives way to them
+    /// Smallest share of its threads' cores that hashing gets while hashes are waiting,
+    /// in percent (1 to 50), however busy the server is with other requests, which have
+    /// priority otherwise
     #[arg(
         long,
         env = "BIENVENUE_HASH_SHARE",
@@ -68,8 +68,8 @@ pub struct PasswordSettings {
     )]
     pub hash_share: u8,
 
-    /// File with the secret that another service mixed into the passwords of the users who
-    /// were imported from it (import --pepper), in one line, not readable by every user
+    /// File with the secret that another service mixed into the passwords of the users
+    /// imported from it (import --pepper), in one line, not readable by every user
     /// [default: none]
     #[arg(long, env = "BIENVENUE_PEPPER_FILE", value_name = "PATH")]
     pub pepper_file: Option<PathBuf>,
@@ -79,14 +79,14 @@ pub struct PasswordSettings {
 }
 
 impl PasswordSettings {
-    /// Which passwords may be set.
+    /// The rules for new passwords.
     pub fn policy(&self) -> PasswordPolicy {
         PasswordPolicy {
             min_length: self.password_min_length,
         }
     }
 
-    /// Reads the secret that stands in a file.
+    /// Reads the secret from its file.
     pub(super) fn read_pepper(&mut self) -> Result<(), String> {
         if let Some(file) = &self.pepper_file {
             let secret = values::secret(file, "--pepper-file")?;
@@ -95,17 +95,17 @@ impl PasswordSettings {
         Ok(())
     }
 
-    /// The secret, once it is read.
+    /// The secret, after it has been read.
     pub fn pepper(&self) -> Option<Pepper> {
         self.pepper.clone()
     }
 
-    /// Checks that an import has the secret where it needs it. One that needs none leaves
-    /// the file that is set for the service alone.
+    /// Checks that an import has the secret if it needs one; if not, a file set for the service
+    /// is ignored.
     ///
     /// # Errors
     ///
-    /// One line that names the settings and says what to write instead.
+    /// One line with the names of the settings and advice.
     pub fn expect_pepper(
         &mut self,
         is_needed: bool,
@@ -121,7 +121,8 @@ impl PasswordSettings {
         if !is_needed && is_on_command_line {
             return Err(
                 "--pepper-file is given without --pepper: write --pepper=flask-security or \
-                 --pepper=devise, after what mixed the secret into the passwords, or leave it out"
+                 --pepper=devise, the service that mixed the secret into the passwords, or leave \
+                 it out"
                     .to_owned(),
             );
         }
@@ -131,7 +132,7 @@ impl PasswordSettings {
         Ok(())
     }
 
-    /// What hashing may cost.
+    /// The settings for hashing.
     pub fn hashing(&self) -> HashingSettings {
         let cores = || thread::available_parallelism().map_or(1, NonZero::get);
         HashingSettings {

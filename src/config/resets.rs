@@ -4,11 +4,11 @@ use clap::{Args, ValueEnum};
 
 use super::values;
 
-/// How a forgotten password is replaced.
+/// The reset of forgotten passwords.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Password reset")]
 pub struct ResetSettings {
-    /// How long a reset token is good, an hour at most
+    /// Lifetime of a reset token, an hour at most
     #[arg(
         long,
         env = "BIENVENUE_RESET_TTL",
@@ -18,9 +18,9 @@ pub struct ResetSettings {
     )]
     pub reset_ttl: Duration,
 
-    /// What POST /reset_password answers with: mail says the same of every
-    /// address and mails the token; response gives the token to whoever asks,
-    /// for a trusted network or a class room
+    /// How POST /reset_password delivers the token: mail sends it to the address, with
+    /// the same reply for every address; response returns it to every caller, for a
+    /// trusted network or a class room
     #[arg(
         long,
         env = "BIENVENUE_RESET_DELIVERY",
@@ -32,17 +32,17 @@ pub struct ResetSettings {
     pub reset_delivery: ResetDelivery,
 }
 
-/// How a reset token reaches its user.
+/// The delivery of a reset token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ResetDelivery {
     /// By mail to the stored address.
     Mail,
-    /// In the answer to whoever asks over HTTP.
+    /// In the reply to the HTTP request.
     Response,
 }
 
-/// NIST SP 800-63B-4, 4.2.2, would allow a day; a link in a mailbox is worth
-/// more to a thief than to its user by then.
+/// The longest lifetime. NIST SP 800-63B-4, 4.2.2, allows a day, but after an hour a link in a
+/// mailbox is of more use to a thief than to its owner.
 const MAX_TTL: Duration = Duration::from_secs(3_600);
 
 fn ttl(text: &str) -> Result<Duration, String> {

@@ -5,7 +5,7 @@ use clap::Args;
 use super::values;
 use crate::domain::SessionLimits;
 
-/// How long sessions live.
+/// The lifetime of sessions.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sessions")]
 pub struct SessionSettings {
@@ -29,8 +29,8 @@ pub struct SessionSettings {
     )]
     pub session_absolute: Duration,
 
-    /// How often to remove sessions that expired a day ago, and are refused
-    /// anyway, from the table
+    /// How often sessions that expired more than a day ago, which are refused in any
+    /// case, are removed from the table
     #[arg(
         long,
         env = "BIENVENUE_SESSION_SWEEP",
@@ -40,8 +40,8 @@ pub struct SessionSettings {
     )]
     pub session_sweep: Duration,
 
-    /// How many sessions are held in memory, so that checks need not ask the
-    /// database; about 200 bytes each, taken as sessions come
+    /// Number of sessions held in memory, so that checks need no database query; about
+    /// 200 bytes each, allocated as sessions are opened
     #[arg(
         long,
         env = "BIENVENUE_SESSION_INDEX_SIZE",
@@ -51,8 +51,8 @@ pub struct SessionSettings {
     )]
     pub session_index_size: usize,
 
-    /// Longest time that a revocation on another node may go unnoticed: a node that
-    /// was out of touch with the database for so long answers nothing from memory
+    /// Longest time until a revocation on another node takes effect: a node without
+    /// contact to the database for so long answers no checks from memory
     #[arg(
         long,
         env = "BIENVENUE_REVOCATION_MAX_LAG",
@@ -63,7 +63,7 @@ pub struct SessionSettings {
     pub revocation_max_lag: Duration,
 
     /// How long the log of revocations is kept, for nodes and watchers that were
-    /// away
+    /// disconnected
     #[arg(
         long,
         env = "BIENVENUE_REVOCATION_RETENTION",
@@ -74,8 +74,8 @@ pub struct SessionSettings {
     pub revocation_retention: Duration,
 }
 
-/// The shortest lag with which a node on a busy machine is not out of touch all the
-/// time, and the longest that anybody should have to wait for a logout.
+/// The shortest lag that a node on a busy machine can keep most of the time, and the longest
+/// acceptable delay of a logout.
 const LAGS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 
 impl SessionSettings {
@@ -102,7 +102,7 @@ impl SessionSettings {
         Ok(())
     }
 
-    /// The two limits.
+    /// The idle and the absolute limit.
     pub fn limits(&self) -> SessionLimits {
         SessionLimits {
             idle: self.session_idle,

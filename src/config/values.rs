@@ -1,4 +1,4 @@
-//! Reading values. An error says what to write instead.
+//! The parsing of values. An error says what to write instead.
 
 use std::{fmt::Display, ops::RangeInclusive, path::Path, str::FromStr, time::Duration};
 
@@ -9,10 +9,10 @@ use crate::secret_file;
 /// The longest duration that can be set: ten years.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// A duration such as `30d` or `2s`, more than nothing.
+/// A duration such as `30d` or `2s`, longer than zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let advice = "write a duration such as 500ms, 10s, 5m, 2h or 7d, up to ten years";
-    // M would be a month, which is hardly meant.
+    // M means a month, which is unlikely to be intended.
     match humantime::parse_duration(text) {
         Ok(_) if text.contains('M') => Err(advice.to_owned()),
         Ok(duration) if !duration.is_zero() && duration <= MAX_DURATION => Ok(duration),
@@ -20,7 +20,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The same, or nothing: `0s`.
+/// A duration, or `0s`.
 pub(super) fn duration_or_none(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Ok(Duration::ZERO),
@@ -73,7 +73,7 @@ pub(super) fn bytes(
     }
 }
 
-/// The secret in a file that a setting names.
+/// The secret in the file given by a setting.
 pub(super) fn secret(file: &Path, setting: &str) -> Result<Zeroizing<String>, String> {
     secret_file::read(file)
         .map_err(|error| format!("cannot use {setting} {}: {error}", file.display()))
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_value() {
+    fn values_are_parsed() {
         assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
         for wrong in ["", "7", "0s", "-1s", "11years", "soon", "30M"] {
             assert!(duration(wrong).is_err(), "{wrong}");

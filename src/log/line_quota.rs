@@ -1,5 +1,5 @@
-//! How many lines of one kind are written in a second: a library that tells of each frame
-//! of a hostile peer is not to fill a disk.
+//! A limit on the lines of one kind in a second, so that a library that logs each frame of a
+//! hostile peer does not fill a disk.
 
 use std::{
     collections::HashMap,
@@ -19,33 +19,33 @@ use crate::config::{EXPENDABLE_LINE, REQUEST_LINE};
 const LINES: u32 = 50;
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// A number of lines per second for each place in the code that writes any. What is beyond
-/// it is counted, and said in one line a second. Clones share the count.
+/// A number of lines per second for each place in the code. Further lines are counted, and their
+/// number is logged once a second. Clones share the counts.
 ///
-/// Left alone are the lines on requests, which have quotas of their own, lines of this
-/// service about what it has done, and those of debug and trace, which somebody asked for.
+/// Not limited are the lines about requests, which have quotas of their own, lines of this service
+/// at the level info, and lines of debug and trace, which the operator has enabled.
 #[derive(Clone, Default)]
 pub(super) struct LineQuota(Arc<Mutex<Counts>>);
 
-/// There are as many as there are places in the code.
+/// The counts by place in the code.
 type Counts = HashMap<Identifier, Count>;
 
 struct Count {
     start: Instant,
     lines: u32,
-    unwritten: u64,
-    /// Where in the code it is.
+    dropped: u64,
+    /// The module of the code.
     source: &'static str,
 }
 
 impl LineQuota {
-    /// Whether a line is to be written.
+    /// Counts a line, and returns whether to write it.
     fn take(&self, metadata: &'static Metadata<'static>) -> bool {
         let mut counts = self.lock();
         let count = counts.entry(metadata.callsite()).or_insert_with(|| Count {
             start: Instant::now(),
             lines: 0,
-            unwritten: 0,
+            dropped: 0,
             source: metadata.target(),
         });
         if count.start.elapsed() >= PERIOD {
@@ -55,30 +55,30 @@ impl LineQuota {
             count.lines += 1;
             return true;
         }
-        count.unwritten += 1;
-        let is_first = count.unwritten == 1;
+        count.dropped += 1;
+        let is_first = count.dropped == 1;
         drop(counts);
         if is_first {
             let quota = self.clone();
-            // Not here: no line can be written while one is judged.
-            let teller = thread::Builder::new().name("log-quota".to_owned());
-            let _ = teller.spawn(move || {
+            // In another thread, since a filter cannot log.
+            let reporter = thread::Builder::new().name("log-quota".to_owned());
+            let _ = reporter.spawn(move || {
                 thread::sleep(PERIOD);
-                quota.tell();
+                quota.report();
             });
         }
         false
     }
 
-    /// Says how many lines were not written.
-    pub(super) fn tell(&self) {
-        let mut unwritten = Vec::new();
+    /// Logs the numbers of dropped lines.
+    pub(super) fn report(&self) {
+        let mut dropped = Vec::new();
         for count in self.lock().values_mut() {
-            if count.unwritten > 0 {
-                unwritten.push((count.source, std::mem::take(&mut count.unwritten)));
+            if count.dropped > 0 {
+                dropped.push((count.source, std::mem::take(&mut count.dropped)));
             }
         }
-        for (source, lines) in unwritten {
+        for (source, lines) in dropped {
             tracing::warn!(lines, source, "lines of one kind, too many in a second");
         }
     }
@@ -101,7 +101,7 @@ where
         !is_limited(metadata) || self.take(metadata)
     }
 
-    /// More than the filter of the settings has, whose hint then counts.
+    /// The maximum, so that the hint of the filter from the settings applies.
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(LevelFilter::TRACE)
     }

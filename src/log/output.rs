@@ -11,20 +11,19 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::EXPENDABLE_LINE;
 
-/// How many lines may wait for a slow reader.
+/// The most lines that wait for a slow reader.
 const LASTING: usize = 128_000;
 
-/// The same of lines that may be lost.
+/// The most expendable lines that wait for a slow reader.
 const EXPENDABLE: usize = 16_000;
 
-/// Two queues of lines: what anybody can cause to be written displaces no line on what was
-/// changed.
+/// Two queues of lines, so that lines that any client can cause displace no lines about changes.
 pub(super) struct Output {
     lasting: NonBlocking,
     expendable: NonBlocking,
 }
 
-/// Writes what is in the queues when it is dropped.
+/// Writes the queued lines when it is dropped.
 pub(super) struct Flush {
     _lasting: WorkerGuard,
     _expendable: WorkerGuard,
@@ -65,30 +64,30 @@ impl<'a> MakeWriter<'a> for Output {
     }
 }
 
-fn queue(name: &str, most: usize) -> (NonBlocking, WorkerGuard) {
-    let lost = Arc::new(OnceLock::new());
+fn queue(name: &str, max_lines: usize) -> (NonBlocking, WorkerGuard) {
+    let dropped = Arc::new(OnceLock::new());
     let lines = Lines {
-        lost_in_queue: Arc::clone(&lost),
+        dropped_by_queue: Arc::clone(&dropped),
         failed: 0,
-        said: 0,
+        reported: 0,
         is_written: false,
     };
     let (queue, guard) = NonBlockingBuilder::default()
         .thread_name(name)
-        .buffered_lines_limit(most)
+        .buffered_lines_limit(max_lines)
         .finish(lines);
-    let _ = lost.set(queue.error_counter());
+    let _ = dropped.set(queue.error_counter());
     (queue, guard)
 }
 
-/// What the thread of a queue writes to.
+/// The writer for the thread of a queue.
 struct Lines {
-    /// Known as soon as the queue is there.
-    lost_in_queue: Arc<OnceLock<ErrorCounter>>,
-    /// How many lines could not be written: a disk may be full.
+    /// Set when the queue has been created.
+    dropped_by_queue: Arc<OnceLock<ErrorCounter>>,
+    /// The number of lines that could not be written, for example to a full disk.
     failed: usize,
-    /// How many lost lines have been told of.
-    said: usize,
+    /// The number of lost lines reported so far.
+    reported: usize,
     /// Whether the last line was written.
     is_written: bool,
 }
@@ -105,16 +104,16 @@ impl Write for Lines {
         written
     }
 
-    /// The thread flushes when its queue is empty: the reader has caught up, and there is
-    /// room to say what was lost.
+    /// The thread flushes when its queue is empty: the reader has caught up, and the number of
+    /// lost lines can be logged.
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()?;
-        let in_queue = self.lost_in_queue.get();
-        let in_queue = in_queue.map_or(0, ErrorCounter::dropped_lines);
-        let lost = in_queue.saturating_add(self.failed) - self.said;
-        // Where nothing can be written, a line that says so would be lost in turn, for ever.
+        let dropped = self.dropped_by_queue.get();
+        let dropped = dropped.map_or(0, ErrorCounter::dropped_lines);
+        let lost = dropped.saturating_add(self.failed) - self.reported;
+        // While no line can be written, this one would be lost as well, again and again.
         if lost > 0 && self.is_written {
-            self.said += lost;
+            self.reported += lost;
             tracing::warn!(
                 lost,
                 "lines of the log were lost: they could not be written as fast as they came"

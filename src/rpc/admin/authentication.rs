@@ -13,7 +13,7 @@ use crate::secret_file::{self, SecretFileError};
 const LEAST_BYTES: usize = 32;
 
 /// The longest, so that it fits a header.
-const MOST_BYTES: usize = secret_file::MOST_BYTES;
+const MOST_BYTES: usize = secret_file::MAX_BYTES;
 
 /// What is kept of the token: enough to tell whether another one is it.
 #[derive(Clone)]
