@@ -1,11 +1,11 @@
-//! Handing one message on: to a folder, where people and tests read it, or to
-//! an SMTP server. Whom to mail, when, and what to try again, others decide.
+//! The delivery of a message: to a folder, where people and tests read it, or to an SMTP server.
+//! Recipients, times and retries are decided by the caller.
 
 mod advice;
 mod error;
 mod file_name;
 mod folder;
-mod guarded;
+mod guarded_stream;
 mod message;
 mod sender;
 mod smtp;
@@ -20,29 +20,29 @@ pub use self::{
     sender::{Sender, SenderError},
     url::{SmtpUrl, SmtpUrlError, Tls},
 };
-use self::{folder::Folder, message::Letter, smtp::Smtp};
+use self::{folder::Folder, message::EncodedMessage, smtp::Smtp};
 use crate::{clock::Clock, domain::Email};
 
-/// The longest that handing a message to an SMTP server should take; shorter
-/// than a person waits for a mail before asking for another.
+/// The longest that the delivery to an SMTP server should take: shorter than people wait for a
+/// mail before they request another.
 pub const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// A message to one person, in plain text.
+/// A message to one recipient, in plain text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The one recipient.
+    /// The recipient.
     pub to: Email,
-    /// What it is about; one line.
+    /// The subject; one line.
     pub subject: String,
-    /// The text; lines end in `\n`. ASCII text with lines of at most 998 bytes
-    /// arrives as it is, so that a link in it can be read in the file too.
+    /// The text; lines end in `\n`. ASCII text with lines of at most 998 bytes is not encoded,
+    /// so that a link can be read in the file too.
     pub body: String,
-    /// When the secret in the text expires, and the message is of no more use; `None` where
-    /// it holds no secret.
+    /// The time when the secret in the text expires, and the message becomes useless; `None`
+    /// for a message without a secret.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Without the text, which may hold the secret of a link.
+/// Without the text, which may contain a link with a secret.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
@@ -52,28 +52,28 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Where messages go.
+/// The destination of messages.
 #[derive(Clone, Debug)]
 pub enum Destination {
-    /// A folder of `.eml` files, made (mode 0700) when there is a message.
+    /// A folder of `.eml` files, created with mode 0700 for the first message.
     Folder(PathBuf),
-    /// A server that takes it from there.
+    /// A server.
     Smtp(SmtpUrl),
 }
 
-/// How messages are handed on.
+/// The settings for the delivery of messages.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
-    /// Whom they are from.
+    /// The sender.
     pub from: Sender,
-    /// Where they go.
+    /// The destination.
     pub destination: Destination,
-    /// The longest that one may take to be handed to a server, from looking
-    /// its name up to its receipt; [`TIME_LIMIT`] but in tests.
+    /// The longest that a delivery to a server may take, from the look-up of its name to its
+    /// receipt; [`TIME_LIMIT`] except in tests.
     pub time_limit: Duration,
 }
 
-/// Hands messages on. Cheap to clone.
+/// Delivers messages. Cheap to clone.
 #[derive(Clone)]
 pub struct Mailer(Arc<Inner>);
 
@@ -89,7 +89,7 @@ enum Transport {
 }
 
 impl Mailer {
-    /// Gets ready; touches neither the folder nor the network.
+    /// A mailer. It accesses neither the folder nor the network yet.
     ///
     /// # Errors
     ///
@@ -111,15 +111,14 @@ impl Mailer {
         })))
     }
 
-    /// Hands one message on. Done means that it is on disk, or that the server
-    /// answers for it. After an error it may have been delivered all the same,
-    /// where only the receipt was lost. Each call is a message of its own, with
-    /// its own `Message-ID`.
+    /// Delivers a message: on `Ok`, it is on disk, or the server has taken responsibility for
+    /// it. After an error it may have been delivered all the same, if only the receipt was
+    /// lost. Each call sends a message of its own, with its own `Message-ID`.
     ///
     /// # Errors
     ///
-    /// When it could not be handed on. The text is for the log: it says what
-    /// to do and holds neither the message nor a password.
+    /// When it could not be delivered. The text is for the log: it contains advice, and neither
+    /// the message nor a password.
     pub async fn send(&self, message: &Message) -> Result<(), MailError> {
         let Inner {
             from,
@@ -127,19 +126,19 @@ impl Mailer {
             transport,
         } = &*self.0;
         let now = clock.now();
-        let letter = Letter::write(from, message, now)?;
+        let encoded = EncodedMessage::new(from, message, now)?;
         match transport {
-            Transport::Folder(folder) => folder.keep(letter, now, message.expires_at).await,
-            Transport::Smtp(smtp) => smtp.send(&letter, message).await,
+            Transport::Folder(folder) => folder.store(encoded, now, message.expires_at).await,
+            Transport::Smtp(smtp) => smtp.send(&encoded, message).await,
         }
     }
 
-    /// Removes the files of messages that have expired by now, where messages go to a
-    /// folder; returns how many there were.
+    /// Removes the files of expired messages, if the destination is a folder, and returns
+    /// their number.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be read, or a file not be removed.
+    /// When the folder cannot be read, or a file cannot be removed.
     pub async fn remove_expired(&self) -> Result<usize, MailError> {
         let Inner {
             clock, transport, ..
@@ -151,7 +150,7 @@ impl Mailer {
     }
 }
 
-/// Where messages go, for people; no password.
+/// The destination, without a password.
 impl fmt::Display for Mailer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.transport {

@@ -1,4 +1,4 @@
-//! What can come of sending a message.
+//! The errors of sending a message.
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
@@ -6,55 +6,55 @@ use thiserror::Error;
 
 use super::advice;
 
-/// The most that is quoted of a server's words, in bytes.
-const MAX_WORDS_BYTES: usize = 200;
+/// The longest quotation from a server's reply, in bytes.
+const MAX_QUOTE_BYTES: usize = 200;
 
-/// The shortest piece of a message that is kept out of a quotation, in bytes.
-/// Shorter ones are words, host names or parts of a secret too small to use.
+/// The shortest piece of a message that is removed from a quotation, in bytes. Shorter ones are
+/// words, host names or unusably small parts of a secret.
 const MIN_SECRET_BYTES: usize = 16;
 
-/// Stands for what is left out.
+/// Marks an omission.
 const CUT: &str = "\u{2026}";
 
-/// Why a message was not handed on. For the log: no password, nothing of the
-/// message.
+/// The reason why a message was not delivered. The text is for the log and contains neither a
+/// password nor any part of the message.
 #[derive(Debug, Error)]
 pub enum MailError {
-    /// The server said no.
+    /// The server refused a command.
     #[error("{server} refused {step}: {code} {words}{}", advice::on_refusal(*step, *code))]
     Refused {
-        /// Its URL without a password.
+        /// The server's URL without a password.
         server: String,
-        /// What it refused.
+        /// The refused step.
         step: Step,
-        /// Its reply code, 400 to 599.
+        /// The reply code, 400 to 599.
         code: u16,
-        /// Its words, on one line of at most 200 bytes.
+        /// The text of the reply, on one line of at most 200 bytes.
         words: String,
     },
-    /// There was no server, no TLS that can be trusted, or no conversation.
+    /// The server could not be reached, its certificate was not valid, or it did not speak SMTP.
     #[error("{server} failed at {step}: {cause}{}", advice::on_failure(*step))]
     Unreachable {
-        /// Its URL without a password.
+        /// The server's URL without a password.
         server: String,
-        /// How far it came.
+        /// The step in progress.
         step: Step,
-        /// What happened, on one line of at most 200 bytes.
+        /// The cause, on one line of at most 200 bytes.
         cause: String,
     },
     /// The server was too slow.
     #[error(
-        "{server} did not get beyond {step} within {time_limit:?}{}", advice::on_time_out(*step)
+        "{server} did not complete {step} within {time_limit:?}{}", advice::on_time_out(*step)
     )]
     TimedOut {
-        /// Its URL without a password.
+        /// The server's URL without a password.
         server: String,
-        /// How far it came.
+        /// The step in progress.
         step: Step,
-        /// How long it had.
+        /// The time limit of the delivery.
         time_limit: Duration,
     },
-    /// The folder took no file.
+    /// The file could not be written.
     #[error(
         "no mail can be written to {}: {cause}; make it a folder with free space that the \
          service may write to, or name another with --outbox", path.display()
@@ -62,11 +62,11 @@ pub enum MailError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What happened.
+        /// The cause.
         #[source]
         cause: io::Error,
     },
-    /// What has expired stays in the folder.
+    /// Expired messages stay in the folder.
     #[error(
         "mails with expired secrets cannot be removed from {}: {cause}; let the service read the \
          folder and remove files in it, or remove them", path.display()
@@ -74,26 +74,25 @@ pub enum MailError {
     Expired {
         /// The folder.
         path: PathBuf,
-        /// What happened.
+        /// The cause.
         #[source]
         cause: io::Error,
     },
-    /// TLS cannot be set up at all.
+    /// TLS cannot be set up on this machine.
     #[error("TLS for mail cannot be set up: {0}")]
     Tls(String),
-    /// No message can have this recipient; a fault of ours.
+    /// The library does not accept the recipient; this is a bug.
     #[error("no mail can be written to this address")]
     Unwritable,
-    /// The operating system has no randomness to give.
-    #[error("no randomness for a mail: {0}")]
+    /// The operating system provides no random bytes.
+    #[error("no random bytes for a mail: {0}")]
     Randomness(#[source] getrandom::Error),
 }
 
 impl MailError {
-    /// Whether this message will never be taken, so that it is no use to try again: the
-    /// server has refused its recipient or its text with a permanent reply (RFC 5321,
-    /// 4.2.1). A permanent reply at another step speaks of the settings, which are the same
-    /// for every message and can be mended.
+    /// Whether a retry is useless: the server has refused the recipient or the text with a
+    /// permanent reply (RFC 5321, 4.2.1). A permanent reply at another step is about the
+    /// settings, which are the same for every message and can be corrected.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Refused {
@@ -107,22 +106,22 @@ impl MailError {
     }
 }
 
-/// A step of the way to a server's receipt.
+/// A step of the delivery to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Name, connection, greeting.
+    /// Name look-up, connection and greeting.
     Connection,
-    /// The start of TLS, and the certificate.
+    /// The start of TLS, including the certificate.
     Encryption,
-    /// The choice of a way to log in.
+    /// The choice of a mechanism for the login.
     Mechanism,
-    /// User and password.
+    /// The user and the password.
     Login,
-    /// The address that the message is from.
+    /// The sender's address.
     Sender,
-    /// The address that it is for.
+    /// The recipient's address.
     Recipient,
-    /// The message itself.
+    /// The text of the message.
     Message,
 }
 
@@ -139,8 +138,8 @@ impl fmt::Display for Step {
     }
 }
 
-/// A server's words for the log, on one short line and without what they repeat
-/// of a message: filters like to quote the link that they object to.
+/// A server's reply for the log, on one short line and without parts of the message: filters often
+/// quote the link that they object to.
 pub(super) fn quote(words: &str, secrets: &[&str]) -> String {
     let is_secret = |piece: &str| {
         piece.len() >= MIN_SECRET_BYTES && secrets.iter().any(|secret| secret.contains(piece))
@@ -161,8 +160,8 @@ pub(super) fn quote(words: &str, secrets: &[&str]) -> String {
             }
         }
     }
-    if quoted.len() > MAX_WORDS_BYTES {
-        quoted.truncate(quoted.floor_char_boundary(MAX_WORDS_BYTES));
+    if quoted.len() > MAX_QUOTE_BYTES {
+        quoted.truncate(quoted.floor_char_boundary(MAX_QUOTE_BYTES));
         quoted.push_str(CUT);
     }
     quoted
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_quoted_on_one_line_without_the_message() {
+    fn a_reply_is_quoted_on_one_line_without_the_message() {
         let body = "Go to https://auth.example.com/reset?token=rst_0123456789abcdefghij within";
         for (words, quoted) in [
             ("5.1.1 no such user", "5.1.1 no such user"),
@@ -234,7 +233,7 @@ mod tests {
         #[test]
         fn a_quotation_is_one_short_line(words in any::<String>(), secret in any::<String>()) {
             let quoted = quote(&words, &[&secret]);
-            prop_assert!(quoted.len() <= MAX_WORDS_BYTES + CUT.len());
+            prop_assert!(quoted.len() <= MAX_QUOTE_BYTES + CUT.len());
             prop_assert!(!quoted.contains(char::is_control));
         }
     }

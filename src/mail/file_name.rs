@@ -1,5 +1,5 @@
-//! How a message's file is named: by when it was written and, where it holds a secret, by
-//! when that expires, so that it can be removed by its name alone, by any later process.
+//! The names of message files: the time of writing and, for a message with a secret, the time
+//! of its expiry, so that any later process can remove the file by its name alone.
 //!
 //! `20261121T010042.123456Z-<32 hexadecimal digits>.eml`, or
 //! `20261121T010042.123456Z-<32 hexadecimal digits>-expires-20261121T011042Z.eml`.
@@ -14,15 +14,15 @@ const MARK: &str = "-expires-";
 const FINISHED: &str = ".eml";
 const UNFINISHED: (&str, &str) = (".", ".tmp");
 
-/// A name, but for its ending.
+/// A name without its extension.
 pub(super) struct FileName(String);
 
 impl FileName {
-    /// A name that no other message has.
+    /// A unique name.
     ///
     /// # Errors
     ///
-    /// When there is no randomness.
+    /// When there are no random bytes.
     pub(super) fn new(
         now: DateTime<Utc>,
         expires_at: Option<DateTime<Utc>>,
@@ -34,19 +34,19 @@ impl FileName {
         Ok(Self(name))
     }
 
-    /// The name of a whole message.
+    /// The name of a complete message.
     pub(super) fn finished(&self) -> String {
         format!("{}{FINISHED}", self.0)
     }
 
-    /// Its name while it is written.
+    /// The name of a message that is being written.
     pub(super) fn unfinished(&self) -> String {
         let (before, after) = UNFINISHED;
         format!("{before}{}{after}", self.0)
     }
 
-    /// When the message in a file expires; `None` for one that does not, and for every
-    /// name that this service does not give.
+    /// The time when the message in a file expires; `None` if it does not, and for every name
+    /// that is not of this service.
     pub(super) fn expiry(file: &str) -> Option<DateTime<Utc>> {
         let (before, after) = UNFINISHED;
         let unfinished = || file.strip_prefix(before)?.strip_suffix(after);
@@ -63,7 +63,7 @@ impl FileName {
     }
 }
 
-/// A time that is written exactly so.
+/// A time in exactly this format.
 fn read(text: &str, format: &str) -> Option<DateTime<Utc>> {
     let time = NaiveDateTime::parse_from_str(text, format).ok()?.and_utc();
     (time.format(format).to_string() == text).then_some(time)
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_says_when_it_expires() {
+    fn a_name_contains_the_expiry() {
         let lasting = FileName::new(at(0), None).unwrap();
         let expiring = FileName::new(at(0), Some(at(600))).unwrap();
         for (name, expiry) in [(&lasting, None), (&expiring, Some(1_795_223_442))] {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_others_does_not_expire() {
+    fn names_of_other_files_do_not_expire() {
         let ours = FileName::new(at(0), Some(at(600))).unwrap().finished();
         assert!(FileName::expiry(&ours).is_some());
         for name in [

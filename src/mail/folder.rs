@@ -1,4 +1,4 @@
-//! Messages as files, one each.
+//! Delivery to a folder: each message is a file.
 
 use std::{
     fmt,
@@ -10,11 +10,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::{error::MailError, file_name::FileName, message::Letter};
+use super::{error::MailError, file_name::FileName, message::EncodedMessage};
 
-/// The folder. A file in it that ends in `.eml` is whole and on disk. Files of others may
-/// stand beside those of this service: nothing is removed but what its name marks as a
-/// message of this service that has expired.
+/// The folder. Each file with the extension `.eml` is complete and on disk. The folder may contain
+/// other files: only those are removed whose names mark them as expired messages of this service.
 pub(super) struct Folder {
     path: PathBuf,
 }
@@ -24,41 +23,41 @@ impl Folder {
         Self { path }
     }
 
-    /// Writes one message under a name that sorts by time and says when it expires.
+    /// Writes a message under a name that sorts by time and contains the time of its expiry.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made or written to.
-    pub(super) async fn keep(
+    /// When the folder cannot be created or written to.
+    pub(super) async fn store(
         &self,
-        letter: Letter,
+        message: EncodedMessage,
         now: DateTime<Utc>,
         expires_at: Option<DateTime<Utc>>,
     ) -> Result<(), MailError> {
         let name = FileName::new(now, expires_at)?;
         let path = self.path.clone();
-        let written = tokio::task::spawn_blocking(move || write(&path, &name, &letter.bytes));
+        let written = tokio::task::spawn_blocking(move || write(&path, &name, &message.bytes));
         written
             .await
-            .unwrap_or_else(|gone| Err(io::Error::other(gone)))
+            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
             .map_err(|cause| MailError::Folder {
                 path: self.path.clone(),
                 cause,
             })
     }
 
-    /// Removes the messages that have expired, those of earlier processes included;
-    /// returns how many there were.
+    /// Removes expired messages, including those of earlier processes, and returns their
+    /// number.
     ///
     /// # Errors
     ///
-    /// When the folder is there and cannot be read, or a file not be removed.
+    /// When the folder exists and cannot be read, or a file cannot be removed.
     pub(super) async fn remove_expired(&self, now: DateTime<Utc>) -> Result<usize, MailError> {
         let path = self.path.clone();
         let removed = tokio::task::spawn_blocking(move || remove_expired(&path, now));
         removed
             .await
-            .unwrap_or_else(|gone| Err(io::Error::other(gone)))
+            .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
             .map_err(|cause| MailError::Expired {
                 path: self.path.clone(),
                 cause,
@@ -68,14 +67,14 @@ impl Folder {
 
 impl fmt::Display for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Where it is, wherever the process was started.
+        // Absolute, since readers of the log may not know the working directory.
         let path = std::path::absolute(&self.path);
         write!(f, "{}", path.as_ref().unwrap_or(&self.path).display())
     }
 }
 
 fn write(folder: &Path, name: &FileName, bytes: &[u8]) -> io::Result<()> {
-    make(folder)?;
+    create(folder)?;
     let unfinished = folder.join(name.unfinished());
     let finished = folder.join(name.finished());
     let written = write_new(&unfinished, bytes)
@@ -97,7 +96,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn make(folder: &Path) -> io::Result<()> {
+fn create(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -111,10 +110,10 @@ fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// An unfinished file, which only a crash leaves behind, is removed like a finished one.
+/// Removes expired files, including unfinished ones, which remain after a crash.
 fn remove_expired(folder: &Path, now: DateTime<Utc>) -> io::Result<usize> {
     let entries = match fs::read_dir(folder) {
-        // It is made when there is a message.
+        // It is created for the first message.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
@@ -127,7 +126,7 @@ fn remove_expired(folder: &Path, now: DateTime<Utc>) -> io::Result<usize> {
         }
         match fs::remove_file(entry.path()) {
             Ok(()) => removed += 1,
-            // Somebody else was faster: another node, or a person.
+            // Another node, or a person, has removed it first.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => outcome = Err(error),
         }
@@ -138,7 +137,7 @@ fn remove_expired(folder: &Path, now: DateTime<Utc>) -> io::Result<usize> {
     outcome.map(|()| removed)
 }
 
-/// What was renamed or made in a folder is on disk when the folder is.
+/// Syncs a folder, so that files renamed or created in it are on disk.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

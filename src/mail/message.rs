@@ -1,4 +1,4 @@
-//! A message as it travels (RFC 5322).
+//! The encoding of a message (RFC 5322).
 
 use chrono::{DateTime, Utc};
 use lettre::{
@@ -15,23 +15,23 @@ use super::{
     sender::{Sender, address},
 };
 
-/// The longest line, without its end, in bytes (RFC 5322, 2.1.1).
+/// The longest line without its line end, in bytes (RFC 5322, 2.1.1).
 const MAX_LINE_BYTES: usize = 998;
 
 /// A message with its headers and its envelope.
-pub(super) struct Letter {
+pub(super) struct EncodedMessage {
     pub(super) from: Address,
     pub(super) to: Address,
     pub(super) bytes: Vec<u8>,
 }
 
-impl Letter {
-    /// Writes it out, dated `now`, under a new `Message-ID`.
+impl EncodedMessage {
+    /// Encodes a message, dated `now`, with a new `Message-ID`.
     ///
     /// # Errors
     ///
-    /// When there is no randomness, or when no header can hold the recipient.
-    pub(super) fn write(
+    /// When there are no random bytes, or no header can contain the recipient.
+    pub(super) fn new(
         from: &Sender,
         message: &Message,
         now: DateTime<Utc>,
@@ -42,7 +42,7 @@ impl Letter {
             HeaderName::new_from_ascii_str("Auto-Submitted"),
             "auto-generated".to_owned(),
         );
-        let letter = lettre::Message::builder()
+        let encoded = lettre::Message::builder()
             .from(from.mailbox().clone())
             .to(to.clone().into())
             .subject(message.subject.as_str())
@@ -56,12 +56,13 @@ impl Letter {
         Ok(Self {
             from: from.mailbox().email.clone(),
             to,
-            bytes: letter.formatted(),
+            bytes: encoded.formatted(),
         })
     }
 }
 
-/// The library would break an ASCII line of over 76 bytes, and with it a link.
+/// The body. ASCII text is encoded here: the library would break a line of over 76 bytes, and
+/// with it a link.
 fn body(text: &str) -> Body {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let fits = text.lines().all(|line| line.len() <= MAX_LINE_BYTES);
@@ -94,12 +95,12 @@ mod tests {
             expires_at: None,
         };
         let now = DateTime::from_timestamp_secs(1_795_222_842).unwrap();
-        let letter = Letter::write(&from, &message, now).unwrap();
-        String::from_utf8(letter.bytes).unwrap()
+        let encoded = EncodedMessage::new(&from, &message, now).unwrap();
+        String::from_utf8(encoded.bytes).unwrap()
     }
 
     #[test]
-    fn an_ascii_message_is_written_as_it_is() {
+    fn an_ascii_message_is_not_encoded() {
         let link = format!("https://example.com/{}", "a".repeat(900));
         let text = written("Hello", &format!("Go here:\n\n{link}\n.\n"));
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_plain_ascii_is_encoded() {
+    fn other_messages_are_encoded() {
         for body in ["\u{C0} bient\u{F4}t\n".to_owned(), "a".repeat(999)] {
             let text = written("Hello", &body);
             assert!(!text.contains("7bit") && text.is_ascii(), "{text}");
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_stays_in_its_line() {
+    fn a_subject_stays_on_one_line() {
         for subject in [
             "Hello\r\nBcc: eve@example.com",
             "Hello\nBcc: eve@example.com",
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_of_every_kind_are_one() {
+    fn line_ends_are_normalised() {
         let text = written("Hello", "a\nb\r\nc\rd");
         assert!(text.ends_with("\r\n\r\na\r\nb\r\nc\r\nd"), "{text:?}");
     }

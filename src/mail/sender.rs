@@ -1,4 +1,4 @@
-//! Whom mails are from.
+//! The sender of mails.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -7,14 +7,14 @@ use thiserror::Error;
 
 use crate::domain::Email;
 
-/// The longest name in front of an address, in bytes.
+/// The longest name before an address, in bytes.
 const MAX_NAME_BYTES: usize = 100;
 
-/// An address, perhaps with a name: what `From` says.
+/// An address with an optional name, for the header `From`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender(Mailbox);
 
-/// The text is no such thing.
+/// The text is not a sender.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error(
     "write an address such as bienvenue@example.com, or a name and an address such as \
@@ -23,12 +23,12 @@ pub struct Sender(Mailbox);
 pub struct SenderError;
 
 impl Sender {
-    /// `bienvenue@` a host; where the host is an IP address, which has no mail
-    /// of its own, `bienvenue@localhost`.
+    /// `bienvenue@` a host, or `bienvenue@localhost` if the host is an IP address, which is not
+    /// a mail domain.
     ///
     /// # Errors
     ///
-    /// When the host is no domain name.
+    /// When the host is not a domain name.
     pub fn at(host: &str) -> Result<Self, SenderError> {
         let literal = host.trim_start_matches('[').trim_end_matches(']');
         match literal.parse::<IpAddr>() {
@@ -37,7 +37,7 @@ impl Sender {
         }
     }
 
-    /// The address with its name.
+    /// The address and its name.
     pub(super) fn mailbox(&self) -> &Mailbox {
         &self.0
     }
@@ -72,7 +72,7 @@ impl fmt::Display for Sender {
     }
 }
 
-/// An address in the library's type.
+/// An address as the library's type.
 pub(super) fn address(email: &Email) -> Option<Address> {
     email.as_str().parse().ok()
 }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_sender() {
+    fn a_sender_is_parsed() {
         for (text, shown) in [
             ("bienvenue@example.com", "bienvenue@example.com"),
             (
@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_address_that_we_take_the_library_takes(
+        fn the_library_takes_every_valid_address(
             local in "[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\\.[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}){0,2}",
             domain in "[a-z0-9-]{1,63}(\\.[a-z0-9-]{1,63}){0,3}",
         ) {

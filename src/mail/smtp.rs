@@ -1,5 +1,5 @@
-//! Messages handed to an SMTP server, each over a connection of its own: they
-//! are rare, and a kept connection is one that may have died.
+//! Delivery to an SMTP server, over a new connection for each message: messages are rare, and a
+//! connection kept open may have died.
 
 use std::{error::Error as _, fmt, io, net::SocketAddr, time::Duration};
 
@@ -20,19 +20,18 @@ use tokio::{
 use super::{
     Message, SmtpUrl, Tls,
     error::{MailError, Step, quote},
-    guarded::Guarded,
-    message::Letter,
+    guarded_stream::GuardedStream,
+    message::EncodedMessage,
     sender::Sender,
 };
 
-/// How long a server may take to say goodbye, which changes nothing any more.
-const PARTING: Duration = Duration::from_secs(1);
+/// The longest wait for the reply to QUIT, after the message has been delivered.
+const MAX_QUIT: Duration = Duration::from_secs(1);
 
-/// The part of the time that one of a host's addresses has to answer in, so
-/// that another gets its turn.
+/// The fraction of the time limit after which the next of a host's addresses is tried.
 const ADDRESS_SHARE: u32 = 3;
 
-/// A server.
+/// A server to deliver to.
 pub(super) struct Smtp {
     url: SmtpUrl,
     encryption: Encryption,
@@ -40,14 +39,14 @@ pub(super) struct Smtp {
     time_limit: Duration,
 }
 
-/// [`Tls`], ready for use.
+/// The implementation of a [`Tls`] setting.
 enum Encryption {
     Implicit(tokio_native_tls::TlsConnector),
     StartTls { tls: TlsParameters, required: bool },
     None,
 }
 
-/// Why a conversation ended early.
+/// The reason why a delivery failed.
 enum Fault {
     Smtp(Error),
     Io(io::Error),
@@ -99,20 +98,24 @@ impl Smtp {
         })
     }
 
-    /// Hands a letter over; done when the server has answered for it.
+    /// Delivers a message; returns when the server has confirmed its receipt.
     ///
     /// # Errors
     ///
     /// When the server refuses it, cannot be reached or trusted, or is slow.
-    pub(super) async fn send(&self, letter: &Letter, message: &Message) -> Result<(), MailError> {
+    pub(super) async fn send(
+        &self,
+        encoded: &EncodedMessage,
+        message: &Message,
+    ) -> Result<(), MailError> {
         let mut step = Step::Connection;
         let deadline = Instant::now() + self.time_limit;
         let outcome = match timeout_at(deadline, self.connect(&mut step)).await {
             Ok(Ok(mut connection)) => {
-                let handed = hand_over(&mut connection, &self.url, letter, &mut step);
-                let outcome = timeout_at(deadline, handed).await;
+                let delivery = deliver(&mut connection, &self.url, encoded, &mut step);
+                let outcome = timeout_at(deadline, delivery).await;
                 if outcome.is_ok() {
-                    let _ = timeout(PARTING, connection.quit()).await;
+                    let _ = timeout(MAX_QUIT, connection.quit()).await;
                 }
                 outcome
             }
@@ -121,7 +124,7 @@ impl Smtp {
         };
         match outcome {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(fault)) => Err(self.error(step, fault, letter, message)),
+            Ok(Err(fault)) => Err(self.error(step, fault, encoded, message)),
             Err(_) => Err(MailError::TimedOut {
                 server: self.to_string(),
                 step,
@@ -136,9 +139,9 @@ impl Smtp {
             Encryption::Implicit(connector) => {
                 *step = Step::Encryption;
                 let stream = connector.connect(&self.url.host(), stream).await;
-                Box::new(Guarded::new(stream.map_err(Fault::Tls)?, peer))
+                Box::new(GuardedStream::new(stream.map_err(Fault::Tls)?, peer))
             }
-            _ => Box::new(Guarded::new(stream, peer)),
+            _ => Box::new(GuardedStream::new(stream, peer)),
         };
         *step = Step::Connection;
         let mut connection =
@@ -152,7 +155,7 @@ impl Smtp {
         Ok(connection)
     }
 
-    /// Connects to the first of the host's addresses that answers.
+    /// Connects to the first of the host's addresses that accepts a connection.
     async fn reach(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in lookup_host((self.url.host(), self.url.port())).await? {
@@ -169,17 +172,23 @@ impl Smtp {
         Err(last)
     }
 
-    fn error(&self, step: Step, fault: Fault, letter: &Letter, message: &Message) -> MailError {
+    fn error(
+        &self,
+        step: Step,
+        fault: Fault,
+        encoded: &EncodedMessage,
+        message: &Message,
+    ) -> MailError {
         let server = self.to_string();
-        // The message as it was sent may be encoded.
-        let sent = String::from_utf8_lossy(&letter.bytes);
+        // The server may quote the encoded text.
+        let sent = String::from_utf8_lossy(&encoded.bytes);
         let quote = |words: &str| quote(words, &[&message.body, &sent]);
         let cause = match fault {
             Fault::Smtp(error) => {
                 if let Some(code) = error.status() {
                     let words = match (step, error.source()) {
-                        // Some servers repeat a command that they do not like,
-                        // and this one holds the password.
+                        // Some servers quote the command that they refuse, and this one
+                        // contains the password.
                         (Step::Login, _) | (_, None) => String::new(),
                         (_, Some(words)) => quote(&words.to_string()),
                     };
@@ -191,7 +200,7 @@ impl Smtp {
                     };
                 }
                 match error.source() {
-                    // It would repeat the answer.
+                    // Its source would quote the reply.
                     _ if error.is_response() => NOT_SMTP.to_owned(),
                     Some(source) => quote(&innermost(source)),
                     None => quote(&error.to_string()),
@@ -209,13 +218,13 @@ impl Smtp {
     }
 }
 
-/// Speaks with the server until it has answered for the letter. The library's
-/// own way to send would wait for a goodbye as well, without end, and a message
-/// that was taken would look like one that was not.
-async fn hand_over(
+/// Sends the commands of a delivery until the server has confirmed the receipt. The library's own
+/// function would also wait for the reply to QUIT, without limit, and so could report a delivered
+/// message as undelivered.
+async fn deliver(
     connection: &mut AsyncSmtpConnection,
     url: &SmtpUrl,
-    letter: &Letter,
+    encoded: &EncodedMessage,
     step: &mut Step,
 ) -> Result<(), Fault> {
     if let Some(credentials) = &url.credentials {
@@ -227,18 +236,21 @@ async fn hand_over(
         connection.auth(DEFAULT_MECHANISMS, credentials).await?;
     }
     *step = Step::Sender;
-    let mail = Mail::new(Some(letter.from.clone()), Vec::new());
+    let mail = Mail::new(Some(encoded.from.clone()), Vec::new());
     connection.command(mail).await?;
     *step = Step::Recipient;
-    let recipient = Rcpt::new(letter.to.clone(), Vec::new());
+    let recipient = Rcpt::new(encoded.to.clone(), Vec::new());
     connection.command(recipient).await?;
     *step = Step::Message;
-    // Looked at closely: where replies are out of step with commands, one to a
-    // command before would pass for a receipt.
+    // The exact code matters: with replies out of step with commands, the reply to an earlier
+    // command would be taken for a receipt.
     if !connection.command(Data).await?.has_code(354) {
         return Err(Fault::Reply);
     }
-    let text = letter.bytes.strip_suffix(b"\r\n").unwrap_or(&letter.bytes);
+    let text = encoded
+        .bytes
+        .strip_suffix(b"\r\n")
+        .unwrap_or(&encoded.bytes);
     let receipt = connection.message(text).await?;
     match receipt.code().severity {
         Severity::PositiveCompletion => Ok(()),
@@ -246,8 +258,8 @@ async fn hand_over(
     }
 }
 
-/// Said of an answer that is not quoted, since it can be anything.
-const NOT_SMTP: &str = "its answer is not what SMTP asks for";
+/// The cause of a failure by an invalid reply, which is not quoted since it may contain anything.
+const NOT_SMTP: &str = "its reply is not valid SMTP";
 
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;

@@ -1,4 +1,4 @@
-//! Where the SMTP server is, and how to speak to it.
+//! The URL of an SMTP server.
 
 use std::{fmt, str::FromStr};
 
@@ -8,9 +8,8 @@ use thiserror::Error;
 use url::{Host, Url};
 
 /// `smtps://USER:PASSWORD@HOST` (port 465), `smtp://HOST?tls=required` or
-/// `?tls=opportunistic` (587), `smtp://HOST` (25), with a port where it is
-/// another, and a path where the server wants to be greeted by another name
-/// than the host of the sender. It may hold a password, or a user without one,
+/// `?tls=opportunistic` (587), `smtp://HOST` (25), with a port if it differs, and a path if the
+/// name in the greeting differs from the host of the sender. It may contain a password, or a user
 /// whose password has to be added.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SmtpUrl {
@@ -19,25 +18,24 @@ pub struct SmtpUrl {
     tls: Tls,
     pub(super) hello: Option<String>,
     pub(super) credentials: Option<Credentials>,
-    /// A user whose password is still to be given.
+    /// A user whose password has to be added.
     user: Option<String>,
 }
 
-/// When TLS starts. The certificate is verified wherever it does.
+/// The start of TLS. The certificate is always verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
     /// At once.
     Implicit,
-    /// By STARTTLS; a server that has none is refused.
+    /// By STARTTLS; a server without it is refused.
     Required,
-    /// By STARTTLS if the server offers it. Whoever stands between can take
-    /// the offer away.
+    /// By STARTTLS if the server offers it. An attacker on the network can remove the offer.
     Opportunistic,
     /// Never.
     None,
 }
 
-/// The text is no such URL.
+/// The text is not the URL of an SMTP server.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error(
     "write smtps://USER:PASSWORD@HOST, or smtp://HOST:587?tls=required for STARTTLS, with special \
@@ -46,12 +44,12 @@ pub enum Tls {
 pub struct SmtpUrlError;
 
 impl SmtpUrl {
-    /// When TLS starts.
+    /// The start of TLS.
     pub fn tls(&self) -> Tls {
         self.tls
     }
 
-    /// Whether the server is this machine, so that nobody stands between.
+    /// Whether the server is this machine, so that there is no network in between.
     pub fn is_local(&self) -> bool {
         match &self.host {
             Host::Domain(name) => name == "localhost",
@@ -60,17 +58,17 @@ impl SmtpUrl {
         }
     }
 
-    /// Whether it holds a password.
+    /// Whether it contains a password.
     pub fn has_password(&self) -> bool {
         self.credentials.is_some()
     }
 
-    /// Whether it names a user, and no password.
+    /// Whether it contains a user and no password.
     pub fn lacks_password(&self) -> bool {
         self.user.is_some()
     }
 
-    /// The same with the password that its user lacks.
+    /// The URL with a password for its user, if that lacks one.
     pub fn with_password(&self, password: &str) -> Self {
         let mut whole = self.clone();
         if let Some(user) = whole.user.take() {
@@ -79,8 +77,7 @@ impl SmtpUrl {
         whole
     }
 
-    /// The name to look up and to find in the certificate; an IPv6 address
-    /// without brackets.
+    /// The name to look up and to verify in the certificate; an IPv6 address has no brackets.
     pub(super) fn host(&self) -> String {
         match &self.host {
             Host::Ipv6(address) => address.to_string(),
@@ -102,12 +99,12 @@ impl FromStr for SmtpUrl {
 }
 
 fn parse(text: &str) -> Option<SmtpUrl> {
-    // The parser would pass over them.
+    // The parser would ignore these characters.
     if text.contains(|c: char| c.is_control() || c == ' ') {
         return None;
     }
     let url = Url::parse(text).ok()?;
-    // What stands behind # is part of a password, or nothing that we know.
+    // A fragment is a part of a password, or has no meaning.
     if url.fragment().is_some() {
         return None;
     }
@@ -125,8 +122,8 @@ fn parse(text: &str) -> Option<SmtpUrl> {
     };
     let decoded = |text: &str| {
         let decoded = percent_decode_str(text).decode_utf8().ok()?;
-        let tame = !decoded.is_empty() && !decoded.contains(char::is_control);
-        tame.then(|| decoded.into_owned())
+        let is_safe = !decoded.is_empty() && !decoded.contains(char::is_control);
+        is_safe.then(|| decoded.into_owned())
     };
     let (user, credentials) = match (url.username(), url.password()) {
         ("", None) => (None, None),
@@ -146,7 +143,7 @@ fn parse(text: &str) -> Option<SmtpUrl> {
     })
 }
 
-/// For people, and so without a user or a password.
+/// For messages: without the user and the password.
 impl fmt::Display for SmtpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, query) = match self.tls {
@@ -170,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_an_smtp_url() {
+    fn an_smtp_url_is_parsed() {
         for (text, shown) in [
             (
                 "smtps://ada:hunter2@mail.example.com",
@@ -235,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn encoded_characters_are_decoded() {
         let url: SmtpUrl = "smtps://a%40b:h%C3%BC%2Fn@c/d.example".parse().unwrap();
         let credentials = Credentials::new("a@b".to_owned(), "h\u{FC}/n".to_owned());
         assert_eq!(url.credentials, Some(credentials));
@@ -250,13 +247,13 @@ mod tests {
         let without = of("smtps://ada@c");
         assert!(!without.has_password() && without.lacks_password());
         assert_eq!(without.with_password("hunter2"), whole);
-        let nobody = of("smtps://c");
-        assert!(!nobody.has_password() && !nobody.lacks_password());
-        assert_eq!(nobody.with_password("hunter2"), nobody);
+        let no_user = of("smtps://c");
+        assert!(!no_user.has_password() && !no_user.lacks_password());
+        assert_eq!(no_user.with_password("hunter2"), no_user);
     }
 
     #[test]
-    fn this_machine_is_known() {
+    fn this_machine_is_recognised() {
         for (text, local) in [
             ("smtp://localhost", true),
             ("smtp://127.8.9.1:25", true),

@@ -231,7 +231,7 @@ async fn a_login_is_made_by_either_mechanism_and_never_repeated() {
             panic!("{error:?}");
         };
         assert_eq!((*step, *code), (Step::Sender, 530));
-        assert!(said(&error).contains("wants a login"), "{error}");
+        assert!(said(&error).contains("requires a login"), "{error}");
     }
     let server = SmtpServer::start().await;
     server.demand_login("ada", "hunter2", "CRAM-MD5");

@@ -1,4 +1,4 @@
-//! What a server may say before it is believed.
+//! A stream that limits the replies of a server.
 
 use std::{
     fmt, io,
@@ -10,27 +10,26 @@ use std::{
 use lettre::transport::smtp::client::AsyncTokioStream;
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
-/// The most that is read in answer to one command, in bytes: room for the
-/// certificates of a handshake, and little enough for a line that never ends.
+/// The most bytes read in reply to one command: enough for the certificates of a handshake, and a
+/// bound for a line without an end.
 const MAX_BYTES: usize = 32 * 1024;
 
-/// And in lines: the library reads an answer anew with each of them.
+/// The most lines read in reply to one command: the library parses the reply again with each.
 const MAX_LINES: usize = 500;
 
-/// A stream that hands out at most one line at a time, and not without end.
+/// A stream whose reads return at most one line each, and a limited number of bytes and lines.
 ///
-/// By the line, so that nothing which was sent before TLS started lies in the
-/// library's buffer and is read as if it had come through TLS
-/// (<https://nostarttls.secvuln.info>): here it meets the handshake, which
-/// fails.
-pub(super) struct Guarded<S> {
+/// Reading by the line ensures that bytes sent before the start of TLS are not left in the
+/// library's buffer and treated as if they had been sent through TLS
+/// (<https://nostarttls.secvuln.info>): here the handshake reads them, and fails.
+pub(super) struct GuardedStream<S> {
     stream: BufReader<S>,
     peer: SocketAddr,
     bytes_left: usize,
     lines_left: usize,
 }
 
-impl<S: AsyncRead> Guarded<S> {
+impl<S: AsyncRead> GuardedStream<S> {
     pub(super) fn new(stream: S, peer: SocketAddr) -> Self {
         Self {
             stream: BufReader::new(stream),
@@ -41,7 +40,7 @@ impl<S: AsyncRead> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -60,7 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             this.lines_left.checked_sub(ends),
         ) {
             (Some(bytes), Some(lines)) => (this.bytes_left, this.lines_left) = (bytes, lines),
-            _ => return Poll::Ready(Err(io::Error::other("it says more than any server has to"))),
+            _ => return Poll::Ready(Err(io::Error::other("its reply is too long"))),
         }
         out.put_slice(&there[..taken]);
         stream.consume(taken);
@@ -68,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -87,13 +86,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 }
 
-impl<S> fmt::Debug for Guarded<S> {
+impl<S> fmt::Debug for GuardedStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Guarded({})", self.peer)
+        write!(f, "GuardedStream({})", self.peer)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> AsyncTokioStream for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> AsyncTokioStream for GuardedStream<S> {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.peer)
     }
@@ -105,8 +104,8 @@ mod tests {
 
     use super::*;
 
-    fn guarded(text: &str) -> Guarded<&[u8]> {
-        Guarded::new(text.as_bytes(), ([127, 0, 0, 1], 25).into())
+    fn guarded(text: &str) -> GuardedStream<&[u8]> {
+        GuardedStream::new(text.as_bytes(), ([127, 0, 0, 1], 25).into())
     }
 
     #[tokio::test]
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_has_an_end() {
+    async fn a_reply_is_limited() {
         for (text, is_fine) in [
             ("250-\r\n".repeat(MAX_LINES), true),
             ("250-\r\n".repeat(MAX_LINES + 1), false),
