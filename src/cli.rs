@@ -90,7 +90,7 @@ pub enum Command {
 ///
 /// # Errors
 ///
-/// One line that names the setting and says what to write instead.
+/// One line with the name of the setting and advice.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let command = command();
     let parsed = environment::tidy(command.clone())

@@ -2,6 +2,7 @@
 
 mod id_map;
 mod report;
+mod row_error;
 mod row_validator;
 
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use self::{
 pub use self::{
     id_map::IdMapError,
     report::{InvalidRow, Observer, Summary},
-    row_validator::{EarlierRow, RowError},
+    row_error::{EarlierRow, RowError},
 };
 use crate::{
     clock::Clock,

@@ -66,7 +66,7 @@ pub(super) struct ImportArguments {
     #[arg(long)]
     dry_run: bool,
 
-    /// Leave out the rows that cannot be imported, instead of importing nothing
+    /// Leave out invalid rows, instead of importing nothing
     #[arg(long)]
     skip_bad: bool,
 }
@@ -123,8 +123,8 @@ fn pepper_scheme(text: &str) -> Result<PepperScheme, String> {
     })
 }
 
-/// Lists invalid rows on standard output, and shows a progress bar on standard error, if that
-/// is a terminal, after half a second. The bar disappears when this is dropped.
+/// Lists invalid rows on standard output, and shows a progress bar on standard error, if it is
+/// a terminal, after half a second. The bar disappears when this is dropped.
 pub struct ImportView {
     bar: ProgressBar,
     start: Instant,

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Moment;
 
-/// The deviation of the wall clock from the monotonic clock that is tolerated between two records.
+/// The tolerated deviation of the wall clock from the monotonic clock between two records.
 const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// The longest downtime after which the clock is still trusted. It is the delay of the sweep: a row

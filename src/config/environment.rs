@@ -21,7 +21,7 @@ const URL: &str = "URL";
 pub fn tidy(command: Command) -> Command {
     command.mut_args(|argument| {
         let value = argument.get_env().and_then(env::var_os);
-        // The parser reports a value that is not UTF-8.
+        // The parser reports invalid UTF-8.
         let Some(text) = value.as_deref().and_then(OsStr::to_str) else {
             return argument;
         };

@@ -83,7 +83,7 @@ pub struct LimitSettings {
     /// Number of unary calls and forms in progress on a connection, from the head of
     /// the request to the last byte of the reply; further ones are told to retry
     /// later; at least max-concurrent-streams [default: 256, or
-    /// max-concurrent-streams if larger]
+    /// max-concurrent-streams where that is more]
     #[arg(
         long,
         env = "BIENVENUE_MAX_REQUESTS_PER_CONNECTION",

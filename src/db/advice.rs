@@ -1,4 +1,4 @@
-//! Advice on a database that cannot be opened, by the cause.
+//! Advice on a failure to open a database, by the cause.
 
 use std::io::{self, ErrorKind};
 
@@ -109,7 +109,7 @@ pub(super) fn on_migrating(message: &str) -> &'static str {
     }
 }
 
-/// Advice on a file that cannot be created or opened.
+/// Advice on a failure to create or open a file.
 pub(super) fn on_file(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::NotFound => "create its folder first",

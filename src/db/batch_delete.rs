@@ -26,7 +26,7 @@ pub(super) struct Batch {
     pub(super) change: Change,
 }
 
-/// What happens to the rows of a [`Batch`].
+/// The change to the rows of a [`Batch`].
 #[derive(Clone, Copy)]
 pub(super) enum Change {
     /// They are deleted.

@@ -30,7 +30,7 @@ macro_rules! on_backend {
 pub(super) use on_backend;
 
 impl AnyConnection {
-    /// The one of two values that is meant for this connection's database.
+    /// Selects the value for this connection's database.
     pub(super) fn select<T>(&self, sqlite: T, postgres: T) -> T {
         match self {
             Self::Sqlite(_) => sqlite,

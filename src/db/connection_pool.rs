@@ -164,8 +164,8 @@ pub(super) fn transaction<T, E: From<DbError>>(
     }
 }
 
-/// Begins a transaction that can write from the start: SQLite does not let a transaction
-/// that has read begin to write while another one writes.
+/// Begins a transaction that can write from the start: in SQLite, a transaction cannot begin to
+/// write after a read while another one writes.
 fn begin(connection: &mut AnyConnection) -> Result<(), DbError> {
     match connection {
         AnyConnection::Sqlite(sqlite) => {

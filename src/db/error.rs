@@ -39,8 +39,8 @@ impl From<DieselError> for DbError {
                 | Kind::CheckViolation,
                 _,
             ) => Self::Fault(error.into()),
-            // A stopping server and a full disk have no kind of their own, so every
-            // error that is not clearly a bug counts as an unavailable database.
+            // A stopping server and a full disk have no kind of their own, so every error
+            // counts as an unavailable database unless it is clearly a bug.
             DieselError::DatabaseError(..)
             | DieselError::BrokenTransactionManager
             | DieselError::RollbackErrorOnCommit { .. } => Self::Unavailable(error.into()),

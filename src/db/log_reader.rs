@@ -183,7 +183,7 @@ impl LogReader {
         if page.has_unknown_kind && !mem::replace(&mut self.has_logged_unknown, true) {
             tracing::warn!(
                 table = "revocations",
-                "entries of a kind that this version does not know are taken for the end of all \
+                "entries of a kind that this version does not know are treated as the end of all \
                  sessions of their users"
             );
         }

@@ -132,7 +132,7 @@ const REQUEST_PASSWORD_RESET: &str = "
 
 impl Db {
     /// Adds a request to mail a reset token, due at `due_at`. A pending request for the
-    /// address stands for both; one that is being sent becomes due again.
+    /// address stands for both; one in delivery becomes due again.
     ///
     /// # Errors
     ///
@@ -210,8 +210,8 @@ impl Db {
         self.change_batch(batch, limit).await
     }
 
-    /// Removes a mail that was sent or given up. With a `created_at`, a mail requested again
-    /// since then stays and is due again.
+    /// Removes a sent or undeliverable mail. With a `created_at`, a mail requested again since
+    /// then stays and is due again.
     ///
     /// # Errors
     ///

@@ -10,8 +10,8 @@ use diesel::{
     sql_types::{Text, Timestamp},
 };
 
-/// A column's value, or `None` where the stored value is not of the column's type: text that
-/// is not UTF-8, a malformed date, or a date out of range. A row with such a column loads
+/// A column's value, or `None` where the stored value is not of the column's type: invalid
+/// UTF-8, a malformed date, or a date out of range. A row with such a column loads
 /// like any other, so that it does not keep other rows of the same query from loading.
 #[derive(Clone, Debug, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Text)]

@@ -24,12 +24,12 @@ pub trait Observer {
     fn invalid_row(&mut self, row: &InvalidRow);
 }
 
-/// A row that cannot be imported. It displays as one line.
+/// An invalid row. It displays as one line.
 #[derive(Debug)]
 pub struct InvalidRow {
     /// Its number in the order of the ids, from 1.
     pub number: u64,
-    /// Its id; `None` for a value that cannot be an id.
+    /// Its id; `None` for NULL or a value of another kind.
     pub id: Option<SourceId>,
     /// Its e-mail, unchanged; `None` if it is not a text.
     pub email: Option<String>,
@@ -68,7 +68,7 @@ pub struct Summary {
     pub imported: u64,
     /// The number of users that existed already, with the same id and address.
     pub already_existing: u64,
-    /// The number of rows that cannot be imported.
+    /// The number of invalid rows.
     pub invalid: u64,
     /// The number of imported users without a password.
     pub without_password: u64,

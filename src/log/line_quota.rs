@@ -79,7 +79,11 @@ impl LineQuota {
             }
         }
         for (source, lines) in dropped {
-            tracing::warn!(lines, source, "lines of one kind, too many in a second");
+            tracing::warn!(
+                lines,
+                source,
+                "lines were dropped: too many of one kind in a second"
+            );
         }
     }
 

@@ -9,8 +9,8 @@ use super::advice;
 /// The longest quotation from a server's reply, in bytes.
 const MAX_QUOTE_BYTES: usize = 200;
 
-/// The shortest piece of a message that is removed from a quotation, in bytes. Shorter ones are
-/// words, host names or unusably small parts of a secret.
+/// The shortest piece of a message to remove from a quotation, in bytes. Shorter ones are words,
+/// host names or unusably small parts of a secret.
 const MIN_SECRET_BYTES: usize = 16;
 
 /// Marks an omission.

@@ -39,14 +39,14 @@ impl FileName {
         format!("{}{FINISHED}", self.0)
     }
 
-    /// The name of a message that is being written.
+    /// The name of an unfinished message.
     pub(super) fn unfinished(&self) -> String {
         let (before, after) = UNFINISHED;
         format!("{before}{}{after}", self.0)
     }
 
-    /// The time when the message in a file expires; `None` if it does not, and for every name
-    /// that is not of this service.
+    /// The time when the message in a file expires; `None` if it does not, and for files of
+    /// other programs.
     pub(super) fn expiry(file: &str) -> Option<DateTime<Utc>> {
         let (before, after) = UNFINISHED;
         let unfinished = || file.strip_prefix(before)?.strip_suffix(after);

@@ -490,7 +490,7 @@ fn a_volume_without_locks() {
     let ended = run(without_locks_on("", folder.path()));
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
-    for word in ["takes no lock", "local disk"] {
+    for word in ["does not support file locks", "local disk"] {
         assert!(ended.errors.contains(word), "{}", ended.errors);
     }
 }

@@ -240,7 +240,7 @@ fn the_source_is_not_the_target() {
     for path in [&source.path, &link] {
         let into = format!("sqlite:{}", path.display());
         for flags in [&[][..], &["--dry-run"]] {
-            refused(&import(&source.url(), &into, flags), &["the same one"]);
+            refused(&import(&source.url(), &into, flags), &["the same database"]);
         }
     }
     // Another service's file is no target.
@@ -361,7 +361,7 @@ async fn a_postgres_that_is_no_source() {
 
     for flags in [&[][..], &["--dry-run"]] {
         let ended = import(source.url(), source.url(), flags);
-        refused(&ended, &["the same one"]);
+        refused(&ended, &["the same database"]);
     }
     let mut locker = connect_postgres(source.url());
     locker

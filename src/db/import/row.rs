@@ -8,13 +8,12 @@ use diesel::{
 use super::columns::{Column, Shape, SourceIds};
 use crate::db::connection::AnyConnection;
 
-/// The longest value that is loaded, in bytes, so that the values do not determine the use of
-/// memory. It is several times the length of the longest address (254) and hash (under 300).
+/// The longest loaded value in bytes, which bounds the use of memory. It is several times the length of the longest address (254) and hash (under 300).
 const MAX_BYTES: usize = 1_024;
 
 /// A row, unchanged.
 pub struct SourceRow {
-    /// The id; `None` for a value that cannot be an id.
+    /// The id; `None` for NULL or a value of another kind.
     pub id: Option<SourceId>,
     /// The value of the column of addresses.
     pub email: SourceValue,

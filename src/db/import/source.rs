@@ -172,8 +172,8 @@ fn count(connection: &mut AnyConnection, table: &str) -> QueryResult<u64> {
     Ok(row.count.unsigned_abs())
 }
 
-/// An identifier of a table that is unique among all servers; `None` where the server does not
-/// reply, or refuses the query. It runs on a connection of its own, since a refusal ends the
+/// An identifier of a table, unique among all servers; `None` where the server does not reply, or
+/// refuses the query. It runs on a connection of its own, since a refusal ends the
 /// transaction in which it occurs.
 fn table(uri: &str, name: &str) -> Option<String> {
     let row: TextRow = diesel::sql_query(

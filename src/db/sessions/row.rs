@@ -92,7 +92,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A session that has ended.
+/// An ended session.
 #[derive(Clone, Copy, Debug)]
 pub struct EndedSession {
     /// The digest of its `session_id`.

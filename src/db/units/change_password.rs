@@ -17,7 +17,7 @@ use crate::{
 /// the change.
 #[derive(Clone, Copy, Debug)]
 pub enum ChangeProof {
-    /// A session of the user, who has given the current password.
+    /// A session of the user, together with the current password.
     Session(SessionDigest),
     /// One of the user's reset tokens.
     ResetToken(ResetDigest),

@@ -71,8 +71,7 @@ pub enum Preference {
     /// The mail with the fewest attempts first, so that undeliverable mails do not delay the
     /// others.
     Fresh,
-    /// The mail that has been due longest first, so that a stream of fresh mails does not
-    /// delay it for ever.
+    /// The mail due longest first, so that a stream of fresh mails does not delay it for ever.
     LongestDue,
 }
 

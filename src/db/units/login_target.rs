@@ -13,7 +13,7 @@ use crate::{
 };
 
 define_sql_function! {
-    /// The first of two values that is not NULL.
+    /// The first value, or the second one if the first is NULL.
     fn coalesce(first: Nullable<BigInt>, second: Nullable<BigInt>) -> Nullable<BigInt>;
 }
 
