@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, middleware};
+use axum::middleware;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -19,7 +19,7 @@ use tokio::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use self::internal_listener::Admin;
+use self::internal_listener::InternalListener;
 use crate::{
     auth::{
         Auth, AuthSettings, Resources,
@@ -39,9 +39,11 @@ use crate::{
     rpc::{AUTH_SERVICE, AdminTokenError, AuthServer},
 };
 use crate::{
-    gateway::{self, deadlines::Limit, grpc::Grpc, router::Port, services::Services},
+    gateway::{self, deadlines::RequestLimits, grpc::Grpc, router::Router, services::Services},
     jobs::Jobs,
-    transport::{self, connection_limits::Places, http_server::Serving, listener::Listener},
+    transport::{
+        self, connection_limits::ConnectionLimits, http_server::HttpServer, listener::Listener,
+    },
 };
 
 const HEALTH_SERVICE: &str = "grpc.health.v1.Health";
@@ -132,8 +134,8 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     auth: Auth,
-    port: Port,
-    admin: Option<Admin>,
+    router: Router,
+    admin: Option<InternalListener>,
     following: Following,
     health: HealthReporter,
     config: Config,
@@ -160,7 +162,7 @@ impl Server {
         };
         let listener = transport::listener::bind(config.network.listen).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let admin = Admin::open(config)?;
+        let admin = InternalListener::open(config)?;
         let public_url = config.network.public_url(address.port());
         let mails = config
             .mail
@@ -210,7 +212,7 @@ impl Server {
         Ok(Self {
             listener,
             address,
-            port: port(config, auth.clone(), &http, &health).await?,
+            router: router(config, auth.clone(), &http, &health).await?,
             admin,
             following,
             auth,
@@ -226,7 +228,7 @@ impl Server {
 
     /// Where the internal listener listens, if it is on.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(Admin::address)
+        self.admin.as_ref().map(InternalListener::address)
     }
 
     /// Answers until the phase is [`Phase::Stopping`]; then takes no new requests and
@@ -235,15 +237,18 @@ impl Server {
         let limits = &self.config.limits;
         let jobs = Jobs::start(&self.auth, self.config.sessions.session_sweep);
         let trusted_proxies = self.config.network.trusted_proxies;
-        let places = transport::fd_limit::places(limits, self.config.database.database_connections)
-            .trusting(trusted_proxies.clone())
-            .evicting();
+        let places = transport::fd_limit::connection_limits(
+            limits,
+            self.config.database.database_connections,
+        )
+        .trusting(trusted_proxies.clone())
+        .evicting();
         let admin = self.admin.map(|admin| {
             // Those who watch are idle for long, and stay.
-            let places = Places::new(limits.max_connections, limits);
+            let places = ConnectionLimits::new(limits.max_connections, limits);
             admin.start(self.auth.clone(), places)
         });
-        let mut serving = Serving::new(self.port, limits, trusted_proxies);
+        let mut serving = HttpServer::new(self.router, limits, trusted_proxies);
         let listener = Listener::new(self.listener, places, limits);
         let mut health = self.health;
         let unready = async {
@@ -284,13 +289,13 @@ async fn reached(phase: Phase, mut phases: watch::Receiver<Phase>) {
     let _ = phases.wait_for(|current| *current >= phase).await;
 }
 
-/// Everything on the one port.
-async fn port(
+/// The services of the public listener.
+async fn router(
     config: &Config,
     auth: Auth,
     http: &HttpSettings,
     health: &HealthReporter,
-) -> Result<Port, ServerError> {
+) -> Result<Router, ServerError> {
     let services = services(config, auth.clone(), health).await?;
     let timeout = config.limits.request_timeout;
     let origins = &config.network.cors_origin;
@@ -300,16 +305,16 @@ async fn port(
     let http = flask::routes(auth, http)
         .route_layer(CatchPanicLayer::custom(flask::panicked))
         .route_layer(middleware::from_fn_with_state(
-            Arc::new(Limit::http(timeout)),
+            Arc::new(RequestLimits::http(timeout)),
             gateway::deadlines::limit,
         ));
-    let port = Port::new(Grpc::new(services, timeout).with_cors(cors), http);
+    let router = Router::new(Grpc::new(services, timeout).with_cors(cors), http);
     if !as_original {
-        return Ok(port);
+        return Ok(router);
     }
     // Around the router, which adds `Allow` last.
     let layer = middleware::from_fn(flask::as_original);
-    Ok(port.with_http(|http| Router::new().fallback_service(http).layer(layer)))
+    Ok(router.with_http(|http| axum::Router::new().fallback_service(http).layer(layer)))
 }
 
 async fn services(

@@ -1,6 +1,7 @@
 //! What every request passes between its connection and its service: routing, the checks
 //! of the protocol, deadlines, CORS, and the one observer of each request.
 
+pub(crate) mod caller_evidence;
 pub(crate) mod cors;
 pub(crate) mod deadlines;
 pub(crate) mod fallback;

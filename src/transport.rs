@@ -13,4 +13,6 @@ pub(crate) mod listener;
 pub(crate) mod outgoing_frames;
 pub(crate) mod refusal_log;
 pub(crate) mod reply;
+pub(crate) mod request_handler;
+pub(crate) mod stream;
 pub(crate) mod write_timeout;

@@ -2,7 +2,6 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use axum::Router;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -18,10 +17,10 @@ use crate::{
     rpc::{ADMIN_SERVICE, AdminRpc, AdminToken},
 };
 use crate::{
-    gateway::{grpc::Grpc, reflection, router::Port, services::Services},
+    gateway::{grpc::Grpc, reflection, router::Router, services::Services},
     transport::{
-        connection_limits::Places,
-        http_server::Serving,
+        connection_limits::ConnectionLimits,
+        http_server::HttpServer,
         listener::{self, Listener},
     },
 };
@@ -31,7 +30,7 @@ use crate::{
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// An internal listener whose port is bound.
-pub(crate) struct Admin {
+pub(crate) struct InternalListener {
     listener: TcpListener,
     address: SocketAddr,
     token: AdminToken,
@@ -43,10 +42,10 @@ pub(crate) struct Admin {
 pub(crate) struct Running {
     stop: oneshot::Sender<()>,
     stop_streams: watch::Sender<()>,
-    serving: JoinHandle<Serving>,
+    serving: JoinHandle<HttpServer<Router>>,
 }
 
-impl Admin {
+impl InternalListener {
     /// Reads the token and binds the port; `None` when it is off.
     pub(crate) fn open(config: &Config) -> Result<Option<Self>, ServerError> {
         let Some((listen, token_file)) = config.admin.listener() else {
@@ -82,7 +81,7 @@ impl Admin {
     }
 
     /// Answers until it is stopped.
-    pub(crate) fn start(self, auth: Auth, places: Places) -> Running {
+    pub(crate) fn start(self, auth: Auth, places: ConnectionLimits) -> Running {
         let (stop, stopped) = oneshot::channel();
         let stop_streams = watch::Sender::new(());
         let rpc = AdminRpc::new(auth, self.token, stop_streams.subscribe());
@@ -91,9 +90,9 @@ impl Admin {
             .reflection
             .with(service.max_decoding_message_size(self.limits.max_message_size));
         let grpc = Grpc::new(services, self.limits.request_timeout);
-        let port = Port::new(grpc, Router::new());
+        let router = Router::new(grpc, axum::Router::new());
         let listener = Listener::new(self.listener, places, &self.limits);
-        let mut serving = Serving::new(port, &self.limits, Vec::new());
+        let mut serving = HttpServer::new(router, &self.limits, Vec::new());
         Running {
             stop,
             stop_streams,

@@ -27,7 +27,7 @@ use crate::{
 
 /// How requests of one protocol are held to their time and their connection to
 /// its share of work, and how they are told.
-pub(crate) struct Limit<R> {
+pub(crate) struct RequestLimits<R> {
     timeout: Duration,
     /// How long the caller itself waits, if it says.
     patience: fn(&HeaderMap) -> Option<Duration>,
@@ -35,7 +35,7 @@ pub(crate) struct Limit<R> {
     too_slow: fn() -> R,
 }
 
-impl Limit<Response<Body>> {
+impl RequestLimits<Response<Body>> {
     pub(crate) fn grpc(timeout: Duration) -> Self {
         Self {
             timeout,
@@ -46,7 +46,7 @@ impl Limit<Response<Body>> {
     }
 }
 
-impl Limit<response::Response> {
+impl RequestLimits<response::Response> {
     pub(crate) fn http(timeout: Duration) -> Self {
         Self {
             timeout,
@@ -57,14 +57,14 @@ impl Limit<response::Response> {
     }
 }
 
-impl<R> Limit<R> {
+impl<R> RequestLimits<R> {
     /// Notes the [`Deadline`] of a request in its extensions and has it answered; or
     /// replies to one that its connection has no share left for.
     pub(crate) fn hold<B, F>(
         &self,
         mut request: Request<B>,
         answer: impl FnOnce(Request<B>) -> F,
-    ) -> Result<Limited<R, F>, R> {
+    ) -> Result<TimedFuture<R, F>, R> {
         let peer = request.extensions().get::<Peer>();
         if peer.is_some_and(Peer::is_over_limit) {
             return Err((self.connection_full)());
@@ -72,7 +72,7 @@ impl<R> Limit<R> {
         let source = peer.map(source).unwrap_or_default();
         let deadline = self.deadline(request.headers()).from_source(source);
         request.extensions_mut().insert(deadline);
-        Ok(Limited {
+        Ok(TimedFuture {
             answer: answer(request),
             deadline,
             timer: None,
@@ -99,14 +99,14 @@ fn source(peer: &Peer) -> Source {
 }
 
 /// The answer to a request in progress, or that it took too long.
-pub(crate) struct Limited<R, F> {
+pub(crate) struct TimedFuture<R, F> {
     answer: F,
     deadline: Deadline,
     timer: Option<Pin<Box<Sleep>>>,
     too_slow: fn() -> R,
 }
 
-impl<R, F: Future<Output = R> + Unpin> Future for Limited<R, F> {
+impl<R, F: Future<Output = R> + Unpin> Future for TimedFuture<R, F> {
     type Output = R;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
@@ -124,7 +124,7 @@ impl<R, F: Future<Output = R> + Unpin> Future for Limited<R, F> {
 
 /// The limits as a layer.
 pub(crate) async fn limit(
-    State(limit): State<Arc<Limit<response::Response>>>,
+    State(limit): State<Arc<RequestLimits<response::Response>>>,
     request: extract::Request,
     next: Next,
 ) -> response::Response {
@@ -176,12 +176,18 @@ mod tests {
         };
         let answer = |_| async { unreachable!("it is not begun") };
         let timeout = Duration::from_secs(5);
-        let grpc = Limit::grpc(timeout).hold(request(), answer).err().unwrap();
+        let grpc = RequestLimits::grpc(timeout)
+            .hold(request(), answer)
+            .err()
+            .unwrap();
         let status = Status::from_header_map(grpc.headers()).unwrap();
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.message().contains("connection"), "{status:?}");
         let answer = |_| async { unreachable!("it is not begun") };
-        let http = Limit::http(timeout).hold(request(), answer).err().unwrap();
+        let http = RequestLimits::http(timeout)
+            .hold(request(), answer)
+            .err()
+            .unwrap();
         assert_eq!(http.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(http.headers()["retry-after"], "1");
     }
@@ -189,8 +195,8 @@ mod tests {
     #[test]
     fn a_deadline_is_the_smaller_of_the_callers_and_ours() {
         let ours = Duration::from_secs(5);
-        let of_grpc = |headers: &HeaderMap| Limit::grpc(ours).deadline(headers);
-        let of_http = |headers: &HeaderMap| Limit::http(ours).deadline(headers);
+        let of_grpc = |headers: &HeaderMap| RequestLimits::grpc(ours).deadline(headers);
+        let of_http = |headers: &HeaderMap| RequestLimits::http(ours).deadline(headers);
         let protocols: [&dyn Fn(&HeaderMap) -> Deadline; 2] = [&of_grpc, &of_http];
         let [grpc, http] = protocols;
         for (deadline_of, sent, expected) in [

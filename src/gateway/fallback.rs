@@ -6,16 +6,16 @@ use axum::{
     response::Response,
 };
 
-use super::protocol::{self, Refusal};
+use super::protocol::{self, ProtocolError};
 use crate::{
     http::flask,
     rpc::{self, status},
 };
 
 /// The answer to a request for a gRPC service that is no call.
-pub(crate) fn refused(refusal: Refusal) -> Response {
+pub(crate) fn refused(refusal: ProtocolError) -> Response {
     let mut response = flask::message(refusal.status(), refusal.message());
-    if refusal == Refusal::Method {
+    if refusal == ProtocolError::Method {
         response
             .headers_mut()
             .insert(header::ALLOW, HeaderValue::from_static("POST"));
@@ -24,13 +24,13 @@ pub(crate) fn refused(refusal: Refusal) -> Response {
 }
 
 /// The answer to an HTTP/1.1 request that does not say in one way whom it is for.
-pub(crate) fn unnamed() -> Response {
+pub(crate) fn bad_host() -> Response {
     flask::malformed("send one Host header with the host that the request is for")
 }
 
 /// The answer to a path that nothing is served on, where there are these gRPC services: a
 /// gRPC status for a gRPC client, 404 for anyone else.
-pub(crate) fn unclaimed(services: &[&str], request: &Request) -> Response {
+pub(crate) fn not_found(services: &[&str], request: &Request) -> Response {
     if protocol::check(request).is_err() {
         return flask::not_found();
     }

@@ -9,20 +9,20 @@ use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, Service as _, service_fn};
 use tower_http::cors::CorsLayer;
 
-use super::protocol::{Dialect, Refusal};
+use super::protocol::{GrpcProtocol, ProtocolError};
 use super::{
-    deadlines::Limit,
+    deadlines::RequestLimits,
     fallback,
-    grpc_call::Call,
-    response_future::Answering,
-    services::{Answer, GrpcService, Services},
-    unread_body::Followed,
+    grpc_call::GrpcCallFuture,
+    response_future::ResponseFuture,
+    services::{BoxedResponse, GrpcService, Services},
+    unread_body::TrackedBody,
 };
 
 /// The gRPC services of one port, and what stands before them.
 pub(crate) struct Grpc {
     services: Services,
-    limit: Limit<Response<Body>>,
+    limit: RequestLimits<Response<Body>>,
     cors: Option<CorsLayer>,
 }
 
@@ -32,7 +32,7 @@ impl Grpc {
     pub(crate) fn new(services: Services, timeout: Duration) -> Self {
         Self {
             services,
-            limit: Limit::grpc(timeout),
+            limit: RequestLimits::grpc(timeout),
             cors: None,
         }
     }
@@ -57,7 +57,7 @@ impl Grpc {
         &self,
         service: &dyn GrpcService,
         request: Request<Incoming>,
-    ) -> Answering {
+    ) -> ResponseFuture {
         self.behind_cors(request, |request| {
             self.call(request, |request| service.call(request))
         })
@@ -68,20 +68,20 @@ impl Grpc {
     pub(crate) fn answer_translated(
         &self,
         service: &dyn GrpcService,
-        gate: Result<Dialect, Refusal>,
-        request: Request<Followed>,
-    ) -> Answering {
-        self.behind_cors(request, |request| match gate {
+        protocol: Result<GrpcProtocol, ProtocolError>,
+        request: Request<TrackedBody>,
+    ) -> ResponseFuture {
+        self.behind_cors(request, |request| match protocol {
             Ok(_) => {
                 let mut translated = GrpcWebLayer::new().layer(service_fn(|request| {
                     let call = self.call(request, |request| service.call_translated(request));
                     async { Ok::<_, Infallible>(call.await) }
                 }));
-                Answering::other(translated.call(request))
+                ResponseFuture::other(translated.call(request))
             }
             Err(refusal) => {
                 drop(request);
-                Answering::ready(fallback::refused(refusal).map(Body::new))
+                ResponseFuture::ready(fallback::refused(refusal).map(Body::new))
             }
         })
     }
@@ -89,8 +89,8 @@ impl Grpc {
     fn behind_cors<B>(
         &self,
         request: Request<B>,
-        admit: impl Fn(Request<B>) -> Answering,
-    ) -> Answering {
+        admit: impl Fn(Request<B>) -> ResponseFuture,
+    ) -> ResponseFuture {
         let Some(cors) = &self.cors else {
             return admit(request);
         };
@@ -98,14 +98,21 @@ impl Grpc {
             let answer = admit(request);
             async { Ok::<_, Infallible>(answer.await) }
         }));
-        Answering::other(admit.call(request))
+        ResponseFuture::other(admit.call(request))
     }
 
     /// Begins a call, unless its connection has its share in progress.
-    fn call<B>(&self, request: Request<B>, call: impl FnOnce(Request<B>) -> Answer) -> Answering {
-        match self.limit.hold(request, |request| Call::new(call(request))) {
-            Ok(call) => Answering::Call(call),
-            Err(full) => Answering::ready(full),
+    fn call<B>(
+        &self,
+        request: Request<B>,
+        call: impl FnOnce(Request<B>) -> BoxedResponse,
+    ) -> ResponseFuture {
+        match self
+            .limit
+            .hold(request, |request| GrpcCallFuture::new(call(request)))
+        {
+            Ok(call) => ResponseFuture::GrpcCallFuture(call),
+            Err(full) => ResponseFuture::ready(full),
         }
     }
 }

@@ -9,20 +9,20 @@ use std::{
 use axum::http::Response;
 use tonic::body::Body;
 
-use super::services::Answer;
+use super::services::BoxedResponse;
 use crate::rpc::status;
 
 /// What comes of a call, in our words if it fails. A panic fails this call and
 /// nothing else.
-pub(crate) struct Call(Answer);
+pub(crate) struct GrpcCallFuture(BoxedResponse);
 
-impl Call {
-    pub(crate) fn new(answer: Answer) -> Self {
+impl GrpcCallFuture {
+    pub(crate) fn new(answer: BoxedResponse) -> Self {
         Self(answer)
     }
 }
 
-impl Future for Call {
+impl Future for GrpcCallFuture {
     type Output = Response<Body>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -42,7 +42,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error_that_quotes_nothing() {
-        let call = Call::new(Box::pin(async { panic!("canary") }));
+        let call = GrpcCallFuture::new(Box::pin(async { panic!("canary") }));
         let response = call.await;
         let status: &Status = response.extensions().get().unwrap();
         assert_eq!(status.code(), Code::Internal);

@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 use tracing::Level;
 use uuid::Uuid;
 
-use self::log_quota::{LogQuotas, Reason};
+use self::log_quota::{LogQuotas, QuotaClass};
 use crate::{
     config::{EXPENDABLE_LINE, REQUEST_LINE},
     domain::Network,
@@ -49,9 +49,9 @@ const MAX_LOGGED_PATH: usize = 128;
 
 /// What the log line will say. A request whose caller leaves is dropped half
 /// way, and has its line all the same.
-pub(crate) struct Record {
+pub(crate) struct RequestRecord {
     method: Method,
-    path: Path,
+    path: LoggedPath,
     /// The peer, and the client it speaks for.
     addresses: Option<(SocketAddr, IpAddr)>,
     start: Instant,
@@ -59,12 +59,12 @@ pub(crate) struct Record {
     finished: bool,
 }
 
-impl Record {
+impl RequestRecord {
     pub(crate) fn new<B>(request: &Request<B>, quotas: &Arc<LogQuotas>) -> Self {
         let peer = request.extensions().get::<Peer>();
         Self {
             method: request.method().clone(),
-            path: Path::of(request.uri()),
+            path: LoggedPath::of(request.uri()),
             addresses: peer.map(|peer| (peer.address(), peer.client_ip())),
             start: Instant::now(),
             quotas: Arc::clone(quotas),
@@ -73,8 +73,8 @@ impl Record {
     }
 
     /// Has the line written when the answer is there.
-    pub(crate) fn observe<F>(self, answer: F) -> Observed<F> {
-        Observed {
+    pub(crate) fn observe<F>(self, answer: F) -> ObservedFuture<F> {
+        ObservedFuture {
             answer,
             record: self,
         }
@@ -103,7 +103,7 @@ impl Record {
         let reason = match outcome.effect {
             Effect::None | Effect::Change if self.is_quiet() => return false,
             Effect::Change => return true,
-            Effect::None => Reason::Free,
+            Effect::None => QuotaClass::Free,
             Effect::Failed(reason) => reason,
         };
         let client = self.addresses.map(|(_, client)| Network::of(client));
@@ -111,7 +111,7 @@ impl Record {
     }
 
     fn is_quiet(&self) -> bool {
-        self.method.is_safe() || matches!(self.path, Path::Quiet(_))
+        self.method.is_safe() || matches!(self.path, LoggedPath::Quiet(_))
     }
 
     fn log(&self, outcome: &Outcome, request_id: Uuid) {
@@ -134,10 +134,10 @@ impl Record {
             };
         }
         match outcome.effect {
-            Effect::Failed(Reason::Unavailable | Reason::Internal) => {
+            Effect::Failed(QuotaClass::Unavailable | QuotaClass::Internal) => {
                 line!(REQUEST_LINE, Level::ERROR);
             }
-            Effect::Failed(Reason::Free) => line!(EXPENDABLE_LINE, Level::INFO),
+            Effect::Failed(QuotaClass::Free) => line!(EXPENDABLE_LINE, Level::INFO),
             Effect::Change | Effect::None if self.is_quiet() => {
                 line!(EXPENDABLE_LINE, Level::DEBUG);
             }
@@ -170,14 +170,14 @@ impl Record {
 }
 
 /// An answer that the log will tell of.
-pub(crate) struct Observed<F> {
+pub(crate) struct ObservedFuture<F> {
     // Before the record: whoever leaves has let go of what a call held by the
     // time of its line.
     answer: F,
-    record: Record,
+    record: RequestRecord,
 }
 
-impl<B, F: Future<Output = Response<B>> + Unpin> Future for Observed<F> {
+impl<B, F: Future<Output = Response<B>> + Unpin> Future for ObservedFuture<F> {
     type Output = Result<Response<B>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -192,12 +192,12 @@ impl<B, F: Future<Output = Response<B>> + Unpin> Future for Observed<F> {
 
 /// What a request asks for. To keep a path costs, so one of the quiet methods is
 /// not copied.
-enum Path {
+enum LoggedPath {
     Quiet(&'static str),
     Other(Box<Uri>),
 }
 
-impl Path {
+impl LoggedPath {
     fn of(uri: &Uri) -> Self {
         let quiet = QUIET.iter().find(|quiet| **quiet == uri.path());
         quiet.map_or_else(
@@ -214,7 +214,7 @@ impl Path {
     }
 }
 
-impl Drop for Record {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         if !self.finished && self.has_line(&Outcome::CANCELLED) {
             self.log(&Outcome::CANCELLED, Uuid::new_v4());
@@ -239,7 +239,7 @@ enum Effect {
     /// It was a success that changed nothing.
     None,
     /// It failed.
-    Failed(Reason),
+    Failed(QuotaClass),
 }
 
 impl Outcome {
@@ -247,7 +247,7 @@ impl Outcome {
         code: Cow::Borrowed("CANCELLED"),
         reason: None,
         cause: None,
-        effect: Effect::Failed(Reason::Free),
+        effect: Effect::Failed(QuotaClass::Free),
     };
 
     fn of<B>(response: &Response<B>) -> Self {
@@ -301,9 +301,9 @@ impl Effect {
             return no_effect.map_or(Self::Change, |_| Self::None);
         }
         Self::Failed(match fault() {
-            None => Reason::Free,
-            Some(true) => Reason::Unavailable,
-            Some(false) => Reason::Internal,
+            None => QuotaClass::Free,
+            Some(true) => QuotaClass::Unavailable,
+            Some(false) => QuotaClass::Internal,
         })
     }
 }

@@ -17,7 +17,7 @@ const GRPC_WEB: [&str; 4] = [
 
 /// What a request for a gRPC method speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub(crate) enum GrpcProtocol {
     /// gRPC itself.
     Native,
     /// What browsers can speak, to be translated.
@@ -26,7 +26,7 @@ pub(crate) enum Dialect {
 
 /// Why a request for a gRPC method is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum ProtocolError {
     /// Anything but POST.
     Method,
     /// None of the content types, or more than one.
@@ -35,7 +35,7 @@ pub(crate) enum Refusal {
     Version,
 }
 
-impl Refusal {
+impl ProtocolError {
     /// The HTTP status to answer with.
     pub(crate) fn status(self) -> StatusCode {
         match self {
@@ -69,20 +69,20 @@ impl Refusal {
 /// # Errors
 ///
 /// When tonic would run a handler for what is no call.
-pub(crate) fn check<B>(request: &Request<B>) -> Result<Dialect, Refusal> {
+pub(crate) fn check<B>(request: &Request<B>) -> Result<GrpcProtocol, ProtocolError> {
     if request.method() != Method::POST {
-        return Err(Refusal::Method);
+        return Err(ProtocolError::Method);
     }
     match content_type(request.headers()) {
-        Some(found) if GRPC_WEB.contains(&found) => Ok(Dialect::Web),
+        Some(found) if GRPC_WEB.contains(&found) => Ok(GrpcProtocol::Web),
         Some(found) if GRPC.contains(&found) => {
             if request.version() == Version::HTTP_2 {
-                Ok(Dialect::Native)
+                Ok(GrpcProtocol::Native)
             } else {
-                Err(Refusal::Version)
+                Err(ProtocolError::Version)
             }
         }
-        _ => Err(Refusal::ContentType),
+        _ => Err(ProtocolError::ContentType),
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn only_grpc_gets_in() {
         let (h1, h2) = (Version::HTTP_11, Version::HTTP_2);
-        let (native, web) = (Dialect::Native, Dialect::Web);
+        let (native, web) = (GrpcProtocol::Native, GrpcProtocol::Web);
         for (method, version, types, verdict) in [
             (Method::POST, h2, &["application/grpc"][..], Ok(native)),
             (Method::POST, h2, &["application/grpc+proto"], Ok(native)),
@@ -120,36 +120,51 @@ mod tests {
                 Method::POST,
                 h1,
                 &["application/grpc"],
-                Err(Refusal::Version),
+                Err(ProtocolError::Version),
             ),
-            (Method::GET, h2, &["application/grpc"], Err(Refusal::Method)),
-            (Method::PUT, h2, &["application/grpc"], Err(Refusal::Method)),
-            (Method::OPTIONS, h1, &[], Err(Refusal::Method)),
-            (Method::POST, h2, &[], Err(Refusal::ContentType)),
-            (Method::POST, h2, &["text/plain"], Err(Refusal::ContentType)),
+            (
+                Method::GET,
+                h2,
+                &["application/grpc"],
+                Err(ProtocolError::Method),
+            ),
+            (
+                Method::PUT,
+                h2,
+                &["application/grpc"],
+                Err(ProtocolError::Method),
+            ),
+            (Method::OPTIONS, h1, &[], Err(ProtocolError::Method)),
+            (Method::POST, h2, &[], Err(ProtocolError::ContentType)),
+            (
+                Method::POST,
+                h2,
+                &["text/plain"],
+                Err(ProtocolError::ContentType),
+            ),
             (
                 Method::POST,
                 h2,
                 &["application/grpc+json"],
-                Err(Refusal::ContentType),
+                Err(ProtocolError::ContentType),
             ),
             (
                 Method::POST,
                 h2,
                 &["application/grpcx"],
-                Err(Refusal::ContentType),
+                Err(ProtocolError::ContentType),
             ),
             (
                 Method::POST,
                 h2,
                 &["application/grpc", "text/plain"],
-                Err(Refusal::ContentType),
+                Err(ProtocolError::ContentType),
             ),
             (
                 Method::POST,
                 h1,
                 &["application/x-www-form-urlencoded"],
-                Err(Refusal::ContentType),
+                Err(ProtocolError::ContentType),
             ),
         ] {
             let request = request(method.clone(), version, types);

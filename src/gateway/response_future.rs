@@ -10,20 +10,20 @@ use std::{
 use axum::http::Response;
 use tonic::body::Body;
 
-use super::{deadlines::Limited, grpc_call::Call};
+use super::{deadlines::TimedFuture, grpc_call::GrpcCallFuture};
 
 /// The ways in which an answer comes. Every request makes room for the largest,
 /// so all are boxed but those that are taken all day.
-pub(crate) enum Answering {
+pub(crate) enum ResponseFuture {
     /// It is there already.
     Ready(Ready<Response<Body>>),
     /// A call, as it came off the wire.
-    Call(Limited<Response<Body>, Call>),
+    GrpcCallFuture(TimedFuture<Response<Body>, GrpcCallFuture>),
     /// Anything else.
     Other(Pin<Box<dyn Future<Output = Response<Body>> + Send>>),
 }
 
-impl Answering {
+impl ResponseFuture {
     pub(crate) fn ready(response: Response<Body>) -> Self {
         Self::Ready(future::ready(response))
     }
@@ -39,13 +39,13 @@ impl Answering {
     }
 }
 
-impl Future for Answering {
+impl Future for ResponseFuture {
     type Output = Response<Body>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
             Self::Ready(ready) => Pin::new(ready).poll(context),
-            Self::Call(call) => Pin::new(call).poll(context),
+            Self::GrpcCallFuture(call) => Pin::new(call).poll(context),
             Self::Other(other) => other.as_mut().poll(context),
         }
     }

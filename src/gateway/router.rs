@@ -3,50 +3,51 @@
 use std::sync::Arc;
 
 use axum::{
-    BoxError, Router,
+    BoxError,
     body::HttpBody,
     extract,
-    http::{HeaderValue, Request, Response, Version, header},
+    http::{HeaderValue, Method, Request, Response, Version, header},
 };
 use bytes::Bytes;
 use hyper::body::Incoming;
 use tonic::body::Body;
 use tower::Service as _;
 
-use super::protocol::{self, Dialect, Refusal};
 use super::{
-    fallback,
+    caller_evidence, fallback,
     grpc::Grpc,
     host,
-    observe::{Observed, Record, log_quota::LogQuotas},
-    response_future::Answering,
+    observe::{ObservedFuture, RequestRecord, log_quota::LogQuotas},
+    protocol::{self, GrpcProtocol, ProtocolError},
+    response_future::ResponseFuture,
     unread_body,
 };
+use crate::transport::request_handler::{CallerEvidence, RequestHandler};
 
 /// gRPC services, and plain HTTP beside them.
-pub(crate) struct Port {
+pub(crate) struct Router {
     grpc: Grpc,
-    http: Router,
+    http: axum::Router,
     log_quotas: Arc<LogQuotas>,
 }
 
-impl Port {
+impl Router {
     /// Plain HTTP may be an empty router.
-    pub(crate) fn new(grpc: Grpc, http: Router) -> Self {
+    pub(crate) fn new(grpc: Grpc, http: axum::Router) -> Self {
         let names = grpc.names();
-        let unclaimed = move |request: extract::Request| {
-            let response = fallback::unclaimed(&names, &request);
+        let not_found = move |request: extract::Request| {
+            let response = fallback::not_found(&names, &request);
             async { response }
         };
         Self {
             grpc,
-            http: http.fallback(unclaimed),
+            http: http.fallback(not_found),
             log_quotas: Arc::default(),
         }
     }
 
     /// The same with something around whatever is answered beside gRPC.
-    pub(crate) fn with_http(self, wrap: impl FnOnce(Router) -> Router) -> Self {
+    pub(crate) fn with_http(self, wrap: impl FnOnce(axum::Router) -> axum::Router) -> Self {
         Self {
             http: wrap(self.http),
             ..self
@@ -54,21 +55,21 @@ impl Port {
     }
 
     /// The answer to a request, and its line in the log.
-    pub(crate) fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Observed<Answering> {
-        let record = Record::new(&request, &self.log_quotas);
-        let gate = protocol::check(&request);
-        let answering = if gate == Ok(Dialect::Native) {
+    fn answer(self: &Arc<Self>, request: Request<Incoming>) -> ObservedFuture<ResponseFuture> {
+        let record = RequestRecord::new(&request, &self.log_quotas);
+        let protocol = protocol::check(&request);
+        let answering = if protocol == Ok(GrpcProtocol::Native) {
             self.call(request)
         } else {
             let port = Arc::clone(self);
-            Answering::other(async move { Ok(port.translate(gate, request).await) })
+            ResponseFuture::other(async move { Ok(port.translate(protocol, request).await) })
         };
         record.observe(answering)
     }
 
     /// Nothing that waits holds a request itself: what is spawned for it stays small,
     /// and so it is cheap to make and to move.
-    fn call(&self, request: Request<Incoming>) -> Answering {
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
         match self.grpc.of_path(request.uri().path()) {
             Some(service) => self.grpc.answer(service, request),
             None => self.http(request),
@@ -79,7 +80,7 @@ impl Port {
     /// body has ended, or says that the connection does.
     async fn translate(
         &self,
-        gate: Result<Dialect, Refusal>,
+        protocol: Result<GrpcProtocol, ProtocolError>,
         request: Request<Incoming>,
     ) -> Response<Body> {
         let is_named = request.version() != Version::HTTP_11 || host::is_named_once(&request);
@@ -87,9 +88,9 @@ impl Port {
         let (request, rest) = unread_body::follow(request);
         let answering = if !is_named {
             drop(request);
-            Answering::ready(fallback::unnamed().map(Body::new))
+            ResponseFuture::ready(fallback::bad_host().map(Body::new))
         } else if let Some(service) = self.grpc.of_path(request.uri().path()) {
-            self.grpc.answer_translated(service, gate, request)
+            self.grpc.answer_translated(service, protocol, request)
         } else {
             self.http(request)
         };
@@ -105,12 +106,24 @@ impl Port {
         response
     }
 
-    fn http<B>(&self, request: Request<B>) -> Answering
+    fn http<B>(&self, request: Request<B>) -> ResponseFuture
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let answer = self.http.clone().call(request);
-        Answering::other(async { answer.await.map(|response| response.map(Body::new)) })
+        ResponseFuture::other(async { answer.await.map(|response| response.map(Body::new)) })
+    }
+}
+
+impl RequestHandler for Router {
+    type Response = ObservedFuture<ResponseFuture>;
+
+    fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Self::Response {
+        self.answer(request)
+    }
+
+    fn evidence(&self, method: &Method, path: &str) -> CallerEvidence {
+        caller_evidence::of(method, path)
     }
 }

@@ -9,31 +9,39 @@ use tower::Service;
 
 /// What generated services answer with. It is boxed already, so that to call
 /// one by its trait costs no more than to name it.
-pub(crate) type Answer =
+pub(crate) type BoxedResponse =
     Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send + 'static>>;
 
 /// A generated service.
 pub(crate) trait GrpcService: Send + Sync {
     /// Takes a call as it came off the wire.
-    fn call(&self, request: Request<Incoming>) -> Answer;
+    fn call(&self, request: Request<Incoming>) -> BoxedResponse;
 
     /// Takes a call that was translated from gRPC-Web.
-    fn call_translated(&self, request: Request<Body>) -> Answer;
+    fn call_translated(&self, request: Request<Body>) -> BoxedResponse;
 }
 
 impl<S> GrpcService for S
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = Answer>
-        + Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = Answer>
-        + Clone
+    S: Service<
+            Request<Incoming>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future = BoxedResponse,
+        > + Service<
+            Request<Body>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future = BoxedResponse,
+        > + Clone
         + Send
         + Sync,
 {
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, request: Request<Incoming>) -> BoxedResponse {
         Service::call(&mut self.clone(), request)
     }
 
-    fn call_translated(&self, request: Request<Body>) -> Answer {
+    fn call_translated(&self, request: Request<Body>) -> BoxedResponse {
         Service::call(&mut self.clone(), request)
     }
 }

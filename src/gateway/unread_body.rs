@@ -29,16 +29,16 @@ const MAX_DISCARDED: usize = 1024 * 1024;
 const MAX_TIME: Duration = Duration::from_secs(1);
 
 /// A body that is followed to its end.
-pub(crate) struct Followed {
+pub(crate) struct TrackedBody {
     /// There until it is dropped.
     body: Option<Incoming>,
-    rest: Option<Rest>,
+    rest: Option<RemainingBody>,
     is_begun: bool,
 }
 
 /// What has become of a body. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Rest(Arc<Mutex<State>>);
+pub(crate) struct RemainingBody(Arc<Mutex<State>>);
 
 enum State {
     /// Somebody has it.
@@ -51,12 +51,12 @@ enum State {
 
 /// Follows the body of a request whose answer could come before its end, and would have to
 /// say so.
-pub(crate) fn follow(request: Request<Incoming>) -> (Request<Followed>, Option<Rest>) {
+pub(crate) fn follow(request: Request<Incoming>) -> (Request<TrackedBody>, Option<RemainingBody>) {
     let is_followed =
         request.version() < Version::HTTP_2 && !HttpBody::is_end_stream(request.body());
-    let rest = is_followed.then(|| Rest(Arc::new(Mutex::new(State::Held))));
+    let rest = is_followed.then(|| RemainingBody(Arc::new(Mutex::new(State::Held))));
     let followed = rest.clone();
-    let request = request.map(|body| Followed {
+    let request = request.map(|body| TrackedBody {
         body: Some(body),
         rest: followed,
         is_begun: false,
@@ -70,7 +70,7 @@ pub(crate) fn is_awaited(headers: &HeaderMap) -> bool {
     expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-impl Rest {
+impl RemainingBody {
     /// Reads on to the end of the body, once it is answered; whether that was reached. A
     /// client that waits to be told to send its body is not told.
     pub(crate) async fn discard(self, is_awaited: bool) -> bool {
@@ -104,7 +104,7 @@ async fn read_to_end(mut body: Incoming) -> bool {
     true
 }
 
-impl HttpBody for Followed {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -145,7 +145,7 @@ impl HttpBody for Followed {
     }
 }
 
-impl Drop for Followed {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         if let (Some(body), Some(rest)) = (self.body.take(), self.rest.take()) {
             let is_begun = self.is_begun;

@@ -13,15 +13,15 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
-    connection_limits::Place,
-    head_timer::Received,
-    outgoing_frames::Outgoing,
-    refusal_log::{Met, TurnedAway},
+    connection_limits::ConnectionPermit,
+    head_timer::ReceivedBytes,
+    outgoing_frames::OutgoingFrames,
+    refusal_log::{RefusalKind, RefusalLog},
+    stream::ByteStream,
 };
 use crate::{config::LimitSettings, domain::Network, peer::Peer};
 
@@ -80,8 +80,8 @@ impl Stage {
 
 /// A TCP connection that ends itself when a stage lasts too long: hyper
 /// would wait for ever for a peer that says nothing or half a preface.
-pub(crate) struct Connection {
-    socket: TcpStream,
+pub(crate) struct Connection<S: ByteStream> {
+    stream: S,
     stage: Stage,
     start: Instant,
     timeouts: Timeouts,
@@ -89,18 +89,18 @@ pub(crate) struct Connection {
     /// Whether the socket takes nothing, because the peer reads nothing.
     is_blocked: bool,
     peer: Peer,
-    heard: Heard,
-    received: Received,
-    outgoing: Outgoing,
-    turned_away: Arc<TurnedAway>,
-    _place: Place,
+    request_seen: RequestSeen,
+    received: ReceivedBytes,
+    outgoing: OutgoingFrames,
+    refusal_log: Arc<RefusalLog>,
+    _place: ConnectionPermit,
 }
 
 /// Whether a connection has brought a whole request. Clones share the answer.
 #[derive(Clone, Default)]
-pub(crate) struct Heard(Arc<AtomicBool>);
+pub(crate) struct RequestSeen(Arc<AtomicBool>);
 
-impl Heard {
+impl RequestSeen {
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -110,30 +110,29 @@ impl Heard {
     }
 }
 
-impl Connection {
+impl<S: ByteStream> Connection<S> {
     pub(crate) fn new(
-        socket: TcpStream,
+        stream: S,
         peer: Peer,
         timeouts: Timeouts,
-        turned_away: &Arc<TurnedAway>,
-        place: Place,
+        refusal_log: &Arc<RefusalLog>,
+        place: ConnectionPermit,
     ) -> Self {
-        // Replies are small and awaited. A socket that cannot be told so still
-        // works.
-        let _ = socket.set_nodelay(true);
+        // Replies are small and awaited.
+        stream.set_nodelay();
         let (start, stage) = (Instant::now(), Stage::Silent);
         Self {
-            socket,
+            stream,
             start,
             timeouts,
             deadline: Box::pin(sleep_until(start + timeouts.of(&stage))),
             stage,
             is_blocked: false,
             peer,
-            heard: Heard::default(),
-            received: Received::default(),
-            outgoing: Outgoing::default(),
-            turned_away: Arc::clone(turned_away),
+            request_seen: RequestSeen::default(),
+            received: ReceivedBytes::default(),
+            outgoing: OutgoingFrames::default(),
+            refusal_log: Arc::clone(refusal_log),
             _place: place,
         }
     }
@@ -144,12 +143,12 @@ impl Connection {
     }
 
     /// To be set by the first request.
-    pub(crate) fn heard(&self) -> Heard {
-        self.heard.clone()
+    pub(crate) fn request_seen(&self) -> RequestSeen {
+        self.request_seen.clone()
     }
 
     /// The count of the bytes that it has received.
-    pub(crate) fn received(&self) -> Received {
+    pub(crate) fn received(&self) -> ReceivedBytes {
         self.received.clone()
     }
 
@@ -177,7 +176,7 @@ impl Connection {
         while self.deadline.as_mut().poll(context).is_ready() {
             // A request that is being worked on has had its handshake, although
             // nothing has been written yet.
-            if self.is_blocked || self.stage == Stage::Established || !self.heard.get() {
+            if self.is_blocked || self.stage == Stage::Established || !self.request_seen.get() {
                 self.tell_end();
                 self.peer.traffic().cut_off();
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -197,7 +196,7 @@ impl Connection {
             left -= sent.len();
             self.outgoing.follow(sent, |met| {
                 let network = Network::of(self.peer.address().ip());
-                self.turned_away.met(met, network);
+                self.refusal_log.met(met, network);
             });
         }
     }
@@ -207,7 +206,8 @@ impl Connection {
     fn tell_end(&self) {
         let address = self.peer.address();
         if self.is_blocked {
-            self.turned_away.met(Met::Unread, Network::of(address.ip()));
+            self.refusal_log
+                .met(RefusalKind::Unread, Network::of(address.ip()));
         } else {
             let setting = self.stage.setting();
             tracing::debug!(peer = %address, setting, "a connection was closed: its time is over");
@@ -230,23 +230,22 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl<S: ByteStream> Drop for Connection<S> {
     fn drop(&mut self) {
         if self.peer.traffic().is_cut_off() {
-            // The operating system would keep for minutes what the peer does not read.
-            let _ = self.socket.set_zero_linger();
+            self.stream.discard_unsent();
         }
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: ByteStream> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_pending() {
             return self.pending(context);
         }
@@ -256,20 +255,20 @@ impl AsyncRead for Connection {
             self.enter(Stage::Handshake);
             if new.first() == Some(&TLS_HANDSHAKE) {
                 let network = Network::of(self.peer.address().ip());
-                self.turned_away.began_with_tls(network);
+                self.refusal_log.began_with_tls(network);
             }
         }
         read
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: ByteStream> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.follow(&[IoSlice::new(bytes)], &written);
         self.written(context, written)
     }
@@ -279,20 +278,20 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.follow(slices, &written);
         self.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

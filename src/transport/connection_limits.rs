@@ -32,8 +32,8 @@ const MOST_LEAVING: usize = 16;
 
 /// The connections that may be open at once: in all, from one network, and from one wide
 /// network.
-pub(crate) struct Places {
-    taken: Mutex<Taken>,
+pub(crate) struct ConnectionLimits {
+    taken: Mutex<OpenState>,
     most: usize,
     most_per_network: usize,
     most_per_wide_network: usize,
@@ -45,7 +45,7 @@ pub(crate) struct Places {
 }
 
 #[derive(Default)]
-struct Taken {
+struct OpenState {
     counts: NetworkCounts,
     open: OpenConnections,
     known: KnownNetworks,
@@ -54,12 +54,12 @@ struct Taken {
 }
 
 /// An admitted connection's place, given back when dropped.
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct ConnectionPermit {
+    connection_limits: Arc<ConnectionLimits>,
     id: u64,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// The number of its connection.
     pub(crate) fn id(&self) -> u64 {
         self.id
@@ -68,7 +68,7 @@ impl Place {
 
 /// A place, and how its connection learns that another one needs it.
 pub(crate) struct Admitted {
-    pub(crate) place: Place,
+    pub(crate) place: ConnectionPermit,
     pub(crate) evicted: oneshot::Receiver<()>,
     /// Whether another connection had to go.
     pub(crate) has_evicted: bool,
@@ -76,7 +76,7 @@ pub(crate) struct Admitted {
 
 /// Which limit a connection would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoPlace {
+pub(crate) enum ConnectionRefusal {
     /// `max-connections`, and none of those that are open is idle.
     All,
     /// `max-connections-per-peer`.
@@ -85,7 +85,7 @@ pub(crate) enum NoPlace {
     WideNetwork,
 }
 
-impl Places {
+impl ConnectionLimits {
     /// So many places in all, and for the rest the limits that are set.
     pub(crate) fn new(most: usize, limits: &LimitSettings) -> Self {
         Self {
@@ -130,16 +130,16 @@ impl Places {
         self: &Arc<Self>,
         address: IpAddr,
         traffic: &Arc<Traffic>,
-    ) -> Result<Admitted, NoPlace> {
+    ) -> Result<Admitted, ConnectionRefusal> {
         let network = self.network_of(address);
         let mut guard = self.lock();
         let taken = &mut *guard;
         if let Some(network) = network {
             if taken.counts.of(network) >= self.most_per_network {
-                return Err(NoPlace::Network);
+                return Err(ConnectionRefusal::Network);
             }
             if taken.counts.of_wide(network) >= self.most_per_wide_network {
-                return Err(NoPlace::WideNetwork);
+                return Err(ConnectionRefusal::WideNetwork);
             }
         }
         let group = match network {
@@ -158,9 +158,12 @@ impl Places {
         };
         let id = taken.open.add(connected, group, self.clock.now());
         drop(guard);
-        let places = Arc::clone(self);
+        let connection_limits = Arc::clone(self);
         Ok(Admitted {
-            place: Place { places, id },
+            place: ConnectionPermit {
+                connection_limits,
+                id,
+            },
             evicted,
             has_evicted,
         })
@@ -168,7 +171,7 @@ impl Places {
 
     /// Makes sure that there is a place for one more of a group. `true` when another
     /// connection has to go for it.
-    fn make_room(&self, taken: &mut Taken, group: Group) -> Result<bool, NoPlace> {
+    fn make_room(&self, taken: &mut OpenState, group: Group) -> Result<bool, ConnectionRefusal> {
         let kept = if self.evicts { self.most / KEPT } else { 0 };
         let is_full = taken.open.len() >= self.most;
         let is_over_share =
@@ -177,7 +180,7 @@ impl Places {
             return Ok(false);
         }
         if !self.evicts {
-            return Err(NoPlace::All);
+            return Err(ConnectionRefusal::All);
         }
         let now = self.clock.now();
         let known = taken.open.of(Group::Known);
@@ -192,7 +195,7 @@ impl Places {
         let mut groups = groups.iter();
         let evicted = groups.find_map(|group| taken.open.take_idle(*group, now));
         let Some(evicted) = evicted else {
-            return Err(NoPlace::All);
+            return Err(ConnectionRefusal::All);
         };
         if let Some(network) = evicted.network {
             taken.counts.remove(network);
@@ -230,20 +233,22 @@ impl Places {
         (!is_proxy).then(|| Network::of(address))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Taken> {
+    fn lock(&self) -> MutexGuard<'_, OpenState> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
+        let mut taken = self.connection_limits.lock();
         match taken.open.remove(self.id) {
             Some((connected, group)) => {
                 if let Some(network) = connected.network {
                     taken.counts.remove(network);
                     if group == Group::Known {
-                        taken.known.note(network, self.places.clock.now());
+                        taken
+                            .known
+                            .note(network, self.connection_limits.clock.now());
                     }
                 }
             }
@@ -251,7 +256,7 @@ impl Drop for Place {
             None => {
                 taken.leaving -= 1;
                 drop(taken);
-                self.places.left.notify_waiters();
+                self.connection_limits.left.notify_waiters();
             }
         }
     }

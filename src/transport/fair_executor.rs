@@ -15,53 +15,53 @@ use std::{
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use hyper::rt::Executor;
 
-use super::write_timeout::Overdue;
+use super::write_timeout::WriteTimeout;
 
 /// How long the streams of one connection go on before it is others' turn: several
 /// answers from memory.
-const TURN: Duration = Duration::from_micros(50);
+const TIME_SLICE: Duration = Duration::from_micros(50);
 
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Streams that nobody has looked at yet.
-type Arrived = Mutex<VecDeque<Stream>>;
+type NewStreams = Mutex<VecDeque<Stream>>;
 
 /// The streams of one connection.
 #[derive(Default)]
-pub(crate) struct Turns {
-    arrived: Arc<Arrived>,
+pub(crate) struct FairExecutor {
+    new_streams: Arc<NewStreams>,
     /// Those that wait for something: not for their connection's turn.
     waiting: FuturesUnordered<Stream>,
 }
 
 /// Why a connection is served no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Served {
+pub(crate) enum ServeEnd {
     /// It has ended, in whatever way.
     Ended,
     /// A reply waits for too long to be read.
-    Overdue,
+    WriteTimeout,
 }
 
 /// Where hyper leaves the streams of a connection.
 #[derive(Clone)]
-pub(crate) struct Entrance(Weak<Arrived>);
+pub(crate) struct StreamSpawner(Weak<NewStreams>);
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Entrance {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamSpawner {
     fn execute(&self, stream: F) {
         // Without a connection there is nobody to answer.
-        if let Some(arrived) = self.0.upgrade() {
+        if let Some(new_streams) = self.0.upgrade() {
             // A panic ends this stream and nothing else.
             let stream = AssertUnwindSafe(stream).catch_unwind().map(|_| ());
-            lock(&arrived).push_back(Box::pin(stream));
+            lock(&new_streams).push_back(Box::pin(stream));
         }
     }
 }
 
-impl Turns {
+impl FairExecutor {
     /// To be given to the connection.
-    pub(crate) fn entrance(&self) -> Entrance {
-        Entrance(Arc::downgrade(&self.arrived))
+    pub(crate) fn spawner(&self) -> StreamSpawner {
+        StreamSpawner(Arc::downgrade(&self.new_streams))
     }
 
     /// Goes on with a connection and its streams, until the connection ends or a reply
@@ -69,25 +69,25 @@ impl Turns {
     pub(crate) async fn serve<C: Future>(
         &mut self,
         mut connection: Pin<&mut C>,
-        overdue: &mut Overdue,
-    ) -> Served {
+        write_timeout: &mut WriteTimeout,
+    ) -> ServeEnd {
         poll_fn(|context| {
             // Nothing is sent or read until all that came at once has been looked at.
-            let may_send = lock(&self.arrived).is_empty();
+            let may_send = lock(&self.new_streams).is_empty();
             if may_send {
                 if connection.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Served::Ended);
+                    return Poll::Ready(ServeEnd::Ended);
                 }
                 // All has been sent that the peer takes.
-                if overdue.poll_unpin(context).is_ready() {
-                    return Poll::Ready(Served::Overdue);
+                if write_timeout.poll_unpin(context).is_ready() {
+                    return Poll::Ready(ServeEnd::WriteTimeout);
                 }
             }
             if self.take(context) || !may_send {
                 context.waker().wake_by_ref();
-            } else if overdue.poll_unpin(context).is_ready() {
+            } else if write_timeout.poll_unpin(context).is_ready() {
                 // A stream may have begun to wait for its peer.
-                return Poll::Ready(Served::Overdue);
+                return Poll::Ready(ServeEnd::WriteTimeout);
             }
             Poll::Pending
         })
@@ -96,17 +96,17 @@ impl Turns {
 
     /// One turn. Whether there is more to do at once: to send answers, or to go on.
     fn take(&mut self, context: &mut Context<'_>) -> bool {
-        if self.waiting.is_empty() && lock(&self.arrived).is_empty() {
+        if self.waiting.is_empty() && lock(&self.new_streams).is_empty() {
             return false;
         }
         let start = Instant::now();
         let mut is_ended = false;
-        while start.elapsed() < TURN {
+        while start.elapsed() < TIME_SLICE {
             if let Poll::Ready(Some(())) = self.waiting.poll_next_unpin(context) {
                 is_ended = true;
                 continue;
             }
-            let next = lock(&self.arrived).pop_front();
+            let next = lock(&self.new_streams).pop_front();
             let Some(mut stream) = next else {
                 return is_ended;
             };
@@ -132,8 +132,8 @@ mod tests {
     use super::*;
     use crate::peer::{CoarseClock, ReplyMemory, Traffic};
 
-    fn overdue(traffic: &Arc<Traffic>, longest: Duration) -> Overdue {
-        Overdue::new(Arc::clone(traffic), longest)
+    fn write_timeout(traffic: &Arc<Traffic>, longest: Duration) -> WriteTimeout {
+        WriteTimeout::new(Arc::clone(traffic), longest)
     }
 
     fn traffic() -> Arc<Traffic> {
@@ -142,17 +142,17 @@ mod tests {
 
     /// Serves a connection that brings some streams at once.
     async fn serve(streams: Vec<Stream>, end: impl Future<Output = ()>) {
-        let mut turns = Turns::default();
-        let entrance = turns.entrance();
+        let mut executor = FairExecutor::default();
+        let spawner = executor.spawner();
         let connection = async move {
             for stream in streams {
-                entrance.execute(stream);
+                spawner.execute(stream);
             }
             end.await;
         };
-        let mut overdue = overdue(&traffic(), Duration::from_secs(60));
-        let served = turns.serve(pin!(connection), &mut overdue).await;
-        assert_eq!(served, Served::Ended);
+        let mut write_timeout = write_timeout(&traffic(), Duration::from_secs(60));
+        let served = executor.serve(pin!(connection), &mut write_timeout).await;
+        assert_eq!(served, ServeEnd::Ended);
     }
 
     /// The end of a connection that wakes nobody: it is there when it is asked for a
@@ -171,7 +171,7 @@ mod tests {
         let stream = |_| {
             let told = told.clone();
             Box::pin(async move {
-                thread::sleep(TURN);
+                thread::sleep(TIME_SLICE);
                 told.send(name).unwrap();
             }) as Stream
         };
@@ -219,33 +219,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_reply_that_waits_ends_it() {
-        let (traffic, mut turns) = (traffic(), Turns::default());
-        let (entrance, replies) = (turns.entrance(), Arc::clone(&traffic));
-        let mut overdue = overdue(&traffic, Duration::from_millis(70));
+        let (traffic, mut executor) = (traffic(), FairExecutor::default());
+        let (spawner, replies) = (executor.spawner(), Arc::clone(&traffic));
+        let mut write_timeout = write_timeout(&traffic, Duration::from_millis(70));
         let connection = async move {
             let stream = async move {
                 let _waiting = replies.begin_to_wait();
                 std::future::pending().await
             };
-            entrance.execute(stream);
+            spawner.execute(stream);
             std::future::pending::<()>().await;
         };
         let start = Instant::now();
-        let served = turns.serve(pin!(connection), &mut overdue).await;
-        assert_eq!(served, Served::Overdue);
+        let served = executor.serve(pin!(connection), &mut write_timeout).await;
+        assert_eq!(served, ServeEnd::WriteTimeout);
         assert!(start.elapsed() >= Duration::from_millis(70));
     }
 
     #[tokio::test]
     async fn streams_end_with_their_connection() {
-        let turns = Turns::default();
+        let executor = FairExecutor::default();
         let alive = Arc::new(());
         let held = Arc::clone(&alive);
-        let entrance = turns.entrance();
-        let own = entrance.clone();
-        entrance.execute(async move { drop((held, own)) });
+        let spawner = executor.spawner();
+        let own = spawner.clone();
+        spawner.execute(async move { drop((held, own)) });
         assert_eq!(Arc::strong_count(&alive), 2);
-        drop(turns);
+        drop(executor);
         assert_eq!(Arc::strong_count(&alive), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! How many connections the operating system lets the process have.
 
-use super::connection_limits::Places;
+use super::connection_limits::ConnectionLimits;
 use crate::config::LimitSettings;
 
 /// File descriptors that are not for callers: the runtime's own, the log's,
@@ -14,7 +14,10 @@ const PER_DATABASE_CONNECTION: u64 = 3;
 /// Asks for as many file descriptors as the process may have, and makes places
 /// for no more connections than there are. Without that, callers would take the
 /// last ones, and the database could not be reached.
-pub(crate) fn places(limits: &LimitSettings, database_connections: u32) -> Places {
+pub(crate) fn connection_limits(
+    limits: &LimitSettings,
+    database_connections: u32,
+) -> ConnectionLimits {
     // One more is SQLite's writer.
     let database = PER_DATABASE_CONNECTION * (u64::from(database_connections) + 1);
     let wanted = limits.max_connections as u64 + RESERVE + database;
@@ -31,5 +34,5 @@ pub(crate) fn places(limits: &LimitSettings, database_connections: u32) -> Place
         }
         _ => limits.max_connections,
     };
-    Places::new(most, limits)
+    ConnectionLimits::new(most, limits)
 }

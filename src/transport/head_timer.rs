@@ -30,7 +30,7 @@ const BARE_BLANK_LINE: [u8; 2] = *b"\n\n";
 /// The bytes that a connection has received. Clones share the count, all on the task of the
 /// connection.
 #[derive(Clone, Default)]
-pub(crate) struct Received(Arc<State>);
+pub(crate) struct ReceivedBytes(Arc<State>);
 
 #[derive(Default)]
 struct State {
@@ -42,7 +42,7 @@ struct State {
     has_length: AtomicBool,
 }
 
-impl Received {
+impl ReceivedBytes {
     /// Notes some bytes.
     pub(crate) fn note(&self, bytes: &[u8]) {
         let state = &*self.0;
@@ -81,13 +81,13 @@ impl Received {
 
 /// The timer of one HTTP/1.1 connection.
 pub(crate) struct HeadTimer {
-    received: Received,
+    received: ReceivedBytes,
     head: Duration,
     idle: Duration,
 }
 
 impl HeadTimer {
-    pub(crate) fn new(received: Received, limits: &LimitSettings) -> Self {
+    pub(crate) fn new(received: ReceivedBytes, limits: &LimitSettings) -> Self {
         Self {
             received,
             head: limits.handshake_timeout,
@@ -120,7 +120,7 @@ impl Timer for HeadTimer {
 
 /// The time of one head. hyper looks at it after each attempt to read.
 struct HeadSleep {
-    received: Received,
+    received: ReceivedBytes,
     head: Duration,
     /// How much had been received when the wait began, as long as that is all.
     idle_at: Option<usize>,

@@ -22,14 +22,14 @@ use tokio::{
 
 use super::{
     client_address,
-    fair_executor::{Entrance, Served, Turns},
+    fair_executor::{FairExecutor, ServeEnd, StreamSpawner},
     head_timer::HeadTimer,
     listener::{Accepted, Listener},
-    refusal_log::{Met, TurnedAway},
-    reply::Sending,
-    write_timeout::Overdue,
+    refusal_log::{RefusalKind, RefusalLog},
+    reply::ReplyFuture,
+    request_handler::RequestHandler,
+    write_timeout::WriteTimeout,
 };
-use crate::gateway::router::Port;
 use crate::{config::LimitSettings, domain::Network, peer::CoarseClock};
 
 /// How much of a stream's request may be on its way unread: more than the
@@ -50,20 +50,20 @@ const MIN_BUFFER: usize = 8 * 1024;
 const UNHEARD: Duration = Duration::from_secs(1);
 
 /// Connections being served.
-pub(crate) struct Serving {
+pub(crate) struct HttpServer<H> {
     limits: LimitSettings,
-    port: Arc<Port>,
+    handler: Arc<H>,
     max_age: Duration,
     trusted_proxies: Arc<[IpNet]>,
     connections: JoinSet<()>,
     stop: watch::Sender<()>,
 }
 
-impl Serving {
-    pub(crate) fn new(port: Port, limits: &LimitSettings, trusted_proxies: Vec<IpNet>) -> Self {
+impl<H: RequestHandler> HttpServer<H> {
+    pub(crate) fn new(handler: H, limits: &LimitSettings, trusted_proxies: Vec<IpNet>) -> Self {
         Self {
             limits: limits.clone(),
-            port: Arc::new(port),
+            handler: Arc::new(handler),
             max_age: limits.max_connection_age,
             trusted_proxies: trusted_proxies.into(),
             connections: JoinSet::new(),
@@ -80,10 +80,10 @@ impl Serving {
         let mut shutdown = pin!(shutdown);
         let mut ticks = time::interval(CoarseClock::TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let turned_away = Arc::clone(listener.turned_away());
+        let refusal_log = Arc::clone(listener.refusal_log());
         loop {
             tokio::select! {
-                accepted = listener.next() => self.serve(accepted, &turned_away),
+                accepted = listener.next() => self.serve(accepted, &refusal_log),
                 Some(_) = self.connections.join_next() => {}
                 _ = ticks.tick() => listener.clock().advance(),
                 () = &mut shutdown => return,
@@ -99,20 +99,20 @@ impl Serving {
         time::timeout_at(deadline, drained).await.is_ok()
     }
 
-    fn serve(&mut self, accepted: Accepted, turned_away: &Arc<TurnedAway>) {
+    fn serve(&mut self, accepted: Accepted, refusal_log: &Arc<RefusalLog>) {
         let Accepted {
             connection,
-            standing,
+            known_callers,
             mut evicted,
         } = accepted;
-        let (port, peer) = (Arc::clone(&self.port), connection.peer());
+        let (handler, peer) = (Arc::clone(&self.handler), connection.peer());
         let traffic = Arc::clone(peer.traffic());
-        let (heard, hears) = (connection.heard(), connection.heard());
+        let (request_seen, hears) = (connection.request_seen(), connection.request_seen());
         let received = connection.received();
         let timer = HeadTimer::new(received.clone(), &self.limits);
         let trusted_proxies = Arc::clone(&self.trusted_proxies);
         let network = Network::of(peer.address().ip());
-        let (turned_away, tells) = (Arc::clone(turned_away), Arc::clone(turned_away));
+        let (refusal_log, tells) = (Arc::clone(refusal_log), Arc::clone(refusal_log));
         let service = service_fn(move |mut request: Request<Incoming>| {
             hears.set();
             if request.version() < Version::HTTP_2 {
@@ -122,42 +122,43 @@ impl Serving {
                 client_address::of_request(peer.client_ip(), &trusted_proxies, request.headers());
             let peer = peer.with_client_ip(client);
             let traffic = Arc::clone(peer.traffic());
-            let proof = standing.proof(&request, &traffic);
+            let evidence = handler.evidence(request.method(), request.uri().path());
+            let proof = known_callers.proof(evidence, &traffic);
             if let Some(permit) = traffic.begin_request() {
                 request.extensions_mut().insert(peer);
-                return Sending::new(port.answer(request), traffic, permit, proof);
+                return ReplyFuture::new(handler.handle(request), traffic, permit, proof);
             }
-            let (port, turned_away) = (Arc::clone(&port), Arc::clone(&turned_away));
+            let (handler, refusal_log) = (Arc::clone(&handler), Arc::clone(&refusal_log));
             let begin = move || {
                 let permit = peer.traffic().begin_request();
                 let peer = match &permit {
                     Some(_) => peer,
                     None => {
-                        turned_away.met(Met::Requests, network);
+                        refusal_log.met(RefusalKind::Requests, network);
                         peer.over_limit()
                     }
                 };
                 request.extensions_mut().insert(peer);
-                (port.answer(request), permit)
+                (handler.handle(request), permit)
             };
-            Sending::later(Box::new(begin), traffic, proof)
+            ReplyFuture::later(Box::new(begin), traffic, proof)
         });
-        let mut turns = Turns::default();
-        let served = http(&self.limits, timer, turns.entrance())
+        let mut executor = FairExecutor::default();
+        let served = http(&self.limits, timer, executor.spawner())
             .serve_connection(TokioIo::new(connection), service)
             .into_owned();
-        let mut overdue = Overdue::new(Arc::clone(&traffic), self.limits.send_timeout);
+        let mut write_timeout = WriteTimeout::new(Arc::clone(&traffic), self.limits.send_timeout);
         let grace = self.limits.max_connection_age_grace;
         let (max_age, mut stopped) = (self.max_age, self.stop.subscribe());
         self.connections.spawn(async move {
             let mut served = pin!(served);
             let patience = tokio::select! {
                 biased;
-                end = turns.serve(served.as_mut(), &mut overdue) => match end {
+                end = executor.serve(served.as_mut(), &mut write_timeout) => match end {
                     // How a connection ends is its peer's affair.
-                    Served::Ended => return,
-                    Served::Overdue => {
-                        tells.met(Met::Unread, network);
+                    ServeEnd::Ended => return,
+                    ServeEnd::WriteTimeout => {
+                        tells.met(RefusalKind::Unread, network);
                         match traffic.is_short_of_memory() {
                             true => Duration::ZERO,
                             false => grace,
@@ -165,17 +166,19 @@ impl Serving {
                     }
                 },
                 Ok(()) = &mut evicted => Duration::ZERO,
-                () = time::sleep(max_age) => patience(heard.get()),
-                _ = stopped.changed() => patience(heard.get()),
+                () = time::sleep(max_age) => patience(request_seen.get()),
+                _ = stopped.changed() => patience(request_seen.get()),
             };
             served.as_mut().graceful_shutdown();
             if patience.is_zero() {
                 // The peer is told, as far as its socket takes it.
-                let _ = turns.serve(served.as_mut(), &mut overdue).now_or_never();
+                let _ = executor
+                    .serve(served.as_mut(), &mut write_timeout)
+                    .now_or_never();
             } else {
                 tokio::select! {
                     biased;
-                    _ = turns.serve(served.as_mut(), &mut overdue) => {}
+                    _ = executor.serve(served.as_mut(), &mut write_timeout) => {}
                     Ok(()) = &mut evicted => {}
                     () = time::sleep(patience) => {}
                 }
@@ -192,8 +195,12 @@ fn patience(is_heard: bool) -> Duration {
     if is_heard { Duration::MAX } else { UNHEARD }
 }
 
-fn http(limits: &LimitSettings, timer: HeadTimer, entrance: Entrance) -> Builder<Entrance> {
-    let mut http = Builder::new(entrance);
+fn http(
+    limits: &LimitSettings,
+    timer: HeadTimer,
+    spawner: StreamSpawner,
+) -> Builder<StreamSpawner> {
+    let mut http = Builder::new(spawner);
     http.http1()
         .timer(timer)
         .header_read_timeout(limits.handshake_timeout)

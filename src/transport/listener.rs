@@ -15,9 +15,9 @@ use tokio::{
 
 use super::{
     connection::{Connection, Timeouts},
-    connection_limits::{Admitted, Places},
-    known_callers::Standing,
-    refusal_log::TurnedAway,
+    connection_limits::{Admitted, ConnectionLimits},
+    known_callers::KnownCallers,
+    refusal_log::RefusalLog,
 };
 use crate::{
     config::LimitSettings,
@@ -51,44 +51,48 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// A listening socket that keeps count of who is connected.
 pub(crate) struct Listener {
     socket: TcpListener,
-    places: Arc<Places>,
+    connection_limits: Arc<ConnectionLimits>,
     requests_per_connection: usize,
     reply_memory: ReplyMemory,
     timeouts: Timeouts,
     warned: Option<Instant>,
-    turned_away: Arc<TurnedAway>,
+    refusal_log: Arc<RefusalLog>,
 }
 
 /// A connection that has a place.
 pub(crate) struct Accepted {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Connection<TcpStream>,
     /// Whether its network is known.
-    pub(crate) standing: Standing,
+    pub(crate) known_callers: KnownCallers,
     /// Resolves when another connection needs its place.
     pub(crate) evicted: oneshot::Receiver<()>,
 }
 
 impl Listener {
-    pub(crate) fn new(socket: TcpListener, places: Places, limits: &LimitSettings) -> Self {
+    pub(crate) fn new(
+        socket: TcpListener,
+        connection_limits: ConnectionLimits,
+        limits: &LimitSettings,
+    ) -> Self {
         Self {
             socket,
-            places: Arc::new(places),
+            connection_limits: Arc::new(connection_limits),
             requests_per_connection: limits.max_requests_per_connection(),
             reply_memory: ReplyMemory::new(limits.max_unsent, limits.max_unsent_per_connection),
             timeouts: Timeouts::new(limits),
             warned: None,
-            turned_away: Arc::default(),
+            refusal_log: Arc::default(),
         }
     }
 
     /// What idle times are measured by; to be set several times a second.
     pub(crate) fn clock(&self) -> &CoarseClock {
-        self.places.clock()
+        self.connection_limits.clock()
     }
 
     /// Where callers that meet a limit are counted.
-    pub(crate) fn turned_away(&self) -> &Arc<TurnedAway> {
-        &self.turned_away
+    pub(crate) fn refusal_log(&self) -> &Arc<RefusalLog> {
+        &self.refusal_log
     }
 
     /// The next connection that has a place. Nothing is lost when this is
@@ -97,7 +101,7 @@ impl Listener {
         loop {
             // A flood of connections waits in the backlog until those that it displaces
             // have closed their files.
-            self.places.settle().await;
+            self.connection_limits.settle().await;
             match self.socket.accept().await {
                 Ok((socket, address)) => {
                     if let Some(accepted) = self.admit(socket, address) {
@@ -124,27 +128,27 @@ impl Listener {
         let traffic = Traffic::new(
             self.requests_per_connection,
             &self.reply_memory,
-            self.places.clock(),
+            self.connection_limits.clock(),
         );
         let Admitted {
             place,
             evicted,
             has_evicted,
-        } = match self.places.take(address.ip(), &traffic) {
+        } = match self.connection_limits.take(address.ip(), &traffic) {
             Ok(admitted) => admitted,
             Err(why) => {
-                self.turned_away.refused(why, network);
+                self.refusal_log.refused(why, network);
                 return None;
             }
         };
         if has_evicted {
-            self.turned_away.ended_idle(network);
+            self.refusal_log.ended_idle(network);
         }
-        let standing = Standing::new(&self.places, place.id());
+        let known_callers = KnownCallers::new(&self.connection_limits, place.id());
         let peer = Peer::new(address, traffic);
         Some(Accepted {
-            connection: Connection::new(socket, peer, self.timeouts, &self.turned_away, place),
-            standing,
+            connection: Connection::new(socket, peer, self.timeouts, &self.refusal_log, place),
+            known_callers,
             evicted,
         })
     }

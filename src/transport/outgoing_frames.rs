@@ -1,7 +1,7 @@
 //! hyper tells the refusals of its own to the peer alone. So they are read off the bytes
 //! that go out: the frames of HTTP/2 that end a stream or a connection, and one status.
 
-use super::refusal_log::Met;
+use super::refusal_log::RefusalKind;
 
 /// The length of a frame's head (RFC 9113, 4.1).
 const HEAD: usize = 9;
@@ -27,7 +27,7 @@ const STATUS_HEAD_TOO_LARGE: [u8; 5] = [0x48, 0x83, 0x69, 0x90, 0xFF];
 
 /// The bytes that go out on a connection, one write after the other.
 #[derive(Default)]
-pub(crate) enum Outgoing {
+pub(crate) enum OutgoingFrames {
     /// Nothing has been sent.
     #[default]
     Silent,
@@ -35,9 +35,9 @@ pub(crate) enum Outgoing {
     Http2(Frames),
 }
 
-impl Outgoing {
+impl OutgoingFrames {
     /// Follows some bytes that were sent, and tells the refusals among them.
-    pub(crate) fn follow(&mut self, sent: &[u8], tell: impl FnMut(Met)) {
+    pub(crate) fn follow(&mut self, sent: &[u8], tell: impl FnMut(RefusalKind)) {
         if let (Self::Silent, Some(first)) = (&self, sent.first()) {
             // The first frame is SETTINGS, whose length begins with a zero.
             *self = match first {
@@ -48,7 +48,7 @@ impl Outgoing {
         let mut tell = tell;
         match self {
             Self::Silent => {}
-            Self::Http1 if sent.starts_with(HEAD_TOO_LARGE) => tell(Met::Head),
+            Self::Http1 if sent.starts_with(HEAD_TOO_LARGE) => tell(RefusalKind::Head),
             Self::Http1 => {}
             Self::Http2(frames) => frames.follow(sent, tell),
         }
@@ -66,7 +66,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    fn follow(&mut self, mut sent: &[u8], mut tell: impl FnMut(Met)) {
+    fn follow(&mut self, mut sent: &[u8], mut tell: impl FnMut(RefusalKind)) {
         loop {
             let passed = self.rest.min(sent.len());
             self.rest -= passed;
@@ -106,19 +106,21 @@ impl Frames {
         u32::from_be_bytes([0, a, b, c]) as usize
     }
 
-    fn refusal(&self) -> Option<Met> {
+    fn refusal(&self) -> Option<RefusalKind> {
         let start = &self.start[..self.length];
         if self.start[3] == HEADERS {
-            return start.ends_with(&STATUS_HEAD_TOO_LARGE).then_some(Met::Head);
+            return start
+                .ends_with(&STATUS_HEAD_TOO_LARGE)
+                .then_some(RefusalKind::Head);
         }
         let code = u32::from_be_bytes(*start.last_chunk()?);
         match (self.start[3], code) {
             // These are no refusals: the answer was there first, or a fault has its own line,
             // or the rest came of a stream that was refused.
             (RST_STREAM, NO_ERROR | CANCEL | INTERNAL_ERROR | STREAM_CLOSED) => None,
-            (RST_STREAM, REFUSED_STREAM) => Some(Met::Streams),
-            (RST_STREAM, _) => Some(Met::Reset),
-            (GOAWAY, ENHANCE_YOUR_CALM) => Some(Met::StreamErrors),
+            (RST_STREAM, REFUSED_STREAM) => Some(RefusalKind::Streams),
+            (RST_STREAM, _) => Some(RefusalKind::Reset),
+            (GOAWAY, ENHANCE_YOUR_CALM) => Some(RefusalKind::StreamErrors),
             _ => None,
         }
     }
@@ -133,8 +135,8 @@ mod tests {
         [&length[1..], &[kind, 0, 0, 0, 0, 1], payload].concat()
     }
 
-    fn told(writes: &[&[u8]]) -> Vec<Met> {
-        let (mut outgoing, mut told) = (Outgoing::default(), Vec::new());
+    fn told(writes: &[&[u8]]) -> Vec<RefusalKind> {
+        let (mut outgoing, mut told) = (OutgoingFrames::default(), Vec::new());
         for sent in writes {
             outgoing.follow(sent, |met| told.push(met));
         }
@@ -165,11 +167,11 @@ mod tests {
         ]
         .concat();
         let expected = [
-            Met::Streams,
-            Met::Head,
-            Met::Reset,
-            Met::StreamErrors,
-            Met::Streams,
+            RefusalKind::Streams,
+            RefusalKind::Head,
+            RefusalKind::Reset,
+            RefusalKind::StreamErrors,
+            RefusalKind::Streams,
         ];
         assert_eq!(told(&[&sent]), expected);
         for size in 1..20 {
@@ -181,8 +183,11 @@ mod tests {
     #[test]
     fn a_status_of_http1_is_found_where_a_write_begins() {
         let refused = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n";
-        assert_eq!(told(&[refused]), [Met::Head]);
-        assert_eq!(told(&[b"HTTP/1.1 200 OK\r\n\r\n", refused]), [Met::Head]);
+        assert_eq!(told(&[refused]), [RefusalKind::Head]);
+        assert_eq!(
+            told(&[b"HTTP/1.1 200 OK\r\n\r\n", refused]),
+            [RefusalKind::Head]
+        );
         assert_eq!(told(&[b"HTTP/1.1 400 Bad Request\r\n\r\n", b""]), []);
     }
 }

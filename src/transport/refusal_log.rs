@@ -12,7 +12,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::connection_limits::NoPlace;
+use super::connection_limits::ConnectionRefusal;
 use crate::domain::Network;
 
 /// How often to say so.
@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// A limit that was met on a connection that has a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Met {
+pub(crate) enum RefusalKind {
     /// A request came while `max-requests-per-connection` were in progress.
     Requests,
     /// A stream was refused: `max-concurrent-streams` were open.
@@ -39,19 +39,19 @@ pub(crate) enum Met {
 }
 
 /// The counts of one port.
-pub(crate) struct TurnedAway {
+pub(crate) struct RefusalLog {
     connections: Arc<Line<4>>,
     calls: Arc<Line<6>>,
     tls: Arc<Line<1>>,
 }
 
-impl TurnedAway {
+impl RefusalLog {
     /// Counts a connection that was refused.
-    pub(crate) fn refused(&self, why: NoPlace, network: Network) {
+    pub(crate) fn refused(&self, why: ConnectionRefusal, network: Network) {
         let index = match why {
-            NoPlace::Network => 0,
-            NoPlace::WideNetwork => 1,
-            NoPlace::All => 2,
+            ConnectionRefusal::Network => 0,
+            ConnectionRefusal::WideNetwork => 1,
+            ConnectionRefusal::All => 2,
         };
         self.connections.add(index, network);
     }
@@ -62,7 +62,7 @@ impl TurnedAway {
     }
 
     /// Counts a refusal by a limit of a connection.
-    pub(crate) fn met(&self, what: Met, network: Network) {
+    pub(crate) fn met(&self, what: RefusalKind, network: Network) {
         self.calls.add(what as usize, network);
     }
 
@@ -72,7 +72,7 @@ impl TurnedAway {
     }
 }
 
-impl Default for TurnedAway {
+impl Default for RefusalLog {
     fn default() -> Self {
         Self {
             connections: Line::new(EVERY, write_connections),

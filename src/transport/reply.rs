@@ -14,14 +14,14 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Status, body::Body};
 
-use super::known_callers::Proof;
+use super::known_callers::CallerProof;
 use crate::peer::{ReplyRoom, RequestPermit, Traffic, WaitingReply};
 
 /// The answer to a request, which is in progress until the reply has been sent.
-pub(crate) struct Sending<F> {
+pub(crate) struct ReplyFuture<F> {
     answer: Answer<F>,
-    held: Option<Held>,
-    proof: Option<Proof>,
+    held: Option<ReplyPermits>,
+    proof: Option<CallerProof>,
 }
 
 enum Answer<F> {
@@ -34,21 +34,21 @@ enum Answer<F> {
 type Begin<F> = Box<dyn FnOnce() -> (F, Option<RequestPermit>) + Send>;
 
 /// What a reply holds while it is made and sent.
-struct Held {
+struct ReplyPermits {
     traffic: Arc<Traffic>,
     /// None for a request that its connection had no share left for.
     permit: Option<RequestPermit>,
     room: Option<ReplyRoom>,
 }
 
-impl<F> Sending<F> {
+impl<F> ReplyFuture<F> {
     /// The answer to a request of a connection with this traffic, and what its success
     /// would show.
     pub(crate) fn new(
         answer: F,
         traffic: Arc<Traffic>,
         permit: RequestPermit,
-        proof: Option<Proof>,
+        proof: Option<CallerProof>,
     ) -> Self {
         Self::of(Answer::Begun(answer), traffic, Some(permit), proof)
     }
@@ -56,7 +56,11 @@ impl<F> Sending<F> {
     /// The same of a request that came while its connection had its share in progress.
     /// By its turn those are gone that the caller has given up in favour of it: their
     /// streams run on the same task.
-    pub(crate) fn later(begin: Begin<F>, traffic: Arc<Traffic>, proof: Option<Proof>) -> Self {
+    pub(crate) fn later(
+        begin: Begin<F>,
+        traffic: Arc<Traffic>,
+        proof: Option<CallerProof>,
+    ) -> Self {
         Self::of(Answer::Later(Some(begin)), traffic, None, proof)
     }
 
@@ -64,9 +68,9 @@ impl<F> Sending<F> {
         answer: Answer<F>,
         traffic: Arc<Traffic>,
         permit: Option<RequestPermit>,
-        proof: Option<Proof>,
+        proof: Option<CallerProof>,
     ) -> Self {
-        let held = Held {
+        let held = ReplyPermits {
             traffic,
             permit,
             room: None,
@@ -79,11 +83,11 @@ impl<F> Sending<F> {
     }
 }
 
-impl<F> Future for Sending<F>
+impl<F> Future for ReplyFuture<F>
 where
     F: Future<Output = Result<Response<Body>, Infallible>> + Unpin,
 {
-    type Output = Result<Response<Reply>, Infallible>;
+    type Output = Result<Response<ReplyBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -110,25 +114,25 @@ where
             if let Some(held) = &mut held {
                 held.room = head.extensions.remove();
             }
-            Response::from_parts(head, Reply { body, held })
+            Response::from_parts(head, ReplyBody { body, held })
         })
     }
 }
 
 /// The body of a reply.
-pub(crate) struct Reply {
+pub(crate) struct ReplyBody {
     body: Body,
-    held: Option<Held>,
+    held: Option<ReplyPermits>,
 }
 
-impl HttpBody for Reply {
-    type Data = Part;
+impl HttpBody for ReplyBody {
+    type Data = ReplyChunk;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Part>, Status>>> {
+    ) -> Poll<Option<Result<Frame<ReplyChunk>, Status>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if polled.is_pending()
             && let Some(held) = &mut self.held
@@ -149,9 +153,9 @@ impl HttpBody for Reply {
     }
 }
 
-impl Reply {
+impl ReplyBody {
     /// Some bytes to be sent, which hold what the reply holds from now on.
-    fn part(&mut self, bytes: Bytes) -> Part {
+    fn part(&mut self, bytes: Bytes) -> ReplyChunk {
         let waiting = self.held.as_mut().map(|held| {
             let room = held.room.take();
             if let Some(room) = &room {
@@ -163,7 +167,7 @@ impl Reply {
                 _room: room,
             }
         });
-        Part {
+        ReplyChunk {
             bytes,
             _waiting: waiting,
         }
@@ -172,7 +176,7 @@ impl Reply {
 
 /// A part of a body. It is dropped by hyper when it has been written to the socket, or
 /// when its stream or connection is gone.
-pub(crate) struct Part {
+pub(crate) struct ReplyChunk {
     bytes: Bytes,
     _waiting: Option<Waiting>,
 }
@@ -183,7 +187,7 @@ struct Waiting {
     _room: Option<ReplyRoom>,
 }
 
-impl Buf for Part {
+impl Buf for ReplyChunk {
     fn remaining(&self) -> usize {
         self.bytes.remaining()
     }

@@ -14,7 +14,7 @@ use crate::peer::Traffic;
 /// Resolves when a reply of a connection has waited to be sent for too long. It has to be
 /// polled after replies were made and sent, on the task that does so: it wakes that task
 /// for nothing but the time.
-pub(crate) struct Overdue {
+pub(crate) struct WriteTimeout {
     traffic: Arc<Traffic>,
     period: Duration,
     /// The end of the present period, while something waits.
@@ -23,7 +23,7 @@ pub(crate) struct Overdue {
     is_over: bool,
 }
 
-impl Overdue {
+impl WriteTimeout {
     /// For replies that may wait for so long.
     pub(crate) fn new(traffic: Arc<Traffic>, longest: Duration) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Overdue {
     }
 }
 
-impl Future for Overdue {
+impl Future for WriteTimeout {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {

@@ -15,7 +15,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Why a request has a line that is under a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub(crate) enum QuotaClass {
     /// It was refused, it was given up by its caller, or it changed nothing.
     Free,
     /// The database is away, or whatever else is told as `UNAVAILABLE`.
@@ -30,7 +30,7 @@ pub(crate) struct LogQuotas([Arc<Quota>; 3]);
 
 impl LogQuotas {
     /// Whether a request from this network is to have a line.
-    pub(crate) fn take(&self, reason: Reason, network: Option<Network>) -> bool {
+    pub(crate) fn take(&self, reason: QuotaClass, network: Option<Network>) -> bool {
         self.0[reason as usize].take(network)
     }
 }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn taken(quotas: &LogQuotas, network: Option<Network>) -> usize {
-        let takes = (0..200).filter(|_| quotas.take(Reason::Free, network));
+        let takes = (0..200).filter(|_| quotas.take(QuotaClass::Free, network));
         takes.count()
     }
 
@@ -159,17 +159,17 @@ mod tests {
         }
         assert_eq!(taken(&quotas, network(5)), 0);
         // The others are as they were.
-        assert!(quotas.take(Reason::Unavailable, network(0)));
-        assert!(quotas.take(Reason::Internal, network(0)));
+        assert!(quotas.take(QuotaClass::Unavailable, network(0)));
+        assert!(quotas.take(QuotaClass::Internal, network(0)));
     }
 
     #[test]
     fn memory_does_not_grow_with_the_networks() {
         let quotas = LogQuotas::default();
         for n in 0..10_000 {
-            quotas.take(Reason::Free, network(n));
+            quotas.take(QuotaClass::Free, network(n));
         }
-        let free = quotas.0[Reason::Free as usize].lock();
+        let free = quotas.0[QuotaClass::Free as usize].lock();
         assert!(free.by_network.len() <= 100);
         assert!(free.by_network.capacity() < 1_000);
     }
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn one_network_is_named_and_several_are_not() {
         let quotas = LogQuotas::default();
-        let only = || quotas.0[Reason::Free as usize].lock().only;
+        let only = || quotas.0[QuotaClass::Free as usize].lock().only;
         taken(&quotas, network(1));
         assert_eq!(only(), network(1));
         taken(&quotas, network(2));
