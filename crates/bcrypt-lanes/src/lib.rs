@@ -56,12 +56,11 @@
 //! }
 //! ```
 //!
-//! # Runtime
+//! # Requirements
 //!
-//! The engine's futures need a tokio runtime with its time driver enabled. The hashes run
-//! on threads of the engine. Thread priorities are set on Linux and other Unix systems; the
-//! scheduling policy and the measurement of the share are Linux's. Errors and warnings of the
-//! threads are logged with `tracing`.
+//! The crate builds on Linux, whose scheduling policies it uses. The engine's futures need a
+//! tokio runtime with its time driver enabled; the hashes run on threads of the engine. The
+//! threads log errors and warnings with `tracing`.
 
 mod engine;
 mod kernel;
