@@ -254,7 +254,7 @@ const NAMES: &[(&[&str], &[&str], &str)] = &[
         "only mail sends messages",
     ),
     (
-        &["argon2", "bcrypt", "pbkdf2", "scrypt"],
+        &["argon2", "bcrypt", "bcrypt_lanes", "pbkdf2", "scrypt"],
         &["passwords"],
         "only passwords hashes",
     ),
@@ -300,9 +300,9 @@ fn module_of(path: &[String]) -> Option<&'static str> {
     })
 }
 
-fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut folders = vec![root.clone()];
+/// The Rust files below a folder of the repository.
+fn files_in(folder: &str) -> Vec<PathBuf> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -314,9 +314,14 @@ fn sources() -> Vec<Source> {
             }
         }
     }
+    files
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut test_files = Vec::new();
     let mut sources = BTreeMap::new();
-    for file in files {
+    for file in files_in("src") {
         let module = file.strip_prefix(&root).unwrap().with_extension("");
         let module: Vec<String> = module
             .iter()
@@ -563,6 +568,32 @@ fn only_checks_take_the_digest_of_a_session_id() {
         .collect();
     files.sort();
     assert_eq!(files, ["check.rs"]);
+}
+
+/// The crate that hashes is a library that other services could use.
+#[test]
+fn the_bcrypt_crate_knows_nothing_of_the_service() {
+    let subjects = ["account", "email", "login", "session", "user"];
+    for file in files_in("crates/bcrypt-lanes/src") {
+        let text = fs::read_to_string(&file).unwrap().to_lowercase();
+        let words = text.split(|c: char| !c.is_alphanumeric());
+        for word in words {
+            let singular = word.strip_suffix('s').unwrap_or(word);
+            assert!(
+                !subjects.contains(&singular),
+                "{} says {word:?}",
+                file.display()
+            );
+        }
+        let mut paths = Paths::of(&[]);
+        paths.visit_file(&syn::parse_file(&text).unwrap());
+        let crates = ["argon2", "axum", "bienvenue", "diesel", "hyper", "tonic"];
+        let outside = paths
+            .found
+            .iter()
+            .find(|path| crates.contains(&path[0].as_str()));
+        assert!(outside.is_none(), "{} names {outside:?}", file.display());
+    }
 }
 
 /// The tests above find what they look for.
