@@ -244,9 +244,9 @@ fn help_names_every_setting_with_its_variable_and_no_secret() {
         };
         assert!(ended.output.contains(&variable), "{variable}");
     }
-    // README's table is the same list, with the same defaults.
-    let readme = include_str!("../../README.md");
-    let table: Vec<(&str, &str)> = readme
+    // The guide's table is the same list, with the same defaults.
+    let guide = include_str!("../../docs/settings.md");
+    let table: Vec<(&str, &str)> = guide
         .lines()
         .skip_while(|line| !line.starts_with("| setting"))
         .skip(2)

@@ -1,6 +1,6 @@
-//! Whether an output is like the one that README shows: the same JSON but for the values of
-//! its fields, or else the same lines but for numbers, dates and secrets. `…` stands for
-//! whatever there is.
+//! Whether an output is like the one that a page shows: the same JSON except for the values
+//! of its fields, or else the same lines except for numbers, dates and secrets. `…` stands for
+//! any lines.
 
 use serde_json::{Deserializer, Map, Value};
 
