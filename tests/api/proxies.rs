@@ -234,4 +234,8 @@ on_each_database! {
     async fn caddy(database: Database) {
         serves_everything(database, Kind::Caddy).await;
     }
+
+    async fn envoy(database: Database) {
+        serves_everything(database, Kind::Envoy).await;
+    }
 }

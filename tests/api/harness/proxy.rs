@@ -12,7 +12,11 @@ use std::{
 use tempfile::TempDir;
 use tokio::{net::TcpStream, time::sleep};
 
-use super::{certificate::Authority, postgres::say_skipped, programs::installed};
+use super::{
+    certificate::Authority,
+    postgres::say_skipped,
+    programs::{installed, named_by},
+};
 
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/proxies.md");
 
@@ -20,10 +24,12 @@ const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/proxies.md");
 pub const HOST: &str = "accounts.example.com";
 
 /// Which proxy.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Nginx,
     Caddy,
+    /// Debian has no package of it, so `TEST_PROXIES` does not demand it.
+    Envoy,
 }
 
 /// A proxy with TLS in front of a server; it ends when this is dropped.
@@ -34,16 +40,21 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one; `None` where it is not installed, said loudly, unless `TEST_PROXIES` is
-    /// set.
+    /// Starts one; `None` where it is not installed, with a message, unless `TEST_PROXIES`
+    /// demands it.
     pub async fn start(kind: Kind, server: SocketAddr) -> Option<Self> {
         let name = match kind {
             Kind::Nginx => "nginx",
             Kind::Caddy => "caddy",
+            Kind::Envoy => "envoy",
         };
-        let Some(program) = installed(name) else {
+        let program = match kind {
+            Kind::Envoy => named_by("TEST_ENVOY").or_else(|| installed(name)),
+            _ => installed(name),
+        };
+        let Some(program) = program else {
             assert!(
-                env::var_os("TEST_PROXIES").is_none(),
+                kind == Kind::Envoy || env::var_os("TEST_PROXIES").is_none(),
                 "{name} is not installed"
             );
             say_skipped(&format!("what {name} does"), &format!("Install {name}"));
@@ -60,16 +71,22 @@ impl Proxy {
         let address = free.local_addr().expect("an address");
         drop(free);
         let mut command = Command::new(program);
-        let configuration = home.join("configuration");
+        // Envoy goes by the ending of the name.
+        let configuration = home.join("configuration.yaml");
         let text = match kind {
             Kind::Nginx => nginx(home, address, server),
             Kind::Caddy => caddy(home, address, server),
+            Kind::Envoy => envoy(home, address, server),
         };
         fs::write(&configuration, text).expect("a file");
         match kind {
             Kind::Nginx => command.arg("-p").arg(home).arg("-c").arg(&configuration),
             Kind::Caddy => command
                 .args(["run", "--adapter", "caddyfile", "--config"])
+                .arg(&configuration),
+            Kind::Envoy => command
+                .args(["--use-dynamic-base-id", "--concurrency", "1"])
+                .args(["--log-level", "warning", "-c"])
                 .arg(&configuration),
         };
         let log = fs::File::create(home.join("log")).expect("a file");
@@ -164,6 +181,25 @@ fn caddy(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
         ],
     );
     format!("{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{site}")
+}
+
+/// The same for Envoy.
+fn envoy(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
+    let file = |name: &str| home.join(name).display().to_string();
+    let folder = format!("/etc/letsencrypt/live/{HOST}");
+    let socket = |address: SocketAddr| {
+        let (ip, port) = (address.ip(), address.port());
+        format!("address: {ip}, port_value: {port}")
+    };
+    replaced(
+        &block("yaml"),
+        &[
+            ("address: 0.0.0.0, port_value: 443", &socket(address)),
+            ("address: 127.0.0.1, port_value: 50051", &socket(server)),
+            (&format!("{folder}/fullchain.pem"), &file("certificate.pem")),
+            (&format!("{folder}/privkey.pem"), &file("key.pem")),
+        ],
+    )
 }
 
 /// The block of a language in the guide.
