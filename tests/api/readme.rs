@@ -320,14 +320,70 @@ fn every_block_has_a_known_language() {
     }
 }
 
+/// The pages with commands, and the other pages.
+fn pages_with_links() -> Vec<Page> {
+    let mut pages = Page::all();
+    for name in ["ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY"] {
+        let path = Path::new(REPOSITORY).join(name).with_extension("md");
+        pages.push(Page::read(&path));
+    }
+    pages
+}
+
+/// Files and folders that the pages name, such as `domain/email.rs` or `src/auth/`, exist,
+/// wherever they are.
+#[test]
+fn every_named_file_exists() {
+    let mut paths = Vec::new();
+    let mut folders = [
+        "benches",
+        "crates",
+        "docs",
+        "migrations",
+        "proto",
+        "src",
+        "tests",
+    ]
+    .map(|folder| Path::new(REPOSITORY).join(folder))
+    .to_vec();
+    while let Some(folder) = folders.pop() {
+        paths.push(format!("{}/", folder.display()));
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                paths.push(path.display().to_string());
+            }
+        }
+    }
+    for page in pages_with_links() {
+        let mut is_code = false;
+        for line in page.text.lines() {
+            is_code ^= line.starts_with("```");
+            let words = line.split('`').filter(|word| !is_code && is_path(word));
+            for word in words {
+                let end = format!("/{word}");
+                let is_there = paths.iter().any(|path| path.ends_with(&end));
+                assert!(is_there, "{}: no {word}", page.name);
+            }
+        }
+    }
+}
+
+/// Whether a text is the path of a Rust file or of a folder.
+fn is_path(text: &str) -> bool {
+    let is_kept = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(is_kept)
+        && (text.ends_with(".rs") || text.ends_with('/') && !text.starts_with("outbox"))
+}
+
 /// Links between the pages lead to files and headings that exist.
 #[test]
 fn every_link_leads_somewhere() {
-    let mut pages = Page::all();
     let repository = Path::new(REPOSITORY);
-    for name in ["ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY"] {
-        pages.push(Page::read(&repository.join(name).with_extension("md")));
-    }
+    let pages = pages_with_links();
     for page in &pages {
         let own = repository.join(&page.name);
         for rest in page.text.split("](").skip(1) {
