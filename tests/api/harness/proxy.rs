@@ -6,21 +6,21 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
-use tokio::{net::TcpStream, time::sleep};
+use tokio::net::TcpStream;
 
 use super::{
     certificate::Authority,
+    eventually,
     postgres::say_skipped,
     programs::{installed, named_by},
 };
 
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/proxies.md");
 
-/// The name that the guide gives to the service.
+/// The service's host name in the guide.
 pub const HOST: &str = "accounts.example.com";
 
 /// Which proxy.
@@ -32,7 +32,36 @@ pub enum Kind {
     Envoy,
 }
 
-/// A proxy with TLS in front of a server; it ends when this is dropped.
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Caddy => "caddy",
+            Self::Envoy => "envoy",
+        }
+    }
+
+    /// The installed program; without one, the test is skipped with a message, or fails
+    /// where `TEST_PROXIES` is set.
+    fn program(self) -> Option<PathBuf> {
+        let name = self.name();
+        let named = (self == Self::Envoy).then(|| named_by("TEST_ENVOY"));
+        let program = named.flatten().or_else(|| installed(name));
+        if program.is_none() {
+            assert!(
+                self == Self::Envoy || env::var_os("TEST_PROXIES").is_none(),
+                "{name} is not installed"
+            );
+            say_skipped(
+                &format!("the tests with {name}"),
+                &format!("Install {name}"),
+            );
+        }
+        program
+    }
+}
+
+/// A proxy in front of a server; it ends when dropped.
 pub struct Proxy {
     pub address: SocketAddr,
     child: Child,
@@ -40,54 +69,56 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one; `None` where it is not installed, with a message, unless `TEST_PROXIES`
-    /// demands it.
+    /// Starts a proxy with TLS and the guide's configuration; `None` where it is not installed.
     pub async fn start(kind: Kind, server: SocketAddr) -> Option<Self> {
-        let name = match kind {
-            Kind::Nginx => "nginx",
-            Kind::Caddy => "caddy",
-            Kind::Envoy => "envoy",
-        };
-        let program = match kind {
-            Kind::Envoy => named_by("TEST_ENVOY").or_else(|| installed(name)),
-            _ => installed(name),
-        };
-        let Some(program) = program else {
-            assert!(
-                kind == Kind::Envoy || env::var_os("TEST_PROXIES").is_none(),
-                "{name} is not installed"
-            );
-            say_skipped(&format!("what {name} does"), &format!("Install {name}"));
-            return None;
-        };
+        Self::start_configured(kind, |home, address| {
+            let authority = Authority::new();
+            let certified = authority.certify_pem(HOST);
+            fs::write(home.join("authority.pem"), authority.pem()).expect("a file");
+            fs::write(home.join("certificate.pem"), certified.certificate).expect("a file");
+            fs::write(home.join("key.pem"), certified.key).expect("a file");
+            match kind {
+                Kind::Nginx => nginx(home, address, server),
+                Kind::Caddy => caddy(home, address, server),
+                Kind::Envoy => envoy(home, address, server),
+            }
+        })
+        .await
+    }
+
+    /// Starts an nginx without TLS that forwards requests below a path, strips the path and
+    /// keeps its connections to the server; `None` where it is not installed.
+    pub async fn nginx_below(path: &str, server: SocketAddr) -> Option<Self> {
+        Self::start_configured(Kind::Nginx, |home, address| {
+            nginx_below(home, address, server, path)
+        })
+        .await
+    }
+
+    async fn start_configured(
+        kind: Kind,
+        configuration: impl FnOnce(&Path, SocketAddr) -> String,
+    ) -> Option<Self> {
+        let program = kind.program()?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = folder.path();
-        let authority = Authority::new();
-        let certified = authority.certify_pem(HOST);
-        fs::write(home.join("authority.pem"), authority.pem()).expect("a file");
-        fs::write(home.join("certificate.pem"), certified.certificate).expect("a file");
-        fs::write(home.join("key.pem"), certified.key).expect("a file");
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = free.local_addr().expect("an address");
         drop(free);
+        let text = configuration(home, address);
+        // Envoy tells the format by the ending of the name.
+        let file = home.join("configuration.yaml");
+        fs::write(&file, text).expect("a file");
         let mut command = Command::new(program);
-        // Envoy goes by the ending of the name.
-        let configuration = home.join("configuration.yaml");
-        let text = match kind {
-            Kind::Nginx => nginx(home, address, server),
-            Kind::Caddy => caddy(home, address, server),
-            Kind::Envoy => envoy(home, address, server),
-        };
-        fs::write(&configuration, text).expect("a file");
         match kind {
-            Kind::Nginx => command.arg("-p").arg(home).arg("-c").arg(&configuration),
+            Kind::Nginx => command.arg("-p").arg(home).arg("-c").arg(&file),
             Kind::Caddy => command
                 .args(["run", "--adapter", "caddyfile", "--config"])
-                .arg(&configuration),
+                .arg(&file),
             Kind::Envoy => command
                 .args(["--use-dynamic-base-id", "--concurrency", "1"])
                 .args(["--log-level", "warning", "-c"])
-                .arg(&configuration),
+                .arg(&file),
         };
         let log = fs::File::create(home.join("log")).expect("a file");
         let child = command
@@ -97,7 +128,7 @@ impl Proxy {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
-            // So that its workers can be ended along with it.
+            // Its workers are ended with it, by the group.
             .process_group(0)
             .spawn()
             .expect("the proxy starts");
@@ -110,29 +141,24 @@ impl Proxy {
         Some(proxy)
     }
 
-    /// What clients have to trust.
+    /// The certificate authority for clients to trust.
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join("authority.pem")
     }
 
-    /// What it has logged, requests too.
+    /// Its log of errors and of requests.
     pub fn log(&self) -> String {
         let file = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
         file("log") + &file("access.log")
     }
 
     async fn listens(&mut self) {
-        let start = Instant::now();
-        while TcpStream::connect(self.address).await.is_err() {
+        eventually("the proxy listens", async || {
             let ended = self.child.try_wait().expect("its state");
-            let is_late = start.elapsed() > Duration::from_secs(20);
-            assert!(
-                ended.is_none() && !is_late,
-                "it does not listen: {}",
-                self.log()
-            );
-            sleep(Duration::from_millis(10)).await;
-        }
+            assert!(ended.is_none(), "the proxy ended: {}", self.log());
+            TcpStream::connect(self.address).await.is_ok()
+        })
+        .await;
     }
 }
 
@@ -144,7 +170,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The guide's configuration with what has to be another's in a test: addresses and files.
+/// The guide's configuration, with the addresses and files of the test.
 fn nginx(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
     let file = |name: &str| home.join(name).display().to_string();
     let folder = format!("/etc/letsencrypt/live/{HOST}");
@@ -158,17 +184,51 @@ fn nginx(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
             ("/var/log/nginx/accounts.log", &file("access.log")),
         ],
     );
-    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("{kind}_temp_path {};\n", file(kind)))
-        .concat();
-    // Around it is what a distribution's nginx.conf has.
+    let temporary = temporary_folders(home);
+    // The rest stands in a distribution's nginx.conf.
     format!(
         "daemon off;\nuser root;\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\n{temporary}{site}}}\n",
         file("pid")
     )
 }
 
-/// The same for Caddy, which is not to ask for a certificate.
+fn nginx_below(home: &Path, address: SocketAddr, server: SocketAddr, path: &str) -> String {
+    let temporary = temporary_folders(home);
+    format!(
+        "daemon off;
+        master_process off;
+        pid {}/pid;
+        error_log stderr;
+        events {{}}
+        http {{
+            access_log off;
+            {temporary}
+            upstream service {{
+                server {server} max_fails=0;
+                keepalive 64;
+            }}
+            server {{
+                listen {address};
+                location {path} {{
+                    proxy_pass http://service/;
+                    proxy_http_version 1.1;
+                    proxy_set_header Connection \"\";
+                    proxy_set_header Host $http_host;
+                }}
+            }}
+        }}",
+        home.display()
+    )
+}
+
+/// Settings that keep nginx's temporary files in the test's folder.
+fn temporary_folders(home: &Path) -> String {
+    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {};\n", home.join(kind).display()))
+        .concat()
+}
+
+/// The guide's configuration for Caddy, with a certificate, so that it requests none.
 fn caddy(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
     let file = |name: &str| home.join(name).display().to_string();
     let (certificate, key) = (file("certificate.pem"), file("key.pem"));
@@ -183,6 +243,7 @@ fn caddy(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
     format!("{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{site}")
 }
 
+<<<<<<< HEAD
 /// The same for Envoy.
 fn envoy(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
     let file = |name: &str| home.join(name).display().to_string();
@@ -203,6 +264,9 @@ fn envoy(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
 }
 
 /// The block of a language in the guide.
+=======
+/// The guide's code block of a language.
+>>>>>>> c8226bf (Word the tests plainly, and share their polling, proxies and method lists)
 fn block(language: &str) -> String {
     let start = format!("```{language}\n");
     let guide = fs::read_to_string(GUIDE).expect("the guide");
@@ -211,7 +275,7 @@ fn block(language: &str) -> String {
     block.to_owned()
 }
 
-/// A text in which each of these is replaced; each has to be there.
+/// Replaces each of these; the text has to contain them.
 fn replaced(text: &str, pairs: &[(&str, &str)]) -> String {
     pairs.iter().fold(text.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "the guide has no {from:?}");

@@ -1,7 +1,7 @@
-//! Hashes as other services store them.
+//! Hashes of other services.
 
-/// What other services have stored for [`FOREIGN_PASSWORD`], at their lowest
-/// parameters; from the vectors in `src/passwords/stored/vectors.rs`.
+/// Hashes of [`FOREIGN_PASSWORD`] by other services, with their lowest parameters; from the
+/// vectors in `src/passwords/stored/vectors.rs`.
 #[rustfmt::skip]
 pub const FOREIGN: [&str; 9] = [
     "$2a$04$CshIw/h86YEgnehncf0eNORO3vnVuNc7sMAnO9UN6baKXk0jvJYlq",

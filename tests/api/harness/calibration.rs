@@ -1,4 +1,4 @@
-//! How much work a hash is, on this machine and in this build.
+//! The work of a hash, on this machine and in this build.
 
 use std::time::Duration;
 
@@ -6,32 +6,32 @@ use tokio::sync::OnceCell;
 
 use super::{Process, server::Client};
 
-/// A bcrypt cost, and the CPU time of one hash at it.
+/// A bcrypt cost, and its CPU time per hash.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct Calibration {
     pub cost: u32,
     pub hash: Duration,
 }
 
-impl Pace {
-    /// The lowest cost at which a hash takes so much CPU time, up to the highest
-    /// there is.
+impl Calibration {
+    /// The lowest cost with at least this CPU time per hash, up to the highest cost.
     pub async fn at_least(hash: Duration) -> Self {
-        static MEASURED: OnceCell<Pace> = OnceCell::const_new();
-        let mut pace = *MEASURED.get_or_init(Self::measure).await;
-        while pace.hash < hash && pace.cost < bienvenue::passwords::MAX_COST {
-            pace.cost += 1;
-            pace.hash *= 2;
+        static MEASURED: OnceCell<Calibration> = OnceCell::const_new();
+        let mut calibration = *MEASURED.get_or_init(Self::measure).await;
+        while calibration.hash < hash && calibration.cost < bienvenue::passwords::MAX_COST {
+            calibration.cost += 1;
+            calibration.hash *= 2;
         }
-        pace
+        calibration
     }
 
-    /// Each step of the cost doubles the work, so one cost tells of all.
+    /// The setting for this cost.
     pub fn setting(self) -> String {
         format!("--bcrypt-cost={}", self.cost)
     }
 
-    /// By CPU time, which other work on the machine hardly changes.
+    /// Measures one cost, since each step doubles the work. CPU time is hardly affected by other
+    /// work on the machine.
     async fn measure() -> Self {
         let cost = 6;
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -39,9 +39,9 @@ impl Pace {
         let client = Client::connect(process.address).await;
         let start = process.cpu_time();
         let mut hashes = 0;
-        // The clock's ticks are 10 ms.
+        // The clock has ticks of 10 ms.
         while process.cpu_time() < start + Duration::from_millis(200) {
-            let refused = client.login("nobody@example.com", "some password").await;
+            let refused = client.login("unknown@example.com", "some password").await;
             refused.expect_err("there are no users");
             hashes += 1;
         }

@@ -1,5 +1,5 @@
-//! Moving in without losing users: passwords that cannot be taken, tables of other names, ids
-//! that are no numbers, and services that mixed a secret into their passwords.
+//! Importing without losing users: unusable passwords, tables of other names, ids other than
+//! numbers, and hashes with a pepper.
 
 use std::{
     fs::{self, Permissions},
@@ -13,13 +13,13 @@ use tonic::Code;
 use crate::{
     harness::{
         Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Process, TestServer,
-        foreign::FOREIGN_PASSWORD, on_each_database, process::Ended, server::Client,
+        foreign_hashes::FOREIGN_PASSWORD, on_each_database, process::Ended, server::Client,
     },
     import::{HASH, SourceFile, TABLE, assert_count, import, imported},
 };
 
-/// Rows whose password cannot be taken, as services leave them.
-const LOST: [&str; 7] = [
+/// Unusable passwords, as services leave them.
+const UNUSABLE: [&str; 7] = [
     "NULL",
     "''",
     "'!DjangosUnusablePassword0123456789abcdefgh'",
@@ -30,7 +30,7 @@ const LOST: [&str; 7] = [
     "'$2b$31$......................yqKybrYN1gfi6yNZruor7MV8yF80Yo.'",
 ];
 
-/// What the real programs stored for [`FOREIGN_PASSWORD`]; from the vectors in
+/// Hashes of [`FOREIGN_PASSWORD`] by the real programs; from the vectors in
 /// `src/passwords/stored/vectors.rs`.
 const NEW_FORMATS: [&str; 7] = [
     "$wp$2y$04$LbWhAss6PWvHjkhA7sAHJedeF.Nbqb0GgVc3WPxmt7M1R.w/6ZoY2",
@@ -42,7 +42,7 @@ const NEW_FORMATS: [&str; 7] = [
     "$pbkdf2-sha512$7$mhPivBeCcM4ZYwyhlNL6Hw$Nw65EbCpbeZQsDvl8IUrvI15gvOaQv2Eqcon4gAU8JFR9vsSZMDt2i.3OHx4ADzODItqivTWrIDw31QHOUHxqg",
 ];
 
-/// The same of Flask-Security and of Devise, with their secrets.
+/// The same by Flask-Security and Devise, with their secrets.
 const FLASK_SECURITY: [&str; 2] = [
     "$2b$04$II.E.RByJaxd0Ly805tMme7aGRnJri7mmw62kei4JY1fY7eDQXY0S",
     "$pbkdf2-sha512$7$6J2TMiaE0JqzNoZQivE.Rw$6eFDeCNkdRFRMiFrXBzB2fwykyn6jF2N5aes0H6lSQqy2c6cthDSqMtvwIT2NMHqcphCLG4junZHtLAfyYr9uw",
@@ -51,7 +51,7 @@ const FLASK_SECRET: &str = "146585145368132386173505678016728509634";
 const DEVISE: &str = "$2a$04$s.Eirs.ZK2Xi93vJRi2Zj.Ts8tRct2UUyUVDVU4BeqY8HpzvrOL3K";
 const DEVISE_SECRET: &str = "4d2f8a9c0b1e6f7a3c5d8e9f0a1b2c3d4e5f60718293a4b5c6d7e8f9012345678";
 
-/// A file with a secret, as long as the folder is there.
+/// A file with a secret, in a temporary folder.
 struct SecretFile {
     _folder: TempDir,
     path: PathBuf,
@@ -90,7 +90,7 @@ async fn refused(client: &Client, email: &str, password: &str) {
 
 #[track_caller]
 fn says(ended: &Ended, words: &str) {
-    // The summary breaks its lines.
+    // The summary is wrapped.
     let said = ended
         .output
         .split_whitespace()
@@ -100,16 +100,16 @@ fn says(ended: &Ended, words: &str) {
 }
 
 on_each_database! {
-    /// Each of them sets a password by mail, and is like any other user until then.
-    async fn people_come_along_without_their_password(database: Database) {
+    /// Users without a usable password set one by mail, and look like other users until then.
+    async fn users_without_a_password_are_imported(database: Database) {
         let mut rows = row(1, EMAIL, &format!("'{HASH}'"));
-        for (n, hash) in LOST.iter().enumerate() {
+        for (n, hash) in UNUSABLE.iter().enumerate() {
             rows.push_str(&row(n + 2, &format!("u{n}@example.com"), hash));
         }
         rows.push_str(&row(20, "not-an-address", "NULL"));
-        let source = SourceFile::made_by(&format!("{TABLE}; {rows}"));
+        let source = SourceFile::from_sql(&format!("{TABLE}; {rows}"));
 
-        // Without the flag they are left out, and the summary names it.
+        // Without the flag they are skipped, and the summary names the flag.
         let ended = import(&source.url(), database.url(), &[]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert_count(&ended, 8, "cannot be taken");
@@ -130,8 +130,8 @@ on_each_database! {
 
         let server = TestServer::start(&database).await;
         server.client.login(EMAIL, PASSWORD).await.unwrap();
-        let unknown = server.client.login("nobody@example.com", PASSWORD).await.unwrap_err();
-        for n in 0..LOST.len() {
+        let unknown = server.client.login("unknown@example.com", PASSWORD).await.unwrap_err();
+        for n in 0..UNUSABLE.len() {
             let email = format!("u{n}@example.com");
             assert_eq!(stored(&database, &email), "!");
             for password in [PASSWORD, "!", "plain text password", &stored(&database, EMAIL)] {
@@ -151,9 +151,9 @@ on_each_database! {
         refused(&server.client, "u4@example.com", NEW_PASSWORD).await;
     }
 
-    /// The log has no line for each of their logins: nothing is broken.
+    /// Their logins are not logged as faults.
     async fn a_login_without_a_password_is_no_fault(database: Database) {
-        let source = SourceFile::made_by(&format!("{TABLE}; {}", row(1, EMAIL, "NULL")));
+        let source = SourceFile::from_sql(&format!("{TABLE}; {}", row(1, EMAIL, "NULL")));
         imported(import(&source.url(), database.url(), &["--without-password"]), 1);
         let folder = tempfile::tempdir().unwrap();
         let settings = ["--bcrypt-cost=4", "--database-url", database.url()];
@@ -167,21 +167,21 @@ on_each_database! {
 
     async fn white_space_around_a_hash_is_trimmed(database: Database) {
         let padded = format!("'  {HASH}' || char(13, 10)");
-        let source = SourceFile::made_by(&format!("{TABLE}; {}", row(1, EMAIL, &padded)));
+        let source = SourceFile::from_sql(&format!("{TABLE}; {}", row(1, EMAIL, &padded)));
         imported(import(&source.url(), database.url(), &[]), 1);
         assert_eq!(stored(&database, EMAIL), HASH);
         let server = TestServer::start(&database).await;
         server.client.login(EMAIL, PASSWORD).await.unwrap();
     }
 
-    /// The formats of the real programs, from the import to a hash of ours.
+    /// The formats of other programs, from the import to the service's own hash.
     async fn more_formats_verify(database: Database) {
         let rows: String = NEW_FORMATS
             .iter()
             .enumerate()
             .map(|(n, hash)| row(n + 1, &format!("u{n}@example.com"), &format!("'{hash}'")))
             .collect();
-        let source = SourceFile::made_by(&format!("{TABLE}; {rows}"));
+        let source = SourceFile::from_sql(&format!("{TABLE}; {rows}"));
         imported(import(&source.url(), database.url(), &[]), NEW_FORMATS.len());
         let server = TestServer::start(&database).await;
         for (n, hash) in NEW_FORMATS.iter().enumerate() {
@@ -195,8 +195,8 @@ on_each_database! {
         }
     }
 
-    /// Flask-Security's table is called user, and its hashes are of an HMAC.
-    async fn flask_security_moves_in_with_its_secret(database: Database) {
+    /// Flask-Security's table is named user, and its hashes are of an HMAC.
+    async fn flask_security_is_imported_with_its_secret(database: Database) {
         let table = "CREATE TABLE user (id INTEGER PRIMARY KEY, email VARCHAR(255),
             password VARCHAR(255), active BOOLEAN, fs_uniquifier VARCHAR(64))";
         let rows: String = FLASK_SECURITY
@@ -206,10 +206,10 @@ on_each_database! {
                 format!("INSERT INTO user VALUES ({}, 'u{n}@example.com', '{hash}', 1, '{n}');", n + 1)
             })
             .collect();
-        let source = SourceFile::made_by(&format!("{table}; {rows}"));
+        let source = SourceFile::from_sql(&format!("{table}; {rows}"));
         let columns = ["--table=user", "--columns=hashed_password=password"];
 
-        // Without the secret, the summary tells what the columns give away.
+        // Without the secret, the summary has a hint from the columns.
         let dry = import(&source.url(), database.url(), &[&columns[..], &["--dry-run"]].concat());
         assert_count(&dry, 2, "can be imported");
         says(&dry, "Flask-Security wrote this table, which mixes a secret (SECURITY_PASSWORD_SALT)");
@@ -225,10 +225,9 @@ on_each_database! {
         logs_in_with_the_secret(&database, &["u0@example.com", "u1@example.com"], "flask-security", &secret).await;
     }
 
-    /// Devise's column is called encrypted_password, and its pepper stands behind the
-    /// password.
-    async fn devise_moves_in_with_its_secret(database: Database) {
-        let source = SourceFile::made_by(&format!(
+    /// Devise's column is named encrypted_password, and its pepper follows the password.
+    async fn devise_is_imported_with_its_secret(database: Database) {
+        let source = SourceFile::from_sql(&format!(
             "CREATE TABLE users (id INTEGER PRIMARY KEY, email VARCHAR,
                  encrypted_password VARCHAR, reset_password_token VARCHAR);
              INSERT INTO users VALUES (7, '{EMAIL}', '{DEVISE}', NULL);"
@@ -242,8 +241,8 @@ on_each_database! {
         logs_in_with_the_secret(&database, &[EMAIL], "devise", &secret).await;
     }
 
-    async fn columns_of_other_names_move_in(database: Database) {
-        let source = SourceFile::made_by(&format!(
+    async fn columns_of_other_names_are_imported(database: Database) {
+        let source = SourceFile::from_sql(&format!(
             "CREATE TABLE \"the \"\"people\"\"\" (\"Nr\" INTEGER, \"E-Mail\" TEXT, pwd BLOB, email TEXT);
              INSERT INTO \"the \"\"people\"\"\" VALUES (7, '{EMAIL}', '{HASH}', 'not this one');"
         ));
@@ -254,14 +253,14 @@ on_each_database! {
         assert_eq!(login.user.unwrap().id, 7);
     }
 
-    /// Ids that are no numbers: each user gets one, and a file says which.
+    /// Users with UUIDs get numbers, listed in a file.
     async fn uuids_become_numbers(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         server.client.register("gone@example.com", PASSWORD).await.unwrap();
         database.execute("DELETE FROM users WHERE email = 'gone@example.com'");
         server.stop().await;
-        let source = SourceFile::made_by(&format!(
+        let source = SourceFile::from_sql(&format!(
             "CREATE TABLE users (uuid CHAR(36) PRIMARY KEY, email TEXT, hashed_password TEXT);
              INSERT INTO users VALUES ('1b4e28ba-2fa1-11d2-883f-0016d3cca427', 'bob@example.com', '{HASH}');
              INSERT INTO users VALUES ('2b4e28ba-2fa1-11d2-883f-0016d3cca427', 'Ada@example.com', '{HASH}');
@@ -292,7 +291,7 @@ on_each_database! {
     }
 }
 
-/// Ada is there under id 1, and id 2 was given to a user who is gone.
+/// The target has Ada with id 1, and id 2 belonged to a deleted user.
 async fn uuids(source: &str, into: &Database) {
     let folder = tempfile::tempdir().unwrap();
     let map = folder.path().join("ids.csv");
@@ -309,7 +308,7 @@ async fn uuids(source: &str, into: &Database) {
         &dry,
         "The ids there are no whole numbers: each user gets a new one",
     );
-    // Nothing is imported, and so there is no map.
+    // Nothing is imported, so there is no map.
     let ended = import(source, into.url(), &[columns, &flag]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let line = "row 3, id \"3b4e28ba-2fa1-11d2-883f-0016d3cca427\", \"BOB@example.com\": it has \
@@ -329,7 +328,7 @@ async fn uuids(source: &str, into: &Database) {
     assert_eq!(fs::read_to_string(&map).unwrap(), expected);
     assert_eq!(mode(&map), 0o600);
 
-    // A map is not written over; another run changes nothing and maps the same.
+    // A map is not overwritten; another run changes nothing and writes the same map.
     let ended = import(source, into.url(), &[columns, "--skip-bad", &flag]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.errors.contains("cannot write --id-map"), "{ended:?}");
@@ -352,8 +351,8 @@ fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
 }
 
-/// Users whose hashes were made with a secret log in where the server has it, and are kept
-/// our way from then on; where it has not, the log says so.
+/// Users with peppered hashes log in where the server has the secret, and get the service's
+/// own hash then; without it, the log reports the missing secret.
 async fn logs_in_with_the_secret(
     database: &Database,
     emails: &[&str],
@@ -393,7 +392,7 @@ async fn logs_in_with_the_secret(
     }
     server.stop().await;
 
-    // By now no hash needs it.
+    // By now no hash needs the secret.
     let process = Process::start(folder.path(), &settings);
     let client = Client::connect(process.address).await;
     for email in emails {

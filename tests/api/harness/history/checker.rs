@@ -1,11 +1,10 @@
-//! Whether what the nodes answered can have come of one truth, known to each of
-//! them no later than the bound.
+//! Checks that a history is consistent with one order of revocations, visible on each node
+//! within the bound.
 //!
-//! It goes by what callers can know. An end of a session is *possible* from the
-//! moment that a call began which may have ended it. It is *sure* from the moment that
-//! a reply said so: to the call that ended it, or to any that the session was refused
-//! for. It is *known* to a node whose own reply to a call that ended it, or to a check,
-//! said so; such a node has no bound.
+//! The check uses only the callers' knowledge. A session's end is *possible* from the beginning
+//! of the first call that may have ended it. It is *sure* from the first reply that reports it:
+//! to the call that ended the session, or to any call refused for it. It is *known* to a node
+//! from that node's own first such reply; the bound does not apply to it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,43 +14,43 @@ use std::{
 
 use super::{Operation, Outcome, Request};
 
-/// By what to judge.
+/// The rules of the check.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// How long a node may answer from what it knew, once another node has
-    /// acknowledged the end of a session. The node that did has no time at all.
+    /// How long a node may accept a session after another node has acknowledged its end. The
+    /// bound of the acknowledging node is zero.
     pub bound: Duration,
-    /// Whether there were faults, so that a node may have been cut off.
+    /// Whether faults were injected, so that a node may have been unavailable.
     pub faults: bool,
 }
 
-/// What came out.
+/// The result of the check.
 #[derive(Debug, Default)]
-pub struct Verdict {
-    /// Each is one line on an answer that must not be.
+pub struct Report {
+    /// One line per incorrect reply.
     pub violations: Vec<String>,
-    /// How many calls there were of each kind and outcome.
+    /// The number of calls of each kind and outcome.
     pub counts: BTreeMap<(&'static str, &'static str), usize>,
-    /// The longest time from the sure end of a session to the beginning of a check
-    /// that another node let pass.
+    /// The longest time from the sure end of a session to the beginning of a check accepted by
+    /// another node.
     pub worst_staleness: Duration,
-    /// How many checks began when the end of their session was sure.
+    /// The number of checks begun after the sure end of their session.
     pub checks_of_ended: usize,
-    /// How many of them within the bound, on another node.
+    /// The number of them within the bound, on another node.
     pub checks_within_bound: usize,
 }
 
-/// What is known of a session.
+/// The knowledge about a session.
 struct Life {
     user: usize,
     version: u32,
     began: Duration,
     opened: Duration,
-    /// Since when it may have been ended.
+    /// The time from which it may have ended.
     possible: Option<Duration>,
-    /// Since when it has ended for sure.
+    /// The time from which it has surely ended.
     sure: Option<Duration>,
-    /// Since when a node has told so of its own knowledge.
+    /// The time from which a node has reported the end itself.
     known: HashMap<usize, Duration>,
 }
 
@@ -70,25 +69,25 @@ impl Life {
     }
 }
 
-pub fn judge(operations: &[Operation], rules: Rules) -> Verdict {
-    let mut verdict = Verdict::default();
+pub fn check(operations: &[Operation], rules: Rules) -> Report {
+    let mut report = Report::default();
     let lives = lives(operations);
     for operation in operations {
         let kind = operation.request.kind();
-        *verdict
+        *report
             .counts
             .entry((kind, operation.outcome.name()))
             .or_default() += 1;
-        if let Err(why) = verdict.look_at(operation, &lives, rules) {
-            verdict.violations.push(format!("{why}: {operation:?}"));
+        if let Err(why) = report.look_at(operation, &lives, rules) {
+            report.violations.push(format!("{why}: {operation:?}"));
         }
     }
-    verdict.violations.extend(ended_twice(operations));
-    verdict.violations.extend(bad_logins(operations));
-    verdict
+    report.violations.extend(ended_twice(operations));
+    report.violations.extend(bad_logins(operations));
+    report
 }
 
-impl Verdict {
+impl Report {
     fn look_at(
         &mut self,
         operation: &Operation,
@@ -112,9 +111,7 @@ impl Verdict {
         let Some(session) = operation.request.session() else {
             return Ok(());
         };
-        let life = lives
-            .get(&session)
-            .ok_or("a session that nobody was given")?;
+        let life = lives.get(&session).ok_or("a session without a login")?;
         let since = life.sure.and_then(|sure| operation.began.checked_sub(sure));
         let since = since.filter(|since| !since.is_zero());
         let is_check = matches!(operation.request, Request::Check { .. });
@@ -138,8 +135,8 @@ impl Verdict {
                 }
                 Ok(())
             }
-            // A change goes by the database, on every node.
-            Outcome::Done if since.is_some() => Err("an ended session has changed things".into()),
+            // A change reads the database, on every node.
+            Outcome::Done if since.is_some() => Err("an ended session has made a change".into()),
             _ => Ok(()),
         }
     }
@@ -183,8 +180,7 @@ fn lives(operations: &[Operation]) -> HashMap<usize, Life> {
             && let Some(life) = lives.get_mut(&session)
         {
             life.has_ended(operation.ended);
-            // What would change something goes by the database; its node's memory may
-            // still lag.
+            // A change reads the database, and its node's memory may still lag.
             if matches!(operation.request, Request::Check { .. }) {
                 life.is_known_to(operation.node, operation.ended);
             }
@@ -223,25 +219,25 @@ enum Certainty {
     Sure,
 }
 
-/// Whether a call that took effect ends a session.
+/// Whether an effective call ends a session.
 fn ends(operation: &Operation, session: usize, life: &Life, certainty: Certainty) -> bool {
     match operation.request {
         Request::Logout { .. } => true,
         Request::RevokeOthers { by, .. } if by == session => false,
         Request::RevokeOthers { .. } => match certainty {
             Certainty::Sure => life.opened < operation.began,
-            // What was not answered may take effect at any later time.
+            // An unanswered call may take effect at any later time.
             Certainty::Possible => {
                 operation.outcome != Outcome::Done || life.began < operation.ended
             }
         },
-        // Whenever it was opened: a session of a former password is none.
+        // At any opening time: sessions of former passwords are invalid.
         Request::ChangePassword { version, .. } => life.version <= version,
         _ => false,
     }
 }
 
-/// Of several that end one session, one is told that it did.
+/// Of several calls that end one session, one reply reports success.
 fn ended_twice(operations: &[Operation]) -> impl Iterator<Item = String> {
     let mut ended = HashMap::<usize, usize>::new();
     for operation in operations {
@@ -257,8 +253,8 @@ fn ended_twice(operations: &[Operation]) -> impl Iterator<Item = String> {
         .map(|(session, times)| format!("session {session} was logged out {times} times"))
 }
 
-/// A login is refused only for a password that is, or is becoming, a former one,
-/// and always for one that is.
+/// A login is refused always for a former password, and otherwise only during a change of the
+/// password.
 fn bad_logins(operations: &[Operation]) -> Vec<String> {
     let mut changes: HashMap<usize, Vec<(u32, &Operation)>> = HashMap::new();
     for operation in operations {
@@ -279,14 +275,14 @@ fn bad_logins(operations: &[Operation]) -> Vec<String> {
             Outcome::InvalidCredentials
                 if !from_it.any(|(_, change)| change.began < operation.ended) =>
             {
-                "refused, and the password is right"
+                "refused, although the password is right"
             }
             Outcome::Done
                 if from_it.any(|(_, change)| {
                     change.outcome == Outcome::Done && change.ended < operation.began
                 }) =>
             {
-                "let in with a former password"
+                "accepted with a former password"
             }
             _ => continue,
         };
@@ -306,7 +302,7 @@ impl Request {
         }
     }
 
-    /// The session that asks.
+    /// The caller's session.
     pub fn session(&self) -> Option<usize> {
         match *self {
             Self::Login { .. } => None,
@@ -338,7 +334,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all: usize = self.counts.values().sum();
         writeln!(f, "{all} operations:")?;

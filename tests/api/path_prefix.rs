@@ -1,15 +1,15 @@
-//! A service whose public URL has a path, which the proxy in front takes off.
+//! A service whose public URL has a path, which the proxy strips.
 
 use crate::harness::{
-    Database, EMAIL, NEW_PASSWORD, PASSWORD, TestServer, nginx::Nginx, on_each_database,
+    Database, EMAIL, NEW_PASSWORD, PASSWORD, TestServer, on_each_database, proxy::Proxy,
     requests::Session,
 };
 
 const PUBLIC_URL: &str = "http://example.com/auth";
 
 on_each_database! {
-    /// A redirect leads to the proxy, not beside it.
-    async fn a_redirect_goes_by_the_public_url(database: Database) {
+    /// A redirect includes the path.
+    async fn redirects_use_the_public_url(database: Database) {
         for (public_url, home) in [
             (PUBLIC_URL, "/auth/"),
             ("http://example.com/a/b/", "/a/b/"),
@@ -27,11 +27,11 @@ on_each_database! {
         }
     }
 
-    /// A whole visit through nginx.
-    async fn everything_works_through_nginx(database: Database) {
+    /// Registration to password reset through nginx.
+    async fn all_routes_work_through_nginx(database: Database) {
         let setting = format!("--public-url={PUBLIC_URL}");
         let server = TestServer::start_with(&database, &[&setting]).await;
-        let Some(nginx) = Nginx::in_front_of(server.address, "/auth/").await else {
+        let Some(nginx) = Proxy::nginx_below("/auth/", server.address).await else {
             return;
         };
         let mut browser = Session::new(nginx.address);
@@ -53,7 +53,7 @@ on_each_database! {
         let page = browser.get(path).await;
         assert!(page.text().contains("Set a new password"), "{page:?}");
         let token = mail.reset_token();
-        // The page sends this to its own address.
+        // The page submits to its own URL.
         let fields = [("email", EMAIL), ("reset_token", &token), ("new_password", NEW_PASSWORD)];
         let done = browser.put("/auth/reset_password").data(fields).await;
         assert_eq!(done.status_code, 200, "{done:?}");

@@ -1,4 +1,4 @@
-//! What the service is for: register, log in, be recognised, log out.
+//! The main functions: register, log in, check, log out.
 
 use tonic::Code;
 
@@ -7,8 +7,8 @@ use crate::harness::{
 };
 
 on_each_database! {
-    /// The main job, from registration to a session that is refused.
-    async fn a_user_registers_logs_in_is_recognised_and_logs_out(database: Database) {
+    /// From the registration to the ended session.
+    async fn a_user_registers_logs_in_is_checked_and_logs_out(database: Database) {
         let server = TestServer::start(&database).await;
         let client = &server.client;
 
@@ -36,7 +36,7 @@ on_each_database! {
         server.stop().await;
     }
 
-    /// Each device has a session of its own.
+    /// Each device has its own session.
     async fn logging_out_on_one_device_leaves_the_other(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -47,7 +47,7 @@ on_each_database! {
         server.client.check(&laptop).await.unwrap();
     }
 
-    /// The text that the original service gave.
+    /// The message is the Flask service's.
     async fn an_address_is_registered_once(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -60,8 +60,8 @@ on_each_database! {
         server.login().await;
     }
 
-    /// Nothing tells an unknown address from a wrong password.
-    async fn a_refused_login_tells_nothing(database: Database) {
+    /// Unknown e-mails and wrong passwords get the same reply.
+    async fn a_refused_login_does_not_reveal_accounts(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let unknown = server.client.login("eve@example.com", PASSWORD).await.unwrap_err();
@@ -73,12 +73,12 @@ on_each_database! {
         }
     }
 
-    /// A password is compared as it is: no part is cut off or changed.
-    async fn a_password_is_taken_exactly(database: Database) {
+    /// Passwords are compared exactly, without truncation or changes.
+    async fn passwords_are_compared_exactly(database: Database) {
         let server = TestServer::start(&database).await;
         for (n, length) in [16, 71, 72, 73, 128, 1_024].into_iter().enumerate() {
             let email = format!("user{n}@example.com");
-            // Not one character over and over: such are common.
+            // Repeated characters would be a common password.
             let password: String = "kP\u{F8}3 ".chars().cycle().scan(0, |bytes, c| {
                 *bytes += c.len_utf8();
                 (*bytes <= length).then_some(c)
@@ -102,12 +102,12 @@ on_each_database! {
                     .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
             }
         }
-        // The one exception: two spellings of one character are one (NFC).
+        // The exception: equivalent encodings of a character are equal (NFC).
         server.client.register("n@example.com", "caf\u{E9} au lait").await.unwrap();
         server.client.login("n@example.com", "cafe\u{301} au lait").await.unwrap();
     }
 
-    /// Of many that register one address at once, one does.
+    /// Of many concurrent registrations of an address, one succeeds.
     async fn a_race_for_an_address_has_one_winner(database: Database) {
         let server = TestServer::start(&database).await;
         for round in 0..8 {
@@ -129,7 +129,7 @@ on_each_database! {
         }
     }
 
-    /// A logout that has been answered holds, however many checks there are.
+    /// No check succeeds after the reply to a logout, under load.
     async fn no_check_after_a_logout_succeeds(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -152,7 +152,7 @@ on_each_database! {
         }
     }
 
-    /// Nothing in the database opens anything.
+    /// The database contains no usable secret.
     async fn secrets_are_not_stored(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -179,7 +179,7 @@ on_each_database! {
         }
     }
 
-    /// The service's own health, and what it offers.
+    /// The health service and the reflection service.
     async fn health_and_reflection_answer(database: Database) {
         use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
         let server = TestServer::start(&database).await;
@@ -189,7 +189,7 @@ on_each_database! {
             let status = health.check(request).await.unwrap().into_inner().status();
             assert_eq!(status.as_str_name(), "SERVING");
         }
-        let request = HealthCheckRequest { service: "nobody".into() };
+        let request = HealthCheckRequest { service: "unknown".into() };
         health.check(request).await.expect_refusal(Code::NotFound, "NOT_FOUND");
 
         assert_eq!(reflected(&server.client).await, Ok(vec![
@@ -202,8 +202,8 @@ on_each_database! {
         assert_eq!(reflected(&server.client).await, Err(Code::Unimplemented));
     }
 
-    /// A loopback address is where one listens behind a proxy on the same machine, too.
-    async fn behind_a_proxy_reflection_is_off_unless_it_is_asked_for(database: Database) {
+    /// A loopback address may have a proxy on the same machine in front of it.
+    async fn reflection_is_off_by_default_behind_a_proxy(database: Database) {
         for (settings, is_on) in [
             (&["--public-url=https://accounts.example.com"][..], false),
             (&["--trusted-proxies=127.0.0.1"], false),
@@ -215,7 +215,7 @@ on_each_database! {
             let server = TestServer::start_watched(&database, settings).await;
             let public = reflected(&server.client).await;
             assert_eq!(public.is_ok(), is_on, "{settings:?}");
-            // The internal listener goes by the same rule.
+            // The internal listener follows the same rule.
             let internal = Client::connect(server.admin_address.unwrap()).await;
             assert_eq!(reflected(&internal).await.is_ok(), is_on, "{settings:?}");
             server.stop().await;
@@ -223,7 +223,7 @@ on_each_database! {
     }
 }
 
-/// The services that reflection lists.
+/// The services listed by reflection.
 async fn reflected(client: &Client) -> Result<Vec<String>, Code> {
     use tonic_reflection::pb::v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,

@@ -1,4 +1,4 @@
-//! Browsers: gRPC-Web and who may use it.
+//! Browsers: gRPC-Web and its allowed origins.
 
 use bienvenue::proto::v1::{
     ChangePasswordRequest, ChangePasswordResponse, GetUserBySessionRequest,
@@ -35,7 +35,7 @@ async fn allowed_headers(server: &TestServer, origin: &str) -> Vec<String> {
 }
 
 on_each_database! {
-    /// What a page of an allowed origin does, from preflight to answer.
+    /// A call of an allowed page, from preflight to reply.
     async fn an_allowed_page_calls(database: Database) {
         let settings = ["--cors-origin", APP, "--cors-origin=http://localhost:3000"];
         let server = TestServer::start_with(&database, &settings).await;
@@ -65,8 +65,8 @@ on_each_database! {
         }
     }
 
-    /// Headers that tracing, Connect and interceptors add to the calls of a page.
-    async fn a_page_may_send_what_libraries_add(database: Database) {
+    /// Headers added by tracing, Connect and interceptors.
+    async fn a_page_may_send_the_headers_of_libraries(database: Database) {
         let settings = ["--cors-origin", APP, "--cors-header=X-Tenant,x-build"];
         let server = TestServer::start_with(&database, &settings).await;
         let allowed = allowed_headers(&server, APP).await;
@@ -92,7 +92,7 @@ on_each_database! {
             "content-type",
             "authorization",
             "x-request-id",
-            // Of the setting.
+            // From the setting.
             "x-tenant",
             "x-build",
         ] {
@@ -105,8 +105,8 @@ on_each_database! {
         assert!(!allowed.iter().any(|name| name == "x-tenant"), "{allowed:?}");
     }
 
-    /// Nobody else is told anything.
-    async fn other_pages_are_not_answered_to(database: Database) {
+    /// Other origins get no CORS headers.
+    async fn other_origins_are_not_allowed(database: Database) {
         let server = TestServer::start_with(&database, &["--cors-origin", APP]).await;
         for origin in [
             "https://evil.example",
@@ -121,7 +121,7 @@ on_each_database! {
             let response = raw::http1(server.address, "OPTIONS", LOGIN, &preflight, b"").await;
             assert_eq!(response.header("access-control-allow-origin"), None, "{origin}");
         }
-        // Without the setting there is no CORS at all.
+        // Without the setting, CORS is off.
         server.stop().await;
         let server = TestServer::start(&database).await;
         let preflight = [("origin", APP), ("access-control-request-method", "POST")];
@@ -129,7 +129,7 @@ on_each_database! {
         assert_eq!((response.status, response.header("access-control-allow-origin")), (405, None));
     }
 
-    /// gRPC-Web over HTTP/2 as well.
+    /// gRPC-Web over HTTP/2.
     async fn grpc_web_over_http2(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -146,7 +146,7 @@ on_each_database! {
             .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
     }
 
-    /// The same answers over every transport.
+    /// The replies are equal over every transport.
     async fn transports_agree(database: Database) {
         let server = TestServer::start(&database).await;
         let credentials = |email: &str, password: &str| (email.to_owned(), password.to_owned());
@@ -223,7 +223,7 @@ on_each_database! {
         }
     }
 
-    /// Kept as it came, by either protocol.
+    /// It is stored unchanged, from either protocol.
     async fn a_user_agent_need_not_be_ascii(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;

@@ -1,4 +1,4 @@
-//! HTTP/1.1 connections that are kept for later, as proxies and browsers keep them.
+//! Idle HTTP/1.1 connections, as proxies and browsers keep them.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use tokio::{
 };
 
 use crate::harness::{
-    Database, TestServer, http1::Http1Connection, nginx::Nginx, on_each_database, raw,
+    Database, TestServer, http1::Http1Connection, on_each_database, proxy::Proxy, raw,
 };
 
-/// How long the server may take, however busy the machine is.
+/// The time limit on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// Requests whose end shows in different ways, and their status.
+/// Requests with different kinds of framing, and their status.
 const REQUESTS: [(&[u8], u16); 3] = [
     (GET, 200),
     (
@@ -33,25 +33,26 @@ const REQUESTS: [(&[u8], u16); 3] = [
     ),
 ];
 
-/// Sends some bytes on a connection and waits until the server hangs up; how long that took.
-async fn hung_up(socket: &mut TcpStream, bytes: &[u8]) -> Duration {
+/// Sends some bytes and waits until the server closes the connection; returns how long it
+/// took.
+async fn time_to_close(socket: &mut TcpStream, bytes: &[u8]) -> Duration {
     let start = Instant::now();
     socket.write_all(bytes).await.unwrap();
     let end = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await;
-    // A reset is an end like any other.
-    let _ = end.expect("the server hangs up");
+    // A reset is an end, too.
+    let _ = end.expect("the server closes the connection");
     start.elapsed()
 }
 
 on_each_database! {
-    /// The time for a handshake is none of an idle connection's.
+    /// The handshake timeout does not apply to idle connections.
     async fn an_idle_connection_outlasts_the_handshake(database: Database) {
         let server = TestServer::start_with(&database, &["--handshake-timeout=200ms"]).await;
         for (request, status) in REQUESTS {
             let mut connection = Http1Connection::open(server.address).await;
             for _ in 0..3 {
                 let (response, kept) = connection.exchange(request.to_vec()).await;
-                let response = response.expect("a response, although it was idle");
+                let response = response.expect("a response after an idle time");
                 assert_eq!(response.status, status);
                 connection = kept.expect("a connection");
                 sleep(Duration::from_millis(600)).await;
@@ -59,19 +60,19 @@ on_each_database! {
         }
     }
 
-    /// It has a time of its own.
+    /// Idle connections have their own timeout.
     async fn an_idle_connection_ends(database: Database) {
         let server = TestServer::start_with(&database, &["--idle-timeout=300ms"]).await;
         for (request, _) in REQUESTS {
             let mut socket = TcpStream::connect(server.address).await.unwrap();
-            let after = hung_up(&mut socket, request).await;
+            let after = time_to_close(&mut socket, request).await;
             let range = Duration::from_millis(250)..Duration::from_secs(8);
             assert!(range.contains(&after), "{after:?}");
         }
     }
 
-    /// Once a head has begun, it has its time like the first.
-    async fn half_a_head_on_an_idle_connection_does_not_last(database: Database) {
+    /// A request head on an idle connection has the same timeout as the first.
+    async fn half_a_head_on_an_idle_connection_times_out(database: Database) {
         let server = TestServer::start_with(&database, &["--handshake-timeout=200ms"]).await;
         for (request, _) in REQUESTS {
             let connection = Http1Connection::open(server.address).await;
@@ -86,8 +87,8 @@ on_each_database! {
         }
     }
 
-    /// Nor does a head that comes byte by byte.
-    async fn a_head_that_trickles_does_not_last(database: Database) {
+    /// So does a head sent byte by byte.
+    async fn a_trickled_head_times_out(database: Database) {
         let server = TestServer::start_with(&database, &["--handshake-timeout=300ms"]).await;
         let socket = TcpStream::connect(server.address).await.unwrap();
         let (mut reader, mut writer) = socket.into_split();
@@ -101,19 +102,19 @@ on_each_database! {
             }
         });
         let end = timeout(PATIENCE, reader.read_to_end(&mut Vec::new())).await;
-        let _ = end.expect("the server hangs up");
+        let _ = end.expect("the server closes the connection");
         trickle.abort();
     }
 }
 
-/// Posts come through nginx when the connections between have been idle for as long as a
-/// handshake may take: at that very moment the server closed them.
+/// Posts through nginx succeed when its connections have been idle for the handshake timeout:
+/// a server that closed them at that moment would lose requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_keeps_its_connections() {
     let database = Database::sqlite();
     let idle = Duration::from_millis(200);
     let server = TestServer::start_with(&database, &["--handshake-timeout=200ms"]).await;
-    let Some(nginx) = Nginx::in_front_of(server.address, "/").await else {
+    let Some(nginx) = Proxy::nginx_below("/", server.address).await else {
         return;
     };
     let headers = [("content-type", "application/x-www-form-urlencoded")];
@@ -127,7 +128,7 @@ async fn nginx_keeps_its_connections() {
         )
     };
     for _ in 0..20 {
-        // Some of them meet the moment.
+        // Some arrive at that moment.
         let posts = (0..64_u64).map(async |n| {
             sleep(idle - Duration::from_millis(8) + Duration::from_micros(n * 200)).await;
             post().await

@@ -1,11 +1,13 @@
-//! Mistakes of first calls: the answer to each says what to do, by the shape of the request
-//! alone.
+//! Common mistakes of first calls: the error says what to do, from the shape of the request
+//! only.
 
 use bienvenue::proto::v1::{GetUserBySessionRequest, LogoutRequest, RevokeOtherSessionsRequest};
 use tonic::{Code, Request, Status};
 
 use crate::harness::{
-    Database, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, on_each_database,
+    Database, Expect as _, NEW_PASSWORD, TestServer,
+    methods::methods_with,
+    on_each_database,
     raw::{self, Web, frame, framed},
     refused,
 };
@@ -13,8 +15,8 @@ use crate::harness::{
 const GRPC: [(&str, &str); 1] = [("content-type", "application/grpc")];
 
 on_each_database! {
-    /// Where the `session_id` should be, and does not stand or is something else.
-    async fn a_session_id_in_the_wrong_place(database: Database) {
+    /// A `session_id` in the metadata, missing, or of another form.
+    async fn a_misplaced_session_id_is_explained(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let login = server.login().await;
@@ -49,26 +51,24 @@ on_each_database! {
             (&good[..20], &["copy it whole"]),
             ("ada@example.com", &["as Login returned it"]),
         ] {
-            says(client.check(sent).await, words);
-            says(client.logout(sent).await, words);
-            says(client.list_sessions(sent).await, words);
-            says(client.revoke_session(sent, &handle).await, words);
-            says(client.revoke_other_sessions(sent).await, words);
-            says(client.change_password(sent, PASSWORD, NEW_PASSWORD).await, words);
+            for method in methods_with("session_id") {
+                let status = method.call_with(&client.channel, "session_id", sent).await;
+                says(Err::<(), _>(status), words);
+            }
             let web = GetUserBySessionRequest { session_id: sent.to_owned() };
             let web = Web::Binary.call::<LogoutRequest>(server.address, "GetUserBySession", &web);
             says(web.await, words);
         }
-        // A text of the right shape gets the same words, whether there was such a session.
-        let made_up = format!("sess_{}", "A".repeat(43));
+        // A well-formed session id gets the same message, ended or unknown.
+        let unknown_id = format!("sess_{}", "A".repeat(43));
         client.logout(&good).await.unwrap();
-        let [ended, unknown] = [&good, &made_up].map(|id| client.check(id));
+        let [ended, unknown] = [&good, &unknown_id].map(|id| client.check(id));
         let (ended, unknown) = (ended.await.unwrap_err(), unknown.await.unwrap_err());
         assert_eq!(ended.message(), unknown.message());
         assert!(ended.message().contains("log in again"), "{ended:?}");
     }
 
-    async fn a_reset_token_in_the_wrong_form(database: Database) {
+    async fn a_malformed_reset_token_is_explained(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_id = server.login().await.session_id;
@@ -88,11 +88,11 @@ on_each_database! {
         let unknown = format!("rst_{}", "A".repeat(43));
         let refusal = server.client.reset_password(&unknown, NEW_PASSWORD).await;
         contains(&refusal.unwrap_err(), &["ask for a new one"]);
-        server.client.reset_password(&token, NEW_PASSWORD).await.expect("it was not used up");
+        server.client.reset_password(&token, NEW_PASSWORD).await.expect("the token is unused");
     }
 
-    /// An empty message, and a handle that is none.
-    async fn fields_that_are_missing(database: Database) {
+    /// Empty messages, and an invalid handle.
+    async fn missing_fields_are_named(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_id = server.login().await.session_id;
@@ -110,8 +110,8 @@ on_each_database! {
         }
     }
 
-    /// A name that is wrong is answered with those that there are.
-    async fn a_method_or_service_that_is_not_there(database: Database) {
+    /// The error for an unknown name lists the existing ones.
+    async fn an_unknown_method_or_service_is_explained(database: Database) {
         let server = TestServer::start_watched(&database, &["--reflection=off"]).await;
         let public = &server.client.channel;
         let admin = server.admin_address.unwrap();
@@ -126,7 +126,7 @@ on_each_database! {
             (public, "/bienvenue.v1.AdminService/WatchRevocations", &["--admin-listen"]),
             (public, reflection, &["--reflection=on", "-proto"]),
             (&admin, "/bienvenue.v1.AuthService/Login", &["internal listener", "--listen"]),
-            (&admin, "/nobody.Service/Method", &["bienvenue.v1.AdminService"]),
+            (&admin, "/unknown.Service/Method", &["bienvenue.v1.AdminService"]),
             (&admin, reflection, &["--reflection=on"]),
         ] {
             let response = raw::h2(channel, "POST", path, &GRPC, frame(&[])).await;
@@ -141,8 +141,8 @@ on_each_database! {
         contains(&raw::status_of(&response), &["compressed"]);
     }
 
-    /// A program that speaks HTTP to a gRPC method.
-    async fn http_instead_of_grpc(database: Database) {
+    /// Plain HTTP requests to a gRPC method.
+    async fn http_instead_of_grpc_is_explained(database: Database) {
         let server = TestServer::start(&database).await;
         let path = "/bienvenue.v1.AuthService/GetUserBySession";
         let request = framed(&GetUserBySessionRequest::default());
@@ -161,7 +161,7 @@ on_each_database! {
     }
 }
 
-/// It is refused as no session, in words that have these.
+/// Expects SESSION_INVALID with a message that contains these words.
 fn says<T: std::fmt::Debug>(refusal: Result<T, Status>, words: &[&str]) {
     let status = refusal.as_ref().unwrap_err().clone();
     refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");

@@ -1,4 +1,4 @@
-//! Refusals before any request is read have a line in the log, which names the setting.
+//! Refusals at the transport are logged with the name of the setting.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const WINDOW: u32 = 64 * 1024;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The first bytes of a TLS connection, as grpcurl sends them without -plaintext.
+/// The first bytes of a TLS connection, as sent by grpcurl without -plaintext.
 const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00";
 
 fn start(settings: &[&str]) -> (TempDir, Process) {
@@ -30,7 +30,7 @@ fn start(settings: &[&str]) -> (TempDir, Process) {
     (folder, process)
 }
 
-/// Stops it and returns the lines that hold a text.
+/// Stops the server and returns the log lines with a text.
 fn lines_with(process: Process, text: &str) -> Vec<String> {
     process.signal("TERM");
     let (_, log) = process.wait();
@@ -43,9 +43,9 @@ fn lines_with(process: Process, text: &str) -> Vec<String> {
     lines
 }
 
-/// With the settings as they come.
+/// With the default settings.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_connection_after_the_last_of_an_address() {
+async fn a_refused_connection_is_logged() {
     let (_folder, process) = start(&[]);
     let mut open = Vec::new();
     for _ in 0..256 {
@@ -55,24 +55,24 @@ async fn the_connection_after_the_last_of_an_address() {
     }
     let mut more = TcpStream::connect(process.address).await.unwrap();
     let end = timeout(PATIENCE, more.read_to_end(&mut Vec::new())).await;
-    let _ = end.expect("it is closed");
+    let _ = end.expect("the connection is closed");
     let lines = lines_with(process, "--max-connections-per-peer");
     assert!(lines[0].contains("refused_per_peer=1"), "{lines:?}");
     assert!(lines[0].contains("127.0.0.1"), "{lines:?}");
 }
 
-/// They are refused by a library that writes no line.
+/// The library that refuses them does not log it.
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_beyond_what_is_announced() {
+async fn refused_streams_are_logged() {
     let (_folder, process) = start(&["--max-concurrent-streams=4"]);
     let mut connection = H2::open(process.address, WINDOW).await.unwrap();
     for _ in 0..4 + 20 {
-        connection.begin_to_ask("Login").await.unwrap();
+        connection.begin_call("Login").await.unwrap();
     }
     let seen = connection.until(|seen| seen.resets == 20).await.unwrap();
     assert_eq!((seen.resets, seen.answers()), (20, 0), "{seen:?}");
     let lines = lines_with(process, "--max-concurrent-streams");
-    // The first, and all others together.
+    // One line for the first, and one for all others.
     assert!((1..=2).contains(&lines.len()), "{lines:?}");
     let count: u32 = lines
         .iter()
@@ -81,17 +81,17 @@ async fn streams_beyond_what_is_announced() {
     assert_eq!(count, 20, "{lines:?}");
 }
 
-/// One that goes on is closed.
+/// After too many refused streams the connection is closed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_with_too_many_stream_errors() {
+async fn a_connection_closed_for_stream_errors_is_logged() {
     let (_folder, process) = start(&[
         "--max-concurrent-streams=1",
         "--max-local-error-reset-streams=5",
     ]);
     let mut connection = H2::open(process.address, WINDOW).await.unwrap();
     for _ in 0..20 {
-        // It may be closed by then.
-        let _ = connection.begin_to_ask("Login").await;
+        // The connection may be closed by then.
+        let _ = connection.begin_call("Login").await;
     }
     assert!(connection.until_closed().await.goaway);
     let lines = lines_with(process, "--max-local-error-reset-streams");
@@ -99,10 +99,10 @@ async fn a_connection_with_too_many_stream_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heads_that_are_too_large() {
+async fn oversized_heads_are_logged() {
     let (_folder, process) = start(&[]);
     let mut connection = H2::open(process.address, WINDOW).await.unwrap();
-    connection.ask_with_head("Login", 12 * 1024).await.unwrap();
+    connection.call_with_head("Login", 12 * 1024).await.unwrap();
     let seen = connection
         .until(|seen| seen.answers() + seen.resets > 0)
         .await
@@ -116,16 +116,16 @@ async fn heads_that_are_too_large() {
     assert_eq!(count, 2, "{lines:?}");
 }
 
-/// Its caller takes nothing, and is disconnected.
+/// A caller that does not read its reply is disconnected.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_that_is_not_read() {
+async fn an_unread_reply_is_logged() {
     let (_folder, process) = start(&["--send-timeout=1s", "--max-connection-age-grace=100ms"]);
     let mut connection = H2::open(process.address, 0).await.unwrap();
     let request = RequestPasswordResetRequest {
         email: EMAIL.to_owned(),
     };
     connection
-        .ask("RequestPasswordReset", &framed(&request))
+        .call("RequestPasswordReset", &framed(&request))
         .await
         .unwrap();
     let seen = connection.until_closed().await;
@@ -134,10 +134,10 @@ async fn a_reply_that_is_not_read() {
     assert!(lines[0].contains("unread_replies=1"), "{lines:?}");
 }
 
-/// Connections that are closed for their silence, as those that browsers keep in reserve,
-/// have lines for a debugger alone.
+/// Idle connections, such as the spare ones of browsers, are logged at debug level when they
+/// time out.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_whose_time_is_over() {
+async fn timed_out_connections_are_logged_at_debug_level() {
     let times = [
         "--first-byte-timeout=200ms",
         "--handshake-timeout=200ms",
@@ -155,20 +155,20 @@ async fn a_connection_whose_time_is_over() {
             let mut socket = TcpStream::connect(process.address).await.unwrap();
             socket.write_all(bytes).await.unwrap();
             let end = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await;
-            let _ = end.expect("it is closed");
+            let _ = end.expect("the connection is closed");
         }
         process.signal("TERM");
         let (_, log) = process.wait();
         for (_, setting) in cases {
-            let is_told = log.contains(&format!("setting=\"{setting}\""));
-            assert_eq!(is_told, level == "debug", "{setting}: {log}");
+            let is_logged = log.contains(&format!("setting=\"{setting}\""));
+            assert_eq!(is_logged, level == "debug", "{setting}: {log}");
         }
     }
 }
 
-/// A flood of them is in few lines.
+/// A flood of refusals has few lines.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_of_them_have_few_lines() {
+async fn many_refusals_have_few_lines() {
     let (_folder, process) = start(&["--max-connections-per-peer=1"]);
     let client = Client::connect(process.address).await;
     for _ in 0..300 {
@@ -186,16 +186,16 @@ async fn many_of_them_have_few_lines() {
     assert_eq!(count, 300, "{lines:?}");
 }
 
-/// A caller that expects TLS is told by its own client; the operator by the log.
+/// A caller that expects TLS sees its own client's error; the operator, the log.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_speaks_tls() {
+async fn a_tls_handshake_is_logged() {
     let (_folder, process) = start(&[]);
     for n in 1..=3 {
         let from = [127, 0, 1, n].into();
         let mut socket = h2::connect_from(from, process.address).await.unwrap();
         socket.write_all(CLIENT_HELLO).await.unwrap();
         let end = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await;
-        let _ = end.expect("it is closed");
+        let _ = end.expect("the connection is closed");
     }
     let lines = lines_with(process, "does not speak");
     assert!(lines[0].contains("-plaintext"), "{lines:?}");
@@ -203,7 +203,7 @@ async fn a_caller_that_speaks_tls() {
     assert_eq!(count, 3, "{lines:?}");
 }
 
-/// The value of a field of a line.
+/// The value of a field in a line.
 fn number(line: &str, field: &str) -> u32 {
     let value = line.split(&format!(" {field}=")).nth(1);
     let value = value.and_then(|rest| rest.split(' ').next()?.parse().ok());

@@ -1,50 +1,40 @@
-//! Session ids, handles and reset tokens that a caller made up: they need no turn to
-//! write, and where memory knows every session no query either.
+//! Unknown session ids, handles and reset tokens: they need no write, and no query where the
+//! session index is complete.
 
 use std::time::Duration;
 
 use bienvenue::domain::ResetToken;
 use diesel::connection::SimpleConnection as _;
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{task::JoinSet, time::sleep};
 use tonic::Code;
 
 use crate::{
     databases::Locker,
     harness::{
         Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Process, TestServer,
-        database::connect_postgres, on_each_database, refused, requests::Session, server::Client,
+        database::connect_postgres,
+        eventually, eventually_within,
+        methods::{UNKNOWN_HANDLE, methods_with},
+        on_each_database, refused,
+        requests::Session,
+        server::Client,
     },
-    session_index::{BREAK, MEND, unknown, unread},
+    session_index::{BREAK_QUERY, RESTORE_QUERY, unknown, unread},
 };
 
-const HANDLE: &str = "00000000-0000-4000-8000-000000000000";
+/// The time limit for loading the session index: a failed load is retried after a pause.
+const LOADING: Duration = Duration::from_secs(60);
 
-/// How long memory may take to be loaded: a load that failed is tried again after a while.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A bound that a busy machine does not exceed, so that checks are answered from memory.
+const LONG_LAG: &str = "--revocation-max-lag=1m";
 
-/// So that memory is relied on however busy the machine is.
-const RELY_ON_MEMORY: &str = "--revocation-max-lag=1m";
-
-/// Presents made-up session ids to every method that takes one.
+/// Presents unknown session ids to every method with a `session_id`.
 async fn are_refused_everywhere(server: &TestServer, numbers: std::ops::Range<usize>) {
-    let client = &server.client;
+    let channel = &server.client.channel;
     for session_id in numbers.map(unknown) {
-        let refusals = [
-            client.check(&session_id).await.map(drop),
-            client.logout(&session_id).await,
-            client.list_sessions(&session_id).await.map(drop),
-            client.revoke_session(&session_id, HANDLE).await,
-            client.revoke_other_sessions(&session_id).await.map(drop),
-            client
-                .change_password(&session_id, PASSWORD, NEW_PASSWORD)
-                .await
-                .map(drop),
-        ];
-        for refusal in refusals {
-            refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
+        for method in methods_with("session_id") {
+            let status = method.call_with(channel, "session_id", &session_id).await;
+            refused(&status, Code::Unauthenticated, "SESSION_INVALID");
         }
         for (method, path) in [("GET", "/profile"), ("DELETE", "/sessions")] {
             let mut browser = Session::new(server.address);
@@ -55,47 +45,46 @@ async fn are_refused_everywhere(server: &TestServer, numbers: std::ops::Range<us
     }
 }
 
-/// Breaks the look-up of a session once memory knows every session: an answer to a check
-/// comes from memory then. Loading memory reads the same columns, so they are mended where
-/// it was not done yet.
+/// Breaks the query for a session once the session index is complete, so that replies come
+/// from memory. Loading the index reads the same columns, so they are restored until it is
+/// loaded.
 async fn break_look_ups(database: &Database, client: &Client) {
     let (unread, read) = unread(database);
-    let broken = async {
-        loop {
-            sleep(Duration::from_millis(100)).await;
-            database.batch(&format!("BEGIN; {BREAK}; {unread}; COMMIT"));
-            let refusal = client.check(&unknown(0)).await.unwrap_err();
-            if refusal.code() == Code::Unauthenticated {
-                return;
-            }
-            database.batch(&format!("BEGIN; {MEND}; {read}; COMMIT"));
+    eventually_within(LOADING, "the session index is loaded", async || {
+        sleep(Duration::from_millis(100)).await;
+        database.batch(&format!("BEGIN; {BREAK_QUERY}; {unread}; COMMIT"));
+        let refusal = client.check(&unknown(0)).await.unwrap_err();
+        let is_loaded = refusal.code() == Code::Unauthenticated;
+        if !is_loaded {
+            database.batch(&format!("BEGIN; {RESTORE_QUERY}; {read}; COMMIT"));
         }
-    };
-    timeout(PATIENCE, broken).await.expect("it is loaded");
+        is_loaded
+    })
+    .await;
 }
 
 on_each_database! {
-    /// The look-up of a session is broken: an answer came from memory.
-    async fn session_ids_are_looked_for_in_memory(database: Database) {
-        let server = TestServer::start_with(&database, &[RELY_ON_MEMORY]).await;
+    /// With a broken query for sessions, the replies come from memory.
+    async fn unknown_session_ids_are_refused_from_memory(database: Database) {
+        let server = TestServer::start_with(&database, &[LONG_LAG]).await;
         server.register().await;
         break_look_ups(&database, &server.client).await;
         are_refused_everywhere(&server, 0..20).await;
         let (_, read) = unread(&database);
-        database.batch(&format!("BEGIN; {MEND}; {read}; COMMIT"));
+        database.batch(&format!("BEGIN; {RESTORE_QUERY}; {read}; COMMIT"));
         server.still_serves().await;
     }
 
-    /// The table of sessions is locked against every writer.
-    async fn they_need_no_turn_to_write(database: Database) {
-        let server = TestServer::start_with(&database, &[RELY_ON_MEMORY]).await;
+    /// With the table of sessions locked against writers.
+    async fn unknown_ids_and_tokens_need_no_write(database: Database) {
+        let server = TestServer::start_with(&database, &[LONG_LAG]).await;
         server.register().await;
         let session_id = server.login().await.session_id;
         let mut locker = Locker::lock(&database);
         are_refused_everywhere(&server, 0..5).await;
         server
             .client
-            .revoke_session(&session_id, HANDLE)
+            .revoke_session(&session_id, UNKNOWN_HANDLE)
             .await
             .expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
         let token = ResetToken::generate().unwrap();
@@ -108,9 +97,8 @@ on_each_database! {
         server.still_serves().await;
     }
 
-    /// Memory has no room, so that every session is looked up, and those that exist
-    /// are ended all the same.
-    async fn sessions_that_memory_does_not_know_can_be_ended(database: Database) {
+    /// With an empty session index, every session is queried, and can be ended.
+    async fn sessions_outside_memory_can_be_ended(database: Database) {
         let server = TestServer::start_with(&database, &["--session-index-size=0"]).await;
         server.register().await;
         let (first, second) = (server.login().await, server.login().await);
@@ -128,8 +116,8 @@ on_each_database! {
         assert_eq!(left, "0");
     }
 
-    /// A session id that nobody has comes with a login like any other.
-    async fn a_login_may_present_one(database: Database) {
+    /// A login that presents an unknown session id succeeds.
+    async fn a_login_may_present_an_unknown_session_id(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let mut browser = Session::new(server.address);
@@ -142,8 +130,8 @@ on_each_database! {
         assert_eq!(browser.get("/profile").await.status_code, 200);
     }
 
-    /// Others log in beside many who log out with what they made up.
-    async fn a_flood_of_logouts_is_in_nobodys_way(database: Database) {
+    /// Logins succeed during a flood of logouts with unknown session ids.
+    async fn a_flood_of_logouts_does_not_delay_logins(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let mut flood = JoinSet::new();
@@ -168,7 +156,7 @@ on_each_database! {
     }
 }
 
-/// What one node has opened, another one ends at once.
+/// A session opened on one node can be ended at once on another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_can_be_ended_on_every_node_at_once() {
     let Some(database) = Database::postgres().await else {
@@ -191,7 +179,7 @@ async fn a_session_can_be_ended_on_every_node_at_once() {
     }
 }
 
-/// Reset tokens are not in memory: whoever presents many leaves a connection to others.
+/// Reset tokens need a query: a flood of them leaves a database connection to others.
 #[tokio::test(flavor = "multi_thread")]
 async fn reset_tokens_do_not_take_every_connection() {
     let Some(database) = Database::postgres().await else {
@@ -219,15 +207,15 @@ async fn reset_tokens_do_not_take_every_connection() {
             let _ = client.reset_password(token.expose(), NEW_PASSWORD).await;
         });
     }
-    // Nothing else that waits: memory is loaded from that table, too.
+    // Only these queries: loading the index waits for that table, too.
     let waiting = || {
         let waiting = r#"SELECT count(*)::text FROM pg_stat_activity
             WHERE datname = current_database() AND wait_event_type = 'Lock'
                 AND query LIKE '%"reset_token" = %'"#;
         database.text(waiting).parse::<usize>().unwrap()
     };
-    // All that take one of the four connections have it after a while in which no more
-    // come.
+    // They hold all of the four connections that they can get once the number no longer
+    // rises.
     let (mut most, mut quiet) = (0, 0);
     while most == 0 || quiet < 20 {
         let now = waiting();
@@ -235,10 +223,12 @@ async fn reset_tokens_do_not_take_every_connection() {
         most = most.max(now);
         sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(most, 3, "checks and these may take three");
-    // It reads nothing of the table that is locked. The last connection may load memory.
-    let served = async { while client.request_password_reset(EMAIL).await.is_err() {} };
-    timeout(PATIENCE, served).await.expect("a connection");
+    assert_eq!(most, 3, "checks and resets may use three");
+    // It does not read the locked table. The last connection may be loading the index.
+    eventually("a connection", async || {
+        client.request_password_reset(EMAIL).await.is_ok()
+    })
+    .await;
     locker.batch_execute("ROLLBACK").unwrap();
     resets.join_all().await;
     client.login(EMAIL, PASSWORD).await.unwrap();
