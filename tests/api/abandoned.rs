@@ -47,7 +47,7 @@ impl Setup {
     }
 
     /// Waits until the server is idle, having used far less CPU time than the rest of a hash.
-    async fn rests(&self) {
+    async fn until_idle(&self) {
         let start = self.process.cpu_time();
         let mut used = Duration::ZERO;
         let mut quiet = 0;
@@ -78,11 +78,11 @@ async fn a_dropped_call_stops_its_hash() {
     let setup = Setup::set().await;
     let client = Client::connect(setup.process.address).await;
     let logins: Vec<_> = (0..20).map(|_| login(&client)).collect();
-    setup.process.is_hashing().await;
+    setup.process.until_hashing().await;
     for login in &logins {
         login.abort();
     }
-    setup.rests().await;
+    setup.until_idle().await;
     for login in logins {
         assert!(login.await.unwrap_err().is_cancelled());
     }
@@ -103,9 +103,9 @@ async fn a_closed_connection_stops_its_hashes() {
         let client = Client::connect(address).await;
         client.login(EMAIL, PASSWORD).await
     });
-    setup.process.is_hashing().await;
+    setup.process.until_hashing().await;
     elsewhere.shutdown_background();
-    setup.rests().await;
+    setup.until_idle().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,9 +119,9 @@ async fn a_closed_connection_stops_the_hash_of_its_form() {
     );
     let mut socket = TcpStream::connect(setup.process.address).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
-    setup.process.is_hashing().await;
+    setup.process.until_hashing().await;
     drop(socket);
-    setup.rests().await;
+    setup.until_idle().await;
 }
 
 /// A deadline that the server could have met, had it not been stopped.
@@ -148,11 +148,11 @@ async fn a_passed_deadline_stops_its_hash() {
         let response = raw::http1(address, "POST", path, &headers, &framed(&request)).await;
         raw::status(&response.headers)
     });
-    setup.process.is_hashing().await;
+    setup.process.until_hashing().await;
     setup.process.signal("STOP");
     sleep_until((deadline + Duration::from_millis(100)).into()).await;
     setup.process.signal("CONT");
-    setup.rests().await;
+    setup.until_idle().await;
     let status = login.await.unwrap();
     refused(&status, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
 }

@@ -18,7 +18,7 @@ on_each_database! {
         let long_local = format!("{}@example.com", "a".repeat(65));
         let long_email = format!("a@{}.com", "b".repeat(250));
         let long_password = "kP3 ".repeat(257);
-        for (email, password, field, says) in [
+        for (email, password, field, expected_text) in [
             ("", PASSWORD, "email", "is missing"),
             ("eve", PASSWORD, "email", "one @"),
             ("eve@a@example.com", PASSWORD, "email", "one @"),
@@ -44,7 +44,7 @@ on_each_database! {
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
             let (named, description) = violation(&details);
             assert_eq!(named, field, "{email:?} {password:?}");
-            assert!(description.contains(says), "{description}");
+            assert!(description.contains(expected_text), "{description}");
         }
         for (email, password, field) in [
             ("", PASSWORD, "email"),
@@ -64,7 +64,7 @@ on_each_database! {
                 .await
                 .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
         }
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
     /// SQL, templates and format strings are ordinary text.
@@ -87,7 +87,7 @@ on_each_database! {
                 .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
             server
                 .client
-                .has_no_session(payload).await;
+                .expect_no_session(payload).await;
             let email = format!("{}@example.com", payload.replace([' ', '\\', ';', '(', ')', '<', '>'], "_"));
             let user = server.client.register(&email, payload).await;
             if let Ok(user) = user {
@@ -95,7 +95,7 @@ on_each_database! {
                 server.client.login(&email, payload).await.unwrap();
             }
         }
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
     /// Only the exact bytes of an issued `session_id` are accepted.
@@ -183,7 +183,7 @@ on_each_database! {
             server.client.login("bob@example.com", PASSWORD).await.unwrap();
         }
         database.execute(&format!("UPDATE users SET hashed_password = '{good}' WHERE id = 1"));
-        server.still_serves().await;
+        server.expect_service().await;
     }
 }
 

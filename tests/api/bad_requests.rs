@@ -57,7 +57,7 @@ on_each_database! {
                         .expect_refusal(Code::InvalidArgument, "MALFORMED_REQUEST");
                 }
             }
-            server.still_serves().await;
+            server.expect_service().await;
         }
         // Invalid base64.
         let response = raw::http1(
@@ -68,7 +68,7 @@ on_each_database! {
             b"!!!!not base64!!!!",
         ).await;
         assert_eq!(response.header("grpc-status"), Some("3"), "{response:?}");
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
     /// Compressed messages are refused, decompression bombs among them.
@@ -83,7 +83,7 @@ on_each_database! {
         body[0] = 1;
         let response = raw::h2(&server.client.channel, "POST", path, &headers[..1], body).await;
         refused(&raw::status_of(&response), Code::InvalidArgument, "MALFORMED_REQUEST");
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
     /// tonic would run a handler for these; the gateway refuses them.
@@ -153,7 +153,7 @@ on_each_database! {
         }
         let response = raw::http1(server.address, "POST", "/", &[], b"").await;
         assert_eq!((response.status, response.header("allow")), (405, Some("GET,HEAD")));
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
     /// Random bytes never cause INTERNAL or a missing reply.
@@ -185,6 +185,6 @@ on_each_database! {
             );
             assert!(known, "{code:?}");
         }
-        server.still_serves().await;
+        server.expect_service().await;
     }
 }

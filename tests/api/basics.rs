@@ -28,7 +28,7 @@ on_each_database! {
 
         client.logout(&login.session_id).await.unwrap();
         client
-            .has_no_session(&login.session_id).await;
+            .expect_no_session(&login.session_id).await;
         client
             .logout(&login.session_id)
             .await
@@ -144,7 +144,7 @@ on_each_database! {
             for _ in 0..50 {
                 server
                     .client
-                    .has_no_session(&session_id).await;
+                    .expect_no_session(&session_id).await;
             }
             for check in checks {
                 check.await.unwrap();

@@ -122,14 +122,14 @@ on_each_database! {
             let seen = format!("sessions WHERE last_seen_at > '{}'", seen.format("%Y-%m-%d"));
             until_count_is(&database, 1, &seen).await;
         }
-        right.client.has_no_session(&idle).await;
+        right.client.expect_no_session(&idle).await;
         right.clock.advance(6 * DAY);
-        right.client.has_no_session(&busy).await;
+        right.client.expect_no_session(&busy).await;
         right.stop().await;
         let clock = TestClock::default();
         clock.advance(30 * DAY);
         let again = TestServer::start_at_time(database.url(), &[], clock).await;
-        again.client.has_no_session(&busy).await;
+        again.client.expect_no_session(&busy).await;
     }
 
     /// A clock behind leaves sessions unchanged.
@@ -258,5 +258,5 @@ async fn a_node_with_a_wrong_clock_removes_nothing() {
     until_count_is(&database, 0, &dated_ahead).await;
     right.client.check(&opened).await.unwrap();
     right.clock.advance(7 * DAY + MINUTE);
-    right.client.has_no_session(&opened).await;
+    right.client.expect_no_session(&opened).await;
 }

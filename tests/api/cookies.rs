@@ -59,7 +59,7 @@ on_each_database! {
                     format!("{name}=; HttpOnly; SameSite=Lax;{secure} Path=/; Max-Age=0")
                 );
                 assert_eq!(client.cookie(name), None);
-                server.client.has_no_session(&session_id).await;
+                server.client.expect_no_session(&session_id).await;
             }
         }
     }
@@ -121,7 +121,7 @@ on_each_database! {
             assert_eq!(login.status_code, 200);
             assert_ne!(login.cookie("session_id").unwrap(), value);
         }
-        server.client.has_no_session(&planted).await;
+        server.client.expect_no_session(&planted).await;
         let mut client = Session::new(server.address);
         client.post("/sessions").data(LOGIN).await;
         let first = client.cookie("session_id").unwrap().to_owned();
@@ -131,13 +131,13 @@ on_each_database! {
         server.client.check(&first).await.expect("a session");
         client.post("/sessions").data(LOGIN).await;
         let second = client.cookie("session_id").unwrap().to_owned();
-        server.client.has_no_session(&first).await;
+        server.client.expect_no_session(&first).await;
         // Beside an invalid value, too.
         let two = format!("session_id={second}; session_id=x");
         let mut other = Session::new(server.address);
         let login = other.post("/sessions").header("cookie", &two).data(LOGIN);
         assert_eq!(login.await.status_code, 200);
-        server.client.has_no_session(&second).await;
+        server.client.expect_no_session(&second).await;
     }
 
     /// gRPC reads the `session_id` from the message only.

@@ -159,7 +159,7 @@ async fn everything_works_for_others(database: &Database, damage: (&str, &str)) 
     server.client.logout(&login.session_id).await.unwrap();
     let head = database.text("SELECT CAST(max(revision) AS TEXT) FROM revocations");
     watcher.until(head.parse().unwrap()).await;
-    server.client.has_no_session(&login.session_id).await;
+    server.client.expect_no_session(&login.session_id).await;
     server
         .client
         .reset_password(&mail.reset_token(), NEW_PASSWORD)
@@ -242,7 +242,7 @@ async fn a_damaged_session_can_be_ended_in_every_way() {
                     change.await.unwrap();
                 }
             }
-            server.client.has_no_session(&damaged.session_id).await;
+            server.client.expect_no_session(&damaged.session_id).await;
             server.client.login(EMAIL, password).await.unwrap();
         }
     }

@@ -149,7 +149,7 @@ fn a_database_host_that_dies_is_replaced() {
     };
     // The cluster inside the host ends first.
     let inside = Inside { cluster, host };
-    Runtime::new().unwrap().block_on(dies_silently(inside));
+    Runtime::new().unwrap().block_on(kill_host_silently(inside));
 }
 
 struct Inside {
@@ -175,7 +175,7 @@ impl Inside {
     }
 }
 
-async fn dies_silently(mut inside: Inside) {
+async fn kill_host_silently(mut inside: Inside) {
     let setup = Setup::set(&inside.cluster).await;
     for away in [Duration::ZERO, LONG] {
         // The host has acknowledged every query before it dies: no retransmission will reveal
@@ -208,10 +208,10 @@ fn stopped_database_processes_are_abandoned() {
         postgres::skipped("processes that are stopped", "beside TEST_POSTGRES_URL");
         return;
     };
-    Runtime::new().unwrap().block_on(are_stopped(cluster));
+    Runtime::new().unwrap().block_on(stop_processes(cluster));
 }
 
-async fn are_stopped(cluster: Cluster) {
+async fn stop_processes(cluster: Cluster) {
     let setup = Setup::set(&cluster).await;
     setup.has_every_connection().await;
     let mut looking = connect_postgres(cluster.url());

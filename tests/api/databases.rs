@@ -174,10 +174,10 @@ on_each_database! {
         let server = TestServer::start(&database).await;
         let checked = server.client.check(session_id).await.unwrap();
         assert_eq!(checked.user.unwrap().email, EMAIL);
-        server.still_serves().await;
+        server.expect_service().await;
         assert_eq!(server.client.revoke_other_sessions(session_id).await.unwrap(), 1);
         server.client.change_password(session_id, PASSWORD, NEW_PASSWORD).await.unwrap();
-        server.client.has_no_session(session_id).await;
+        server.client.expect_no_session(session_id).await;
     }
 
     /// A later version's database is not changed.
@@ -312,11 +312,11 @@ impl Forwarder {
 #[test]
 fn a_lost_database_is_unavailable_until_it_returns() {
     if let Some(database) = Database::postgres_blocking() {
-        database.run(goes_away_and_comes_back);
+        database.run(lose_and_restore);
     }
 }
 
-async fn goes_away_and_comes_back(database: Database) {
+async fn lose_and_restore(database: Database) {
     let wire = Forwarder::to(server_address(database.url())).await;
     let url = database
         .url()

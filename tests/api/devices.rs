@@ -166,12 +166,12 @@ on_each_database! {
         let (phone, laptop) = (server.login().await, server.login().await);
         let handle = phone.session.unwrap().handle;
         server.client.revoke_session(&laptop.session_id, &handle).await.unwrap();
-        server.client.has_no_session(&phone.session_id).await;
+        server.client.expect_no_session(&phone.session_id).await;
         server.client.check(&laptop.session_id).await.unwrap();
         // The caller's own session as well.
         let own = laptop.session.unwrap().handle;
         server.client.revoke_session(&laptop.session_id, &own).await.unwrap();
-        server.client.has_no_session(&laptop.session_id).await;
+        server.client.expect_no_session(&laptop.session_id).await;
         server
             .client
             .revoke_session(&laptop.session_id, &own)
@@ -229,7 +229,7 @@ on_each_database! {
         }
         assert_eq!(server.client.revoke_other_sessions(&kept).await.unwrap(), 3);
         for other in &others {
-            server.client.has_no_session(other).await;
+            server.client.expect_no_session(other).await;
             server
                 .client
                 .revoke_other_sessions(other)
@@ -257,7 +257,7 @@ on_each_database! {
             } else {
                 server.client.revoke_session(&own, &handle).await.unwrap();
             }
-            server.client.has_no_session(&damaged.session_id).await;
+            server.client.expect_no_session(&damaged.session_id).await;
             assert_eq!(count(&database), 1);
         }
     }
@@ -328,12 +328,12 @@ on_each_database! {
         assert_eq!(count(&database), 1_202);
         age("last_seen_at", 27, &format!("NOT {is_busy}"));
         until_count_is(&database, 1).await;
-        server.client.loses_session(&idle).await;
+        server.client.until_session_ends(&idle).await;
         server.client.check(&busy).await.unwrap();
         // The absolute limit, too.
         assert_eq!(age("created_at", 30, &is_busy), 1);
         until_count_is(&database, 0).await;
-        server.client.loses_session(&busy).await;
+        server.client.until_session_ends(&busy).await;
     }
 
     /// `X-Forwarded-For` counts only from a trusted proxy.

@@ -54,7 +54,7 @@ on_each_database! {
                 touched.push(user.await.unwrap());
             }
             drop(process);
-            is_left_alone(&database).await;
+            until_idle(&database).await;
             process = Process::start(folder.path(), &settings);
             let client = Client::connect(process.address).await;
             let older = (0..SAMPLE).filter_map(|_| random.pick(&users_so_far));
@@ -85,7 +85,7 @@ on_each_database! {
 }
 
 /// Waits until PostgreSQL has finished the killed process's statements, commits among them.
-async fn is_left_alone(database: &Database) {
+async fn until_idle(database: &Database) {
     if database.is_sqlite() {
         return;
     }
@@ -176,7 +176,7 @@ impl Acknowledged {
             client.login(&self.email, former).await.unwrap_err();
         }
         for session_id in &self.ended {
-            client.has_no_session(session_id).await;
+            client.expect_no_session(session_id).await;
         }
         // An unanswered change may have ended the session.
         if let (Some(session_id), false) = (&self.open, changed) {

@@ -91,17 +91,17 @@ on_each_database! {
         let mut client = Session::new(server.address);
         let reply = client.post("/reset_password").data([("email", "  ada@example.com\n")]).await;
         assert_eq!(reply.json()["email"], EMAIL);
-        for (email, says) in INVISIBLE {
+        for (email, expected_text) in INVISIBLE {
             let refused = client.post("/users").data([("email", email), ("password", PASSWORD)]).await;
             assert_eq!(refused.status_code, 400, "{email:?}");
             assert!(refused.message().starts_with("email is not an address: "), "{refused:?}");
-            assert!(refused.message().contains(says), "{email:?} {}", refused.message());
+            assert!(refused.message().contains(expected_text), "{email:?} {}", refused.message());
         }
     }
 
     async fn invisible_characters_are_named(database: Database) {
         let server = TestServer::start(&database).await;
-        for (email, says) in INVISIBLE {
+        for (email, expected_text) in INVISIBLE {
             for refusal in [
                 server.client.register(email, PASSWORD).await.map(drop),
                 server.client.login(email, PASSWORD).await.map(drop),
@@ -110,7 +110,7 @@ on_each_database! {
                 let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
                 let (field, description) = violation(&details);
                 assert_eq!(field, "email");
-                assert!(description.contains(says), "{email:?} {description}");
+                assert!(description.contains(expected_text), "{email:?} {description}");
             }
         }
     }
@@ -123,9 +123,9 @@ on_each_database! {
              INSERT INTO users VALUES (3, 'eve@example.com' || char(160), '{HASH}', NULL, NULL);"
         ));
         let ended = import(&source.url(), database.url(), &["--skip-bad"]);
-        let says = "row 3, id 3, \"eve@example.com\\u{a0}\": its e-mail is not an address: \
+        let expected_text = "row 3, id 3, \"eve@example.com\\u{a0}\": its e-mail is not an address: \
                     character 16 is U+00A0 (a no-break space)";
-        assert!(ended.output.contains(says), "{ended:?}");
+        assert!(ended.output.contains(expected_text), "{ended:?}");
         imported(ended, 2);
         let server = TestServer::start(&database).await;
         let login = server.client.login(EMAIL, PASSWORD).await.unwrap();

@@ -1,4 +1,4 @@
-//! Common mistakes of first calls: the error says what to do, from the shape of the request
+//! Common mistakes of first calls: the error expected_text what to do, from the shape of the request
 //! only.
 
 use bienvenue::proto::v1::{GetUserBySessionRequest, LogoutRequest, RevokeOtherSessionsRequest};
@@ -32,14 +32,14 @@ on_each_database! {
             let mut request = Request::new(GetUserBySessionRequest::default());
             request.metadata_mut().insert(name, value.parse().unwrap());
             let refusal = client.stub().get_user_by_session(request).await;
-            says(refusal, &["session_id", "the message", "metadata"]);
+            expect_invalid_session(refusal, &["session_id", "the message", "metadata"]);
             let mut request = Request::new(LogoutRequest::default());
             request.metadata_mut().insert(name, value.parse().unwrap());
-            says(client.stub().logout(request).await, &["the message", "metadata"]);
+            expect_invalid_session(client.stub().logout(request).await, &["the message", "metadata"]);
             let mut request = Request::new(RevokeOtherSessionsRequest::default());
             request.metadata_mut().insert(name, value.parse().unwrap());
             let refusal = client.stub().revoke_other_sessions(request).await;
-            says(refusal, &["the message", "metadata"]);
+            expect_invalid_session(refusal, &["the message", "metadata"]);
         }
         for (sent, words) in [
             ("", &["is missing", "Login", "sess_"][..]),
@@ -53,11 +53,11 @@ on_each_database! {
         ] {
             for method in methods_with("session_id") {
                 let status = method.call_with(&client.channel, "session_id", sent).await;
-                says(Err::<(), _>(status), words);
+                expect_invalid_session(Err::<(), _>(status), words);
             }
             let web = GetUserBySessionRequest { session_id: sent.to_owned() };
             let web = Web::Binary.call::<LogoutRequest>(server.address, "GetUserBySession", &web);
-            says(web.await, words);
+            expect_invalid_session(web.await, words);
         }
         // A well-formed session id gets the same message, ended or unknown.
         let unknown_id = format!("sess_{}", "A".repeat(43));
@@ -162,7 +162,7 @@ on_each_database! {
 }
 
 /// Expects SESSION_INVALID with a message that contains these words.
-fn says<T: std::fmt::Debug>(refusal: Result<T, Status>, words: &[&str]) {
+fn expect_invalid_session<T: std::fmt::Debug>(refusal: Result<T, Status>, words: &[&str]) {
     let status = refusal.as_ref().unwrap_err().clone();
     refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
     contains(&status, words);

@@ -141,7 +141,7 @@ on_each_database! {
             .cookies("session_id", &session_id)
             .await;
         assert_eq!(other.status_code, 200);
-        server.client.has_no_session(&session_id).await;
+        server.client.expect_no_session(&session_id).await;
     }
 
     /// With delivery by mail, every address gets the same reply.

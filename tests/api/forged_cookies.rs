@@ -172,8 +172,8 @@ on_each_database! {
                     let away = send(&server, "DELETE", "/sessions", &cookies).await;
                     assert_eq!(away.status, 302, "{away:?}");
                     assert!(away.header("set-cookie").unwrap().starts_with(&format!("{name}=;")));
-                    server.client.has_no_session(&victim).await;
-                    server.client.has_no_session(&attacker).await;
+                    server.client.expect_no_session(&victim).await;
+                    server.client.expect_no_session(&attacker).await;
                     let again = send(&server, "DELETE", "/sessions", &cookies).await;
                     assert_eq!(again.status, 403);
                     server.stop().await;
@@ -198,8 +198,8 @@ on_each_database! {
             .data(fields)
             .await;
         assert_eq!(login.status_code, 200);
-        server.client.has_no_session(&victim).await;
-        server.client.has_no_session(&attacker).await;
+        server.client.expect_no_session(&victim).await;
+        server.client.expect_no_session(&attacker).await;
         let fresh = format!("session_id={}", login.cookie("session_id").unwrap());
         assert_eq!(user_of(&server, &[&planted, &fresh]).await.as_deref(), Some(EMAIL));
         // A failed login ends no session.

@@ -59,7 +59,7 @@ async fn refused(
 }
 
 /// Logs the usual user in on the same connection.
-async fn still_serves(client: &mut Session) {
+async fn expect_service(client: &mut Session) {
     let fields = [("email", EMAIL), ("password", PASSWORD)];
     let login = client.post("/sessions").data(fields).await;
     assert_eq!(login.status_code, 200, "{login:?}");
@@ -96,16 +96,16 @@ on_each_database! {
             ("' OR '1'='1", "email is not an address"),
             (&long, "email is too long"),
         ];
-        for (email, says) in addresses {
+        for (email, expected_text) in addresses {
             for route in [("POST", "/users"), ("POST", "/reset_password")] {
                 let body = form(&[("email", email), ("password", PASSWORD)]);
                 let (status, message) =
                     refused(&server, &mut client, route, &headers, body.as_bytes()).await;
                 assert_eq!(status, 400, "{route:?} {email:?}");
-                assert!(message.starts_with(says), "{message}");
+                assert!(message.starts_with(expected_text), "{message}");
             }
         }
-        for (password, says) in [
+        for (password, expected_text) in [
             ("", "password is missing"),
             ("seven77", "password is too short"),
             ("with a \0 inside", "password holds a control character"),
@@ -115,7 +115,7 @@ on_each_database! {
             let (status, message) =
                 refused(&server, &mut client, ("POST", "/users"), &headers, body.as_bytes()).await;
             assert_eq!(status, 400, "{password:?}");
-            assert!(message.starts_with(says), "{message}");
+            assert!(message.starts_with(expected_text), "{message}");
         }
         let nothing = refused(&server, &mut client, ("POST", "/users"), &headers, b"").await;
         assert_eq!(nothing, (400, "email is missing".to_owned()));
@@ -126,7 +126,7 @@ on_each_database! {
             let refusal = refused(&server, &mut client, ("POST", "/sessions"), &headers, body.as_bytes()).await;
             assert_eq!(refusal, (401, "unknown e-mail or wrong password".to_owned()));
         }
-        still_serves(&mut client).await;
+        expect_service(&mut client).await;
         assert_eq!(client.connections, 1);
     }
 
@@ -161,13 +161,13 @@ on_each_database! {
             (&[form_type], b"email=ada@example.com&password=caf\xE9", 400, "UTF-8"),
             (&[form_type], b"email=ada@example.com&password=caf%E9", 400, "UTF-8"),
         ];
-        for (headers, body, status, says) in cases {
+        for (headers, body, status, expected_text) in cases {
             for route in READERS {
                 let refusal = refused(&server, &mut client, route, headers, body).await;
                 assert_eq!(refusal.0, status, "{route:?} {headers:?} {refusal:?}");
-                assert!(refusal.1.contains(says), "{refusal:?}");
+                assert!(refusal.1.contains(expected_text), "{refusal:?}");
             }
-            still_serves(&mut client).await;
+            expect_service(&mut client).await;
         }
         assert_eq!(client.connections, 1, "the connection stays open");
         // Fields in the query are not read.
@@ -252,7 +252,7 @@ on_each_database! {
             }
         }
         server.client.check(&session_id).await.expect("the session is open");
-        still_serves(&mut client).await;
+        expect_service(&mut client).await;
     }
 
     /// The token is checked first; an invalid password does not use it up.
@@ -262,7 +262,7 @@ on_each_database! {
         server.client.register("bob@example.com", PASSWORD).await.unwrap();
         let mut client = Session::new(server.address);
         let token = reset_token(&mut client, EMAIL).await;
-        for (email, new_password, status, says) in [
+        for (email, new_password, status, expected_text) in [
             ("bob@example.com", "a new password", 403, "token"),
             ("", "a new password", 403, "token"),
             ("eve", "short", 403, "token"),
@@ -274,7 +274,7 @@ on_each_database! {
             let fields = [("email", email), ("reset_token", &token), ("new_password", new_password)];
             let response = client.put("/reset_password").data(fields).await;
             assert_eq!(response.status_code, status, "{email:?} {new_password:?}");
-            assert!(response.message().contains(says), "{response:?}");
+            assert!(response.message().contains(expected_text), "{response:?}");
         }
         let old = reset_token(&mut client, EMAIL).await;
         let new = reset_token(&mut client, EMAIL).await;
@@ -424,6 +424,6 @@ on_each_database! {
             assert_eq!(response.json(), json!({ "message": message }));
         }
         database.execute("ALTER TABLE gone RENAME TO sessions");
-        still_serves(&mut Session::new(server.address)).await;
+        expect_service(&mut Session::new(server.address)).await;
     }
 }

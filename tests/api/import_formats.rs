@@ -89,14 +89,14 @@ async fn refused(client: &Client, email: &str, password: &str) {
 }
 
 #[track_caller]
-fn says(ended: &Ended, words: &str) {
+fn assert_output_contains(ended: &Ended, words: &str) {
     // The summary is wrapped.
-    let said = ended
+    let output = ended
         .output
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ");
-    assert!(said.contains(words), "{words}: {said}");
+    assert!(output.contains(words), "{words}: {output}");
 }
 
 on_each_database! {
@@ -113,7 +113,7 @@ on_each_database! {
         let ended = import(&source.url(), database.url(), &[]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert_count(&ended, 8, "cannot be taken");
-        says(&ended, "7 rows that cannot be taken have nothing wrong but the password: \
+        assert_output_contains(&ended, "7 rows that cannot be taken have nothing wrong but the password: \
                       --without-password brings such users along");
         let flags = ["--without-password", "--skip-bad"];
         let dry = import(&source.url(), database.url(), &[&flags[..], &["--dry-run"]].concat());
@@ -123,7 +123,7 @@ on_each_database! {
         let ended = import(&source.url(), database.url(), &flags);
         assert_count(&ended, 1, "left out");
         assert_count(&ended, 7, "of those imported: without a password");
-        says(&ended, "7 users without a password have no login until they ask for a reset");
+        assert_output_contains(&ended, "7 users without a password have no login until they ask for a reset");
         imported(ended, 8);
         let again = import(&source.url(), database.url(), &flags);
         assert_count(&again, 8, "there already, left as they are");
@@ -212,15 +212,15 @@ on_each_database! {
         // Without the secret, the summary has a hint from the columns.
         let dry = import(&source.url(), database.url(), &[&columns[..], &["--dry-run"]].concat());
         assert_count(&dry, 2, "can be imported");
-        says(&dry, "Flask-Security wrote this table, which mixes a secret (SECURITY_PASSWORD_SALT)");
-        says(&dry, "these users will not log in. Import them with --pepper=flask-security");
+        assert_output_contains(&dry, "Flask-Security wrote this table, which mixes a secret (SECURITY_PASSWORD_SALT)");
+        assert_output_contains(&dry, "these users will not log in. Import them with --pepper=flask-security");
 
         let secret = SecretFile::new(FLASK_SECRET);
         let flag = secret.flag();
         let flags = [&columns[..], &["--pepper=flask-security", &flag]].concat();
         let ended = import(&source.url(), database.url(), &flags);
         assert!(!ended.output.contains("will not log in"), "{ended:?}");
-        says(&ended, "bienvenue serve, with the same --database-url and --pepper-file.");
+        assert_output_contains(&ended, "bienvenue serve, with the same --database-url and --pepper-file.");
         imported(ended, 2);
         logs_in_with_the_secret(&database, &["u0@example.com", "u1@example.com"], "flask-security", &secret).await;
     }
@@ -234,7 +234,7 @@ on_each_database! {
         ));
         let columns = "--columns=hashed_password=encrypted_password";
         let dry = import(&source.url(), database.url(), &[columns, "--dry-run"]);
-        says(&dry, "Where its config.pepper is set, these users will not log in without it");
+        assert_output_contains(&dry, "Where its config.pepper is set, these users will not log in without it");
         let secret = SecretFile::new(DEVISE_SECRET);
         let flag = secret.flag();
         imported(import(&source.url(), database.url(), &[columns, "--pepper=devise", &flag]), 1);
@@ -304,7 +304,7 @@ async fn uuids(source: &str, into: &Database) {
         &[columns, "--skip-bad", "--dry-run", &flag],
     );
     assert_count(&dry, 2, "can be imported");
-    says(
+    assert_output_contains(
         &dry,
         "The ids there are no whole numbers: each user gets a new one",
     );
@@ -318,8 +318,8 @@ async fn uuids(source: &str, into: &Database) {
 
     let ended = import(source, into.url(), &[columns, "--skip-bad", &flag]);
     assert_count(&ended, 1, "there already, left as they are");
-    says(&ended, &format!("{} says which, as CSV.", map.display()));
-    says(&ended, "Passwords are as they were.");
+    assert_output_contains(&ended, &format!("{} says which, as CSV.", map.display()));
+    assert_output_contains(&ended, "Passwords are as they were.");
     imported(ended, 2);
     let expected = "source_id,user_id\r\n\
                     1b4e28ba-2fa1-11d2-883f-0016d3cca427,3\r\n\

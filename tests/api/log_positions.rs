@@ -122,7 +122,7 @@ on_each_database! {
         let end = timeout(PATIENCE, watcher.end()).await.expect("the end");
         refused(&end, Code::Unavailable, "UNAVAILABLE");
         for login in &logins {
-            server.client.loses_session(&login.session_id).await;
+            server.client.until_session_ends(&login.session_id).await;
         }
         let resumed = server.watch(Some(lost)).await.map(drop);
         resumed.expect_refusal(Code::OutOfRange, "REVISION_SWEPT");
@@ -145,7 +145,7 @@ on_each_database! {
             database.batch(&[trigger("DISABLE"), delete, trigger("ENABLE")].join("; "));
         }
         assert_eq!(head(&database), 0, "the log has no entry");
-        server.client.loses_session(&logins[0].session_id).await;
+        server.client.until_session_ends(&logins[0].session_id).await;
         server.client.check(&logins[1].session_id).await.unwrap();
     }
 
@@ -204,7 +204,7 @@ on_each_database! {
         let (next, event) = watcher.event().await;
         assert_eq!(event, session_ended(handle(&login), user.id));
         assert!(next > revision);
-        server.client.has_no_session(&login.session_id).await;
+        server.client.expect_no_session(&login.session_id).await;
     }
 
     /// A statement that ends many sessions gives each its own revision.

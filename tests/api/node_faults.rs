@@ -108,10 +108,10 @@ fn nodes_recover_from_a_killed_postgres() {
         return;
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(is_killed_and_comes_back(cluster));
+    runtime.block_on(kill_and_restart(cluster));
 }
 
-async fn is_killed_and_comes_back(mut cluster: Cluster) {
+async fn kill_and_restart(mut cluster: Cluster) {
     let trial = Trial::start(cluster.url()).await;
     // Briefly, and then for longer than any call waits.
     for (orders, away) in [
@@ -144,11 +144,11 @@ async fn ordered(mut cluster: Cluster, order: fn(&mut Cluster)) -> Cluster {
 #[test]
 fn nodes_recover_from_cut_connections() {
     if let Some(database) = Database::postgres_blocking() {
-        database.run(are_all_cut);
+        database.run(cut_all_connections);
     }
 }
 
-async fn are_all_cut(database: Database) {
+async fn cut_all_connections(database: Database) {
     let trial = Trial::start(database.url()).await;
     for _ in 0..8 {
         let cut = cut(&database, "true").await;
@@ -162,11 +162,11 @@ async fn are_all_cut(database: Database) {
 #[test]
 fn nodes_recover_from_a_cut_listening_connection() {
     if let Some(database) = Database::postgres_blocking() {
-        database.run(listening_is_cut);
+        database.run(cut_listening_connections);
     }
 }
 
-async fn listening_is_cut(database: Database) {
+async fn cut_listening_connections(database: Database) {
     let trial = Trial::start(database.url()).await;
     let mut all = 0;
     for _ in 0..8 {
@@ -193,7 +193,7 @@ async fn cut(database: &Database, condition: &str) -> usize {
 #[test]
 fn a_node_stopped_beyond_the_bound_is_never_stale() {
     if let Some(database) = Database::postgres_blocking() {
-        database.run(is_stopped);
+        database.run(stop_a_node);
     }
 }
 
@@ -203,7 +203,7 @@ const STOPPED: usize = 2;
 /// How long its reading of the log is delayed after it continues.
 const HOLD: Duration = Duration::from_millis(100);
 
-async fn is_stopped(database: Database) {
+async fn stop_a_node(database: Database) {
     let trial = Trial::start(database.url()).await;
     let (nodes, stopped) = (&trial.nodes, &trial.nodes.processes[STOPPED]);
     let mut refused = 0;

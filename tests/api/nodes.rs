@@ -23,11 +23,11 @@ const CHECKERS: usize = 8;
 #[test]
 fn checks_on_all_nodes_are_never_stale() {
     if let Some(database) = Database::postgres_blocking() {
-        database.run(is_never_stale);
+        database.run(run_load);
     }
 }
 
-async fn is_never_stale(database: Database) {
+async fn run_load(database: Database) {
     let mut random = Random::from_environment();
     let nodes = Arc::new(Nodes::start(database.url()).await);
     let load = Load::start(&nodes, BOUND, CHECKERS, &mut random).await;

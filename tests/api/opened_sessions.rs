@@ -40,7 +40,7 @@ async fn heartbeats(watcher: &mut Watcher, many: usize) {
 }
 
 /// Waits until the statistics include the queries so far.
-async fn statistics_are_current(watcher: &mut Watcher) {
+async fn update_statistics(watcher: &mut Watcher) {
     let until = Instant::now() + Duration::from_secs(2);
     while Instant::now() < until {
         heartbeats(watcher, 1).await;
@@ -82,13 +82,13 @@ async fn sessions_of_future_transactions_block_nothing() {
         b.client.logout(&login.session_id).await.unwrap();
         let handle = login.session.unwrap().handle;
         assert_eq!(watcher.event().await.1, session_ended(&handle, user.id));
-        a.client.has_no_session(&login.session_id).await;
+        a.client.expect_no_session(&login.session_id).await;
     }
     for login in &restored {
         a.client.check(&login.session_id).await.unwrap();
         b.client.logout(&login.session_id).await.unwrap();
         watcher.event().await;
-        a.client.has_no_session(&login.session_id).await;
+        a.client.expect_no_session(&login.session_id).await;
     }
 }
 
@@ -122,19 +122,19 @@ async fn an_open_transaction_does_not_slow_the_queries() {
     let read = || -> i64 { database.text(READ).parse().unwrap() };
     let mut before = -1;
     for _ in 0..10 {
-        statistics_are_current(&mut watcher).await;
+        update_statistics(&mut watcher).await;
         let now = read();
         if std::mem::replace(&mut before, now) == now && now >= 2 * MANY as i64 {
             break;
         }
     }
     heartbeats(&mut watcher, QUERIES).await;
-    statistics_are_current(&mut watcher).await;
+    update_statistics(&mut watcher).await;
     let during = usize::try_from(read() - before).unwrap();
     println!("{before} before; {QUERIES} queries read {during}");
     assert!(during < QUERIES * 100, "{QUERIES} queries read {during}");
 
-    server.client.has_no_session(FOREIGN).await;
+    server.client.expect_no_session(FOREIGN).await;
     raw.batch_execute("COMMIT").unwrap();
     for _ in 0..20 {
         server.client.check(FOREIGN).await.unwrap();

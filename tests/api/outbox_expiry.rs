@@ -26,7 +26,7 @@ const EXPIRED: [&str; 2] = [
     ".20200101T000000.000000Z-0123456789abcdef0123456789abcdef-expires-20200101T001000Z.tmp",
 ];
 
-async fn is_removed(path: &Path) {
+async fn until_removed(path: &Path) {
     eventually(format!("{} is removed", path.display()), async || {
         !path.exists()
     })
@@ -34,12 +34,12 @@ async fn is_removed(path: &Path) {
 }
 
 /// Waits for the next sweep of the outbox.
-async fn swept(outbox: &Path) {
+async fn until_swept(outbox: &Path) {
     for name in EXPIRED {
         fs::write(outbox.join(name), "a secret of long ago").unwrap();
     }
     for name in EXPIRED {
-        is_removed(&outbox.join(name)).await;
+        until_removed(&outbox.join(name)).await;
     }
 }
 
@@ -75,10 +75,10 @@ on_each_database! {
 
         // Kept until its expiry, removed after it.
         clock.advance(Duration::from_secs(9 * 60));
-        swept(&outbox).await;
+        until_swept(&outbox).await;
         assert!(mail.exists());
         clock.advance(Duration::from_secs(2 * 60));
-        is_removed(&mail).await;
+        until_removed(&mail).await;
 
         // Files of a stopped process are removed by the next.
         server.client.request_password_reset(EMAIL).await.unwrap();
@@ -89,9 +89,9 @@ on_each_database! {
         assert!(mail.exists());
         clock.advance(Duration::from_secs(3_600));
         let server = TestServer::start_at_time(database.url(), &settings, clock).await;
-        is_removed(&mail).await;
+        until_removed(&mail).await;
 
-        swept(&outbox).await;
+        until_swept(&outbox).await;
         server.stop().await;
         for name in FOREIGN {
             assert!(outbox.join(name).exists(), "{name} is gone");

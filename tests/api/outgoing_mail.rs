@@ -24,21 +24,21 @@ fn waiting(database: &Database) -> usize {
     count(database, "")
 }
 
-async fn until(database: &Database, of: &str) {
+async fn until_any(database: &Database, of: &str) {
     eventually(format!("a mail {of}"), async || count(database, of) > 0).await;
 }
 
 /// Waits until a mail is claimed.
-async fn being_sent(database: &Database) {
-    until(database, "WHERE claimed_until IS NOT NULL").await;
+async fn until_claimed(database: &Database) {
+    until_any(database, "WHERE claimed_until IS NOT NULL").await;
 }
 
 /// Waits for a failed attempt to send a mail.
-async fn failed(database: &Database) {
-    until(database, "WHERE tries > 0 AND claimed_until IS NULL").await;
+async fn until_failed(database: &Database) {
+    until_any(database, "WHERE tries > 0 AND claimed_until IS NULL").await;
 }
 
-async fn all_sent(database: &Database) {
+async fn until_all_sent(database: &Database) {
     eventually("an empty outbox", async || waiting(database) == 0).await;
 }
 
@@ -64,7 +64,7 @@ on_each_database! {
         let notice = smtp.next().await;
         assert_eq!(notice.to, [EMAIL]);
         assert_eq!(notice.mail.subject(), "Your password was changed");
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert!(smtp.is_empty());
     }
 
@@ -85,7 +85,7 @@ on_each_database! {
         ] {
             smtp.behave(behaviour);
             server.client.request_password_reset(EMAIL).await.unwrap();
-            failed(&database).await;
+            until_failed(&database).await;
             assert_eq!(waiting(&database), 1, "{behaviour:?}");
             smtp.behave(Behaviour::Accept);
             server.clock.advance(LATER);
@@ -94,7 +94,7 @@ on_each_database! {
             // The token's lifetime begins when it is sent.
             server.client.reset_password(&mail.reset_token(), PASSWORD).await.unwrap();
             assert_eq!(smtp.next().await.mail.subject(), "Your password was changed");
-            all_sent(&database).await;
+            until_all_sent(&database).await;
         }
         assert!(smtp.is_empty(), "each mail arrives once");
     }
@@ -110,7 +110,7 @@ on_each_database! {
             server.client.register(&format!("u{n}@example.com"), PASSWORD).await.unwrap();
             server.client.request_password_reset(&format!("u{n}@example.com")).await.unwrap();
         }
-        server.still_serves().await;
+        server.expect_service().await;
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
         assert_eq!(waiting(&database), 8);
     }
@@ -124,7 +124,7 @@ on_each_database! {
         for _ in 0..3 {
             server.client.request_password_reset(EMAIL).await.unwrap();
         }
-        failed(&database).await;
+        until_failed(&database).await;
         for _ in 0..3 {
             server.client.request_password_reset(EMAIL).await.unwrap();
         }
@@ -132,7 +132,7 @@ on_each_database! {
         smtp.behave(Behaviour::Accept);
         server.clock.advance(LATER);
         let token = smtp.next().await.mail.reset_token();
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert!(smtp.is_empty());
         server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
     }
@@ -151,7 +151,7 @@ on_each_database! {
             }
             assert!(waiting(&database) <= 1);
         }
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         let mut mails = 0;
         while server.outbox.unseen().is_some() {
             mails += 1;
@@ -175,7 +175,7 @@ on_each_database! {
         );
         server.client.request_password_reset(EMAIL).await.unwrap();
         assert_eq!(server.outbox.next().await.only_recipient(), EMAIL);
-        until(&database, "WHERE email = 'broken' AND tries > 0 AND claimed_until IS NULL").await;
+        until_any(&database, "WHERE email = 'broken' AND tries > 0 AND claimed_until IS NULL").await;
     }
 
     /// A mail that waits at a stop, or is being sent at a kill, is sent after the restart.
@@ -194,8 +194,8 @@ on_each_database! {
             let _ = client.register(EMAIL, PASSWORD).await;
             client.request_password_reset(EMAIL).await.unwrap();
             match signal {
-                "TERM" => failed(&database).await,
-                _ => being_sent(&database).await,
+                "TERM" => until_failed(&database).await,
+                _ => until_claimed(&database).await,
             }
             process.signal(signal);
             process.wait();
@@ -208,7 +208,7 @@ on_each_database! {
             let token = smtp.next().await.mail.reset_token();
             server.client.reset_password(&token, PASSWORD).await.unwrap();
             assert_eq!(smtp.next().await.mail.subject(), "Your password was changed");
-            all_sent(&database).await;
+            until_all_sent(&database).await;
             server.stop().await;
         }
         assert!(smtp.is_empty());
@@ -233,7 +233,7 @@ on_each_database! {
             client.register(&email, PASSWORD).await.unwrap();
             client.request_password_reset(&email).await.unwrap();
             // Long before the limit of twelve attempts.
-            all_sent(&database).await;
+            until_all_sent(&database).await;
         }
         // The next mail is sent, and notices are handled alike.
         smtp.behave(Behaviour::Accept);
@@ -241,7 +241,7 @@ on_each_database! {
         let token = smtp.next().await.mail.reset_token();
         smtp.behave(Behaviour::RefuseRecipient("550 5.1.1 no such user"));
         client.reset_password(&token, NEW_PASSWORD).await.unwrap();
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert!(smtp.is_empty());
         process.signal("TERM");
         let (_, log) = process.wait();
@@ -269,11 +269,11 @@ on_each_database! {
         let mut tries = 0;
         while tries < 11 {
             tries += 1;
-            until(&database, &format!("WHERE tries = {tries} AND claimed_until IS NULL")).await;
+            until_any(&database, &format!("WHERE tries = {tries} AND claimed_until IS NULL")).await;
             // The clock may have jumped, so a single late attempt does not drop it.
             server.clock.advance(Duration::from_secs(700));
         }
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert!(smtp.is_empty());
     }
 
@@ -288,11 +288,11 @@ on_each_database! {
         let client = Client::connect(process.address).await;
         client.register(EMAIL, PASSWORD).await.unwrap();
         client.request_password_reset(EMAIL).await.unwrap();
-        failed(&database).await;
+        until_failed(&database).await;
         assert_eq!(waiting(&database), 1);
         std::fs::remove_file(&outbox).unwrap();
         // A retry follows within a second or two.
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert_eq!(mails_in(&outbox).len(), 1);
         process.signal("TERM");
         let (_, log) = process.wait();
@@ -321,7 +321,7 @@ on_each_database! {
         assert_eq!(database.execute(flood), 1_200);
         server.client.request_password_reset(EMAIL).await.unwrap();
         assert_eq!(server.outbox.next().await.only_recipient(), EMAIL);
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert!(server.outbox.unseen().is_none());
     }
 
@@ -371,6 +371,6 @@ async fn nodes_send_each_mail_once() {
         recipients.insert(smtp.next().await.mail.only_recipient().to_owned());
     }
     assert_eq!(recipients.len(), 20);
-    all_sent(&database).await;
+    until_all_sent(&database).await;
     assert!(smtp.is_empty());
 }

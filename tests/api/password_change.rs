@@ -28,7 +28,7 @@ on_each_database! {
         let checked = server.client.check(&changed.session_id).await.unwrap();
         assert_eq!((checked.user, checked.session), (Some(user), Some(session)));
         for ended in [&login.session_id, &other] {
-            server.client.has_no_session(ended).await;
+            server.client.expect_no_session(ended).await;
         }
         server
             .client
@@ -62,7 +62,7 @@ on_each_database! {
         let change = async |current: &str, new: &str| {
             server.client.change_password(&session_id, current, new).await
         };
-        for (current, new, field, says) in [
+        for (current, new, field, expected_text) in [
             ("", NEW_PASSWORD, "current_password", "is missing"),
             (PASSWORD, "", "new_password", "is missing"),
             (PASSWORD, "seven77", "new_password", "at least 8"),
@@ -78,7 +78,7 @@ on_each_database! {
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
             let (named, description) = violation(&details);
             assert_eq!(named, field, "{current:?} {new:?}");
-            assert!(description.contains(says), "{description}");
+            assert!(description.contains(expected_text), "{description}");
         }
         for wrong in ["wrong horse battery", "Correct horse battery", &"x".repeat(8_000)] {
             let refusal = change(wrong, NEW_PASSWORD).await;
@@ -94,7 +94,7 @@ on_each_database! {
         }
         assert_eq!(stored(), before);
         server.client.check(&session_id).await.unwrap();
-        server.still_serves().await;
+        server.expect_service().await;
         assert!(server.outbox.unseen().is_none(), "no notice without a change");
     }
 
@@ -105,7 +105,7 @@ on_each_database! {
         let old = server.login().await.session_id;
         database.execute("UPDATE users SET credential_version = credential_version + 1");
         let new = server.login().await.session_id;
-        server.client.loses_session(&old).await;
+        server.client.until_session_ends(&old).await;
         assert_eq!(server.client.list_sessions(&new).await.unwrap().len(), 1);
         for refusal in [
             server.client.list_sessions(&old).await.map(drop),
@@ -155,7 +155,7 @@ on_each_database! {
             let rows = database.text("SELECT CAST(count(*) AS TEXT) FROM sessions");
             assert_eq!(rows, "1", "only the new session is left");
             if let Some(opened) = opened {
-                server.client.has_no_session(&opened).await;
+                server.client.expect_no_session(&opened).await;
             }
             session_id = changed.session_id;
             server.client.check(&session_id).await.unwrap();

@@ -34,7 +34,7 @@ on_each_database! {
         server.client.check(&before).await.unwrap();
 
         assert_eq!(server.client.reset_password(&token, NEW_PASSWORD).await.unwrap(), user);
-        server.client.has_no_session(&before).await;
+        server.client.expect_no_session(&before).await;
         server
             .client
             .login(EMAIL, PASSWORD)
@@ -90,11 +90,11 @@ on_each_database! {
         let waiting = || database.text("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails");
         eventually("an empty outbox", async || waiting() == "0").await;
         assert!(server.outbox.unseen().is_none());
-        for (email, says) in [("", "is missing"), ("eve", "one @"), ("e\r\nBcc: x@a", "before the @")] {
+        for (email, expected_text) in [("", "is missing"), ("eve", "one @"), ("e\r\nBcc: x@a", "before the @")] {
             let refusal = server.client.request_password_reset(email).await;
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
             let (field, description) = violation(&details);
-            assert!(field == "email" && description.contains(says), "{description}");
+            assert!(field == "email" && description.contains(expected_text), "{description}");
         }
     }
 
@@ -195,7 +195,7 @@ on_each_database! {
         let server = TestServer::start(&database).await;
         server.register().await;
         let token = server.reset_token().await;
-        for (new, says) in [
+        for (new, expected_text) in [
             ("", "is missing"),
             ("seven77", "at least 8"),
             ("Password1", "everybody tries first"),
@@ -206,7 +206,7 @@ on_each_database! {
             let refusal = server.client.reset_password(&token, new).await;
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
             let (field, description) = violation(&details);
-            assert!(field == "new_password" && description.contains(says), "{field} {description}");
+            assert!(field == "new_password" && description.contains(expected_text), "{field} {description}");
         }
         server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
     }
@@ -241,8 +241,8 @@ on_each_database! {
             refusal.expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
         }
         // A reset token is not a session id.
-        server.client.has_no_session(&token).await;
-        server.client.has_no_session(&token.replace("rst_", "sess_")).await;
+        server.client.expect_no_session(&token).await;
+        server.client.expect_no_session(&token.replace("rst_", "sess_")).await;
         server.client.check(&session_id).await.unwrap();
         server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
     }

@@ -194,7 +194,7 @@ fn an_invalid_password_file_is_a_one_line_error() {
     let (_e, zero) = secret_file("hunter2\0", 0o600);
     let (_f, long) = secret_file(&"hunter2".repeat(1_000), 0o600);
     let missing = Path::new("missing").to_owned();
-    for (settings, file, says) in [
+    for (settings, file, expected_text) in [
         (
             vec!["--database-url", whole],
             &good,
@@ -228,10 +228,10 @@ fn an_invalid_password_file_is_a_one_line_error() {
             "{}",
             ended.errors
         );
-        assert!(ended.errors.contains(says), "{}", ended.errors);
+        assert!(ended.errors.contains(expected_text), "{}", ended.errors);
         assert!(!is_secret_in(&ended.errors), "{}", ended.errors);
     }
-    for (settings, file, says) in [
+    for (settings, file, expected_text) in [
         (
             vec!["--smtp-url=smtps://mail.example.com"],
             &good,
@@ -254,7 +254,7 @@ fn an_invalid_password_file_is_a_one_line_error() {
         command.args(settings).arg("--smtp-password-file").arg(file);
         let ended = run(command);
         assert_eq!(ended.code, Some(64), "{ended:?}");
-        assert!(ended.errors.contains(says), "{}", ended.errors);
+        assert!(ended.errors.contains(expected_text), "{}", ended.errors);
         assert!(!is_secret_in(&ended.errors), "{}", ended.errors);
     }
     let folder = tempfile::tempdir().unwrap();

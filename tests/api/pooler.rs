@@ -64,12 +64,12 @@ impl Pooler {
             _folder: folder,
         };
         pooler
-            .listens(SocketAddr::from(([127, 0, 0, 1], port)))
+            .until_listening(SocketAddr::from(([127, 0, 0, 1], port)))
             .await;
         Some(pooler)
     }
 
-    async fn listens(&mut self, address: SocketAddr) {
+    async fn until_listening(&mut self, address: SocketAddr) {
         eventually("PgBouncer listens", async || {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "PgBouncer ended: {ended:?}");

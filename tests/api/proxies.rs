@@ -211,7 +211,7 @@ async fn serves_forms(server: &TestServer, clients: &Clients<'_>, version: &str)
         away.contains(" 302") && away.to_lowercase().contains("location: /\r"),
         "{away}"
     );
-    server.client.has_no_session(&session_id).await;
+    server.client.expect_no_session(&session_id).await;
     let foreign = ["--header", "origin: https://elsewhere.example"];
     let refused = clients
         .call(version, "/sessions", &foreign, form.as_bytes())

@@ -82,7 +82,7 @@ on_each_database! {
             .change_password(&session_id, FOREIGN_PASSWORD, PASSWORD)
             .await
             .unwrap();
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
     /// A rehash does not overwrite a password changed in the meantime.

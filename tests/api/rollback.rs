@@ -55,7 +55,7 @@ impl Node {
     }
 
     /// Repeats a call until the node reaches its database; returns that result.
-    async fn settled<T, F: Future<Output = Result<T, Status>>>(
+    async fn retry_unavailable<T, F: Future<Output = Result<T, Status>>>(
         &self,
         call: impl Fn() -> F,
     ) -> Result<T, Status> {
@@ -70,7 +70,9 @@ impl Node {
     }
 
     async fn login(&self) -> Open {
-        let login = self.settled(|| self.client.login(EMAIL, PASSWORD)).await;
+        let login = self
+            .retry_unavailable(|| self.client.login(EMAIL, PASSWORD))
+            .await;
         let login = login.unwrap();
         Open {
             handle: login.session.unwrap().handle,
@@ -87,12 +89,16 @@ impl Node {
     }
 
     async fn logout(&self, session: &Open) {
-        let logout = self.settled(|| self.client.logout(&session.id)).await;
+        let logout = self
+            .retry_unavailable(|| self.client.logout(&session.id))
+            .await;
         logout.unwrap();
     }
 
     async fn accepts(&self, session: &Open) -> bool {
-        let check = self.settled(|| self.client.check(&session.id)).await;
+        let check = self
+            .retry_unavailable(|| self.client.check(&session.id))
+            .await;
         check.is_ok()
     }
 
@@ -109,11 +115,11 @@ impl Node {
     }
 
     async fn watch(&self, since: Option<i64>) -> Result<Watcher, Status> {
-        self.settled(|| self.process.watch(since)).await
+        self.retry_unavailable(|| self.process.watch(since)).await
     }
 
     /// Waits until the node follows the log, and so checks sessions from memory.
-    async fn follows(&self) {
+    async fn until_following(&self) {
         let heartbeats = async {
             let mut watcher = self.watch(None).await.unwrap();
             // The first message of a stream is read from the database.
@@ -200,7 +206,7 @@ impl Trial {
     /// Loads these sessions into both nodes' memory.
     async fn load(&self, sessions: &[Open]) {
         for node in self.nodes() {
-            node.follows().await;
+            node.until_following().await;
             for session in sessions {
                 assert!(node.accepts(session).await);
             }
@@ -287,7 +293,7 @@ async fn rolls_back<P, R>(
     }
     sleep(BOUND).await;
     trial.stopped.process.signal("CONT");
-    trial.stopped.follows().await;
+    trial.stopped.until_following().await;
 
     let mut accepted = Vec::new();
     for node in trial.nodes() {
@@ -372,7 +378,7 @@ fn lost_logins_are_noticed() {
         let trial = trial.restored().await;
         sleep(BOUND).await;
         for node in trial.nodes() {
-            node.follows().await;
+            node.until_following().await;
         }
         for node in trial.nodes() {
             assert_eq!(node.accepted_of(&lost).await, 0);

@@ -43,7 +43,7 @@ pub fn unknown(n: usize) -> String {
 }
 
 /// Waits until the index is complete, while the query is broken.
-async fn is_complete(client: &Client) {
+async fn until_loaded(client: &Client) {
     eventually("the session index is loaded", async || {
         let refusal = client.check(&unknown(0)).await.unwrap_err();
         refusal.code() == Code::Unauthenticated
@@ -72,14 +72,14 @@ on_each_database! {
             }
             for (session_id, _) in &session_ids[..25] {
                 server.client.logout(session_id).await.unwrap();
-                server.client.has_no_session(session_id).await;
+                server.client.expect_no_session(session_id).await;
             }
             server.stop().await;
             // Sessions from before the start are known as well.
             let server = TestServer::start_with(&database, &[&setting]).await;
             for (n, (session_id, user)) in session_ids.iter().enumerate() {
                 if n < 25 {
-                    server.client.has_no_session(session_id).await;
+                    server.client.expect_no_session(session_id).await;
                 } else {
                     let checked = server.client.check(session_id).await.unwrap();
                     assert_eq!(checked.user.as_ref(), Some(user));
@@ -103,12 +103,12 @@ on_each_database! {
         let start = Instant::now();
         let (unread, read) = unread(&database);
         database.batch(&format!("BEGIN; {BREAK_QUERY}; {unread}; COMMIT"));
-        is_complete(&server.client).await;
+        until_loaded(&server.client).await;
         let checks = (0..8).map(|caller| {
             let client = server.client.clone();
             tokio::spawn(async move {
                 for n in 0..250 {
-                    client.has_no_session(&unknown(caller * 250 + n)).await;
+                    client.expect_no_session(&unknown(caller * 250 + n)).await;
                 }
             })
         });
@@ -131,7 +131,7 @@ on_each_database! {
         database.batch(read);
         // Without the index, the broken query shows.
         let server = TestServer::start_with(&database, &["--session-index-size=0", "--revocation-max-lag=1m"]).await;
-        is_complete(&server.client).await;
+        until_loaded(&server.client).await;
         let status = server.client.check(&before).await.unwrap_err();
         assert!(matches!(status.code(), Code::Unavailable | Code::Internal), "{status:?}");
         database.batch(RESTORE_QUERY);

@@ -41,7 +41,7 @@ on_each_database! {
         server.clock.advance(HOUR);
         server
             .client
-            .has_no_session(&session_id).await;
+            .expect_no_session(&session_id).await;
     }
 
     /// Checks within a quarter of an hour write nothing; a later one updates `last_seen_at`.
@@ -75,7 +75,7 @@ on_each_database! {
         server.client.check(&kept).await.unwrap();
         server
             .client
-            .has_no_session(&ended).await;
+            .expect_no_session(&ended).await;
     }
 
     /// Deleting a user ends the user's sessions.
@@ -88,7 +88,7 @@ on_each_database! {
             database.execute("DELETE FROM sessions");
         }
         database.execute(&format!("DELETE FROM users WHERE id = {}", user.id));
-        server.client.loses_session(&session_id).await;
+        server.client.until_session_ends(&session_id).await;
         // Ids are not reused.
         assert!(server.register().await.id > user.id);
     }

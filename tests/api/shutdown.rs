@@ -39,7 +39,7 @@ async fn begin(
     let client = Client::connect(process.address).await;
     let registration =
         tokio::spawn(async move { client.register(email, PASSWORD).await.map(drop) });
-    process.is_hashing().await;
+    process.until_hashing().await;
     assert!(!registration.is_finished(), "it is not being hashed");
     registration
 }
@@ -57,7 +57,7 @@ on_each_database! {
             let registration = begin(&process, email).await;
             process.signal(signal);
             // New connections are refused once the signal is handled.
-            stops_listening(address).await;
+            until_not_listening(address).await;
             registration.await.unwrap().expect("it finishes");
             let (status, log) = process.wait();
             assert_eq!(status.code(), Some(0), "{log}");
@@ -122,7 +122,7 @@ async fn many_hashes_do_not_exceed_the_shutdown_timeout() {
         one_hash_at_a_time(folder.path(), Duration::from_secs(3), "100ms").await;
     let client = Client::connect(process.address).await;
     let logins = logins(&client, 16).await;
-    process.is_hashing().await;
+    process.until_hashing().await;
     let start = Instant::now();
     process.signal("TERM");
     let (status, log) = process.wait();
@@ -171,7 +171,7 @@ async fn logins(
     logins
 }
 
-async fn stops_listening(address: SocketAddr) {
+async fn until_not_listening(address: SocketAddr) {
     eventually("the server stops listening", async || {
         TcpStream::connect(address).await.is_err()
     })
@@ -184,7 +184,7 @@ async fn a_second_signal_ends_the_process_at_once() {
     let process = Process::start(folder.path(), &[VERY_SLOW, PATIENT]);
     let registration = begin(&process, EMAIL).await;
     process.signal("TERM");
-    stops_listening(process.address).await;
+    until_not_listening(process.address).await;
     let start = Instant::now();
     process.signal("TERM");
     let (status, _) = process.wait();

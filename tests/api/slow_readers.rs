@@ -199,5 +199,5 @@ async fn an_unread_http1_connection_is_closed() {
         let socket = socket.connect(server.address).await.unwrap();
         send_until_it_fails(socket, &request).await;
     }
-    server.still_serves().await;
+    server.expect_service().await;
 }

@@ -120,7 +120,7 @@ async fn times(client: &Client, logins: usize) -> [Vec<f64>; 2] {
     let mut random = Random::from_environment();
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..logins {
-        let (class, number) = (random.below(2), random.below(E_MAILS));
+        let (class, number) = (random.below(2), random.below(EMAILS));
         let email = format!("{}{number}@example.com", ["known", "other"][class]);
         let start = Instant::now();
         let refused = client.login(&email, "wrong horse battery").await;
@@ -130,7 +130,7 @@ async fn times(client: &Client, logins: usize) -> [Vec<f64>; 2] {
     times
 }
 
-const E_MAILS: usize = 64;
+const EMAILS: usize = 64;
 
 /// Mean and variance of the mean.
 fn mean(times: &[f64]) -> [f64; 2] {
@@ -158,7 +158,7 @@ async fn known_and_unknown_emails_take_the_same_time() {
     let logins = env::var("LOGINS").map_or(100_000, |logins| logins.parse().unwrap());
     let database = Database::sqlite();
     let server = start(&database, "--bcrypt-cost=4").await;
-    for number in 0..E_MAILS {
+    for number in 0..EMAILS {
         server
             .1
             .register(&format!("known{number}@example.com"), PASSWORD)

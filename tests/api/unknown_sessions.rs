@@ -72,7 +72,7 @@ on_each_database! {
         are_refused_everywhere(&server, 0..20).await;
         let (_, read) = unread(&database);
         database.batch(&format!("BEGIN; {RESTORE_QUERY}; {read}; COMMIT"));
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
     /// With the table of sessions locked against writers.
@@ -94,7 +94,7 @@ on_each_database! {
             .await
             .expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
         locker.release();
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
     /// With an empty session index, every session is queried, and can be ended.
@@ -105,7 +105,7 @@ on_each_database! {
         are_refused_everywhere(&server, 0..3).await;
         let handle = second.session.unwrap().handle;
         server.client.revoke_session(&first.session_id, &handle).await.unwrap();
-        server.client.has_no_session(&second.session_id).await;
+        server.client.expect_no_session(&second.session_id).await;
         server.client.logout(&first.session_id).await.unwrap();
         server
             .client
@@ -173,9 +173,9 @@ async fn a_session_can_be_ended_on_every_node_at_once() {
             .await
             .unwrap();
         b.client.logout(&first.session_id).await.unwrap();
-        b.client.has_no_session(&first.session_id).await;
-        a.client.loses_session(&first.session_id).await;
-        a.client.loses_session(&second.session_id).await;
+        b.client.expect_no_session(&first.session_id).await;
+        a.client.until_session_ends(&first.session_id).await;
+        a.client.until_session_ends(&second.session_id).await;
     }
 }
 

@@ -51,7 +51,7 @@ async fn log_out_some(server: &TestServer, many: usize) -> Vec<String> {
 }
 
 /// Waits until the log is swept up to a revision.
-async fn is_swept(database: &Database, revision: i64) {
+async fn until_swept(database: &Database, revision: i64) {
     let through = "SELECT CAST(through AS TEXT) FROM swept_revocations";
     eventually("the log is swept", async || {
         database.text(through) == revision.to_string()
@@ -177,7 +177,7 @@ on_each_database! {
         database.batch(&format!("{foreign_keys} DELETE FROM users WHERE id = {}", user.id));
         let all = [session_ended(&handle(&logins[1]), user.id), user_sessions_ended(user.id)];
         assert_eq!(next_events(&mut watcher, 2).await, set(&all));
-        server.client.has_no_session(&logins[1].session_id).await;
+        server.client.expect_no_session(&logins[1].session_id).await;
         database.execute(&format!("DELETE FROM users WHERE id = {}", other.id));
         assert_eq!(watcher.event().await.1, user_sessions_ended(other.id));
     }
@@ -235,7 +235,7 @@ on_each_database! {
         }
         let (before_last, last) = (revisions[1], revisions[2]);
         // All but the last entry, which identifies the log.
-        is_swept(&database, before_last).await;
+        until_swept(&database, before_last).await;
         assert_eq!(log_after(&database, 0).len(), 1);
         for since in [0, 1, revisions[0], before_last - 1] {
             let refusal = server.watch(Some(since)).await;
@@ -245,16 +245,16 @@ on_each_database! {
         assert_eq!(after_the_sweep.until(last).await.len(), 1);
         // Current streams and new ones are not affected.
         assert_eq!(current.until(last).await.len(), 3);
-        let mut anew = server.watch(None).await.unwrap();
-        assert_eq!(anew.last, last);
+        let mut new_stream = server.watch(None).await.unwrap();
+        assert_eq!(new_stream.last, last);
         let mut at_the_end = server.watch(Some(last)).await.unwrap();
         let ended = session_ended(&log_out_some(&server, 1).await[0], user.id);
-        for watcher in [&mut current, &mut anew, &mut at_the_end] {
+        for watcher in [&mut current, &mut new_stream, &mut at_the_end] {
             assert_eq!(watcher.event().await.1, ended);
             assert!(watcher.last > last, "a revision is never used twice");
         }
         // A server started on a swept log begins at its end.
-        is_swept(&database, last).await;
+        until_swept(&database, last).await;
         let last = current.last;
         server.stop().await;
         let server = TestServer::start_watched(&database, &settings).await;
@@ -392,7 +392,7 @@ async fn other_nodes_announce_revocations() {
         let event = watcher.event().await.1;
         assert_eq!(event, session_ended(&handle(&login), user.id));
         assert!(start.elapsed() < Duration::from_secs(1));
-        b.client.has_no_session(&login.session_id).await;
+        b.client.expect_no_session(&login.session_id).await;
     }
 }
 
@@ -533,5 +533,5 @@ async fn a_slow_transaction_is_not_missed() {
         watcher.event().await.1,
         session_ended(&handle(&slow), user.id)
     );
-    server.client.has_no_session(&slow.session_id).await;
+    server.client.expect_no_session(&slow.session_id).await;
 }

@@ -192,7 +192,7 @@ impl Process {
     }
 
     /// Waits until it has used more CPU time than any work except a hash.
-    pub async fn is_hashing(&self) {
+    pub async fn until_hashing(&self) {
         let start = self.cpu_time();
         eventually("a hash is computed", async || {
             self.cpu_time() >= start + Duration::from_millis(30)

@@ -137,7 +137,7 @@ impl Proxy {
             child,
             folder,
         };
-        proxy.listens().await;
+        proxy.until_listening().await;
         Some(proxy)
     }
 
@@ -152,7 +152,7 @@ impl Proxy {
         file("log") + &file("access.log")
     }
 
-    async fn listens(&mut self) {
+    async fn until_listening(&mut self) {
         eventually("the proxy listens", async || {
             let ended = self.child.try_wait().expect("its state");
             assert!(ended.is_none(), "the proxy ended: {}", self.log());

@@ -137,7 +137,7 @@ impl TestServer {
     }
 
     /// Expects a login of the usual user, and a check, to succeed on the same connection.
-    pub async fn still_serves(&self) {
+    pub async fn expect_service(&self) {
         let login = self.login().await;
         let checked = self.client.check(&login.session_id).await;
         checked.expect("a session");
@@ -324,19 +324,19 @@ impl Client {
     }
 
     /// Checks that a `session_id` is refused.
-    pub async fn has_no_session(&self, session_id: &str) {
+    pub async fn expect_no_session(&self, session_id: &str) {
         let refusal = self.check(session_id).await;
         refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
     }
 
     /// Waits until a `session_id` is refused whose session was ended outside of this server,
     /// which notices after a moment.
-    pub async fn loses_session(&self, session_id: &str) {
+    pub async fn until_session_ends(&self, session_id: &str) {
         eventually_within(Duration::from_secs(10), "the session ends", async || {
             self.check(session_id).await.is_err()
         })
         .await;
-        self.has_no_session(session_id).await;
+        self.expect_no_session(session_id).await;
     }
 
     pub async fn logout(&self, session_id: &str) -> Result<(), Status> {

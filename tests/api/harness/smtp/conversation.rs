@@ -208,29 +208,29 @@ impl Conversation {
         let Some(login) = self.shared.login.lock().unwrap().clone() else {
             return self.say("502 5.5.1 there is no login").await;
         };
-        let said = match argument.split_once(' ') {
+        let credentials = match argument.split_once(' ') {
             Some(("PLAIN", encoded)) => decode(encoded),
             _ => {
-                let mut said = String::new();
+                let mut credentials = String::new();
                 for question in ["Username:", "Password:"] {
                     self.say(&format!("334 {}", STANDARD.encode(question)))
                         .await?;
                     let answer = self.wire.line().await?.unwrap_or_default();
                     let answer = String::from_utf8(answer).expect("base64");
-                    said.push('\0');
-                    said.push_str(&decode(&answer));
+                    credentials.push('\0');
+                    credentials.push_str(&decode(&answer));
                 }
-                said
+                credentials
             }
         };
-        if said == format!("\0{}\0{}", login.user, login.password) {
+        if credentials == format!("\0{}\0{}", login.user, login.password) {
             self.user = Some(login.user.to_owned());
             self.say("235 2.7.0 welcome").await
         } else {
             // Like some servers, it repeats the refused credentials.
-            let encoded = STANDARD.encode(&said);
-            let said = said.replace('\0', " ");
-            self.say(&format!("535 5.7.8 no: {said} AUTH PLAIN {encoded}"))
+            let encoded = STANDARD.encode(&credentials);
+            let credentials = credentials.replace('\0', " ");
+            self.say(&format!("535 5.7.8 no: {credentials} AUTH PLAIN {encoded}"))
                 .await
         }
     }
