@@ -144,7 +144,10 @@ fn a_database_host_that_dies_is_replaced() {
         return;
     };
     let Some(cluster) = Cluster::on_a_host(host.address, host.command("setpriv")) else {
-        postgres::skipped("the database host that dies", "beside TEST_POSTGRES_URL");
+        postgres::skipped(
+            "the test of a dying database host",
+            "beside TEST_POSTGRES_URL",
+        );
         return;
     };
     // The cluster inside the host ends first.
@@ -205,7 +208,10 @@ fn stopped_database_processes_are_abandoned() {
         .unwrap()
         .port();
     let Some(cluster) = Cluster::on_a_port(port) else {
-        postgres::skipped("processes that are stopped", "beside TEST_POSTGRES_URL");
+        postgres::skipped(
+            "the test of stopped database processes",
+            "beside TEST_POSTGRES_URL",
+        );
         return;
     };
     Runtime::new().unwrap().block_on(stop_processes(cluster));

@@ -114,13 +114,13 @@ fn nodes_recover_from_a_killed_postgres() {
 async fn kill_and_restart(mut cluster: Cluster) {
     let trial = Trial::start(cluster.url()).await;
     // Briefly, and then for longer than any call waits.
-    for (orders, away) in [
+    for (operation, away) in [
         (Cluster::kill as fn(&mut Cluster), Duration::ZERO),
         (Cluster::stop, Duration::from_millis(2_500)),
     ] {
-        cluster = ordered(cluster, orders).await;
+        cluster = on_cluster(cluster, operation).await;
         sleep(away).await;
-        cluster = ordered(cluster, Cluster::start).await;
+        cluster = on_cluster(cluster, Cluster::start).await;
         trial.recovers().await;
     }
     let report = trial.end().await;
@@ -133,9 +133,9 @@ async fn kill_and_restart(mut cluster: Cluster) {
     assert!(away > 0, "no call was affected: no test");
 }
 
-async fn ordered(mut cluster: Cluster, order: fn(&mut Cluster)) -> Cluster {
+async fn on_cluster(mut cluster: Cluster, operation: fn(&mut Cluster)) -> Cluster {
     let done = spawn_blocking(move || {
-        order(&mut cluster);
+        operation(&mut cluster);
         cluster
     });
     done.await.unwrap()

@@ -94,7 +94,7 @@ on_each_database! {
         until_swept(&outbox).await;
         server.stop().await;
         for name in FOREIGN {
-            assert!(outbox.join(name).exists(), "{name} is gone");
+            assert!(outbox.join(name).exists(), "{name} was removed");
         }
         assert!(foreign_folder.exists());
         let notices = mails_in(&outbox).into_iter().filter(|path| {

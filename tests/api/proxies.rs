@@ -111,7 +111,7 @@ fn session_id(text: &str) -> String {
 
 /// The requirements on each proxy.
 async fn serves_everything(database: Database, kind: Kind) {
-    let what = "proxies";
+    let what = "the tests of the proxies";
     let Some(grpcurl) = grpcurl::find(what) else {
         return;
     };

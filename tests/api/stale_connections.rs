@@ -74,7 +74,10 @@ fn signal(name: &str, process: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_connection_of_the_log_is_replaced() {
     let Some(cluster) = Cluster::on_a_socket() else {
-        postgres::skipped("a stopped process of the log", "beside TEST_POSTGRES_URL");
+        postgres::skipped(
+            "the test of a stopped connection of the log",
+            "beside TEST_POSTGRES_URL",
+        );
         return;
     };
     let folder = tempfile::tempdir().unwrap();

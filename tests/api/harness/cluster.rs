@@ -24,7 +24,7 @@ pub struct Cluster {
 /// Executes a command per line of its input, and reports each.
 const KEEPER: &str = r#"
     start() {
-        # What a killed one leaves behind is in the way until its last child has gone.
+        # A killed server's shared memory blocks the start until its last child ends.
         for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
             "$1/pg_ctl" -D "$2/data" -l "$2/log" -w -t 60 -o "$3" start >/dev/null 2>&1 && return
             sleep 0.1
@@ -38,7 +38,7 @@ const KEEPER: &str = r#"
         "$1/pg_ctl" -D "$2/replica" -l "$2/log" -w -t 60 -o "$3 -p 5433" start >/dev/null 2>&1 ||
         exit 1
     }
-    # The promoted server gets the address of the one that it replaces.
+    # The promoted server gets the address of the replaced one.
     promote() {
         "$1/pg_ctl" -D "$2/replica" -w -t 60 promote >/dev/null 2>&1 &&
         ln -sf .s.PGSQL.5433 "$2/.s.PGSQL.5432" || exit 1

@@ -63,7 +63,7 @@ impl Host {
         );
         let _ = writeln!(
             io::stderr(),
-            "\n*** SKIPPED: the database host that dies. It takes root and ip (iproute2): \
+            "\n*** SKIPPED: the test of a dying database host. It requires root and ip (iproute2): \
              {problem}. ***\n"
         );
         None

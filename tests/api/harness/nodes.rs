@@ -94,15 +94,15 @@ impl Nodes {
             version,
             opened,
         };
-        let opened = self.opens(node, request, login).await?;
-        Ok(self.held(opened.0, user, version, opened.1.session_id))
+        let opened = self.record_opening(node, request, login).await?;
+        Ok(self.open_session(opened.0, user, version, opened.1.session_id))
     }
 
     pub async fn check(&self, node: usize, session: &OpenSession) -> Outcome {
         let request = Request::Check {
             session: session.number,
         };
-        self.asks(node, request, self.clients[node].check(&session.id))
+        self.record(node, request, self.clients[node].check(&session.id))
             .await
     }
 
@@ -110,7 +110,7 @@ impl Nodes {
         let request = Request::Logout {
             session: session.number,
         };
-        self.asks(node, request, self.clients[node].logout(&session.id))
+        self.record(node, request, self.clients[node].logout(&session.id))
             .await
     }
 
@@ -120,7 +120,7 @@ impl Nodes {
             by: by.number,
         };
         let call = self.clients[node].revoke_other_sessions(&by.id);
-        self.asks(node, request, call).await
+        self.record(node, request, call).await
     }
 
     /// Changes the password to the next version.
@@ -140,11 +140,17 @@ impl Nodes {
             by: by.number,
             opened,
         };
-        let opened = self.opens(node, request, change).await?;
-        Ok(self.held(opened.0, by.user, by.version + 1, opened.1.session_id))
+        let opened = self.record_opening(node, request, change).await?;
+        Ok(self.open_session(opened.0, by.user, by.version + 1, opened.1.session_id))
     }
 
-    fn held(&self, number: usize, user: User, version: u32, id: String) -> Arc<OpenSession> {
+    fn open_session(
+        &self,
+        number: usize,
+        user: User,
+        version: u32,
+        id: String,
+    ) -> Arc<OpenSession> {
         Arc::new(OpenSession {
             number,
             user,
@@ -154,7 +160,7 @@ impl Nodes {
     }
 
     /// Makes and records a call that opens a session.
-    async fn opens<T>(
+    async fn record_opening<T>(
         &self,
         node: usize,
         request: impl FnOnce(Option<usize>) -> Request,
@@ -182,7 +188,7 @@ impl Nodes {
         }
     }
 
-    async fn asks<T>(
+    async fn record<T>(
         &self,
         node: usize,
         request: Request,

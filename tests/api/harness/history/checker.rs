@@ -41,7 +41,7 @@ pub struct Report {
 }
 
 /// The knowledge about a session.
-struct Life {
+struct Session {
     user: usize,
     version: u32,
     began: Duration,
@@ -54,7 +54,7 @@ struct Life {
     known: HashMap<usize, Duration>,
 }
 
-impl Life {
+impl Session {
     fn may_have_ended(&mut self, since: Duration) {
         self.possible = Some(self.possible.map_or(since, |before| before.min(since)));
     }
@@ -71,14 +71,14 @@ impl Life {
 
 pub fn check(operations: &[Operation], rules: Rules) -> Report {
     let mut report = Report::default();
-    let lives = lives(operations);
+    let sessions = sessions(operations);
     for operation in operations {
         let kind = operation.request.kind();
         *report
             .counts
             .entry((kind, operation.outcome.name()))
             .or_default() += 1;
-        if let Err(why) = report.look_at(operation, &lives, rules) {
+        if let Err(why) = report.check_operation(operation, &sessions, rules) {
             report.violations.push(format!("{why}: {operation:?}"));
         }
     }
@@ -88,15 +88,15 @@ pub fn check(operations: &[Operation], rules: Rules) -> Report {
 }
 
 impl Report {
-    fn look_at(
+    fn check_operation(
         &mut self,
         operation: &Operation,
-        lives: &HashMap<usize, Life>,
+        sessions: &HashMap<usize, Session>,
         rules: Rules,
     ) -> Result<(), String> {
         let outcome = &operation.outcome;
         match (&operation.request, outcome) {
-            (_, Outcome::Other(_)) => return Err("not an answer that is due".to_owned()),
+            (_, Outcome::Other(_)) => return Err("an unexpected reply".to_owned()),
             (_, Outcome::Unavailable) if !rules.faults => {
                 return Err("unavailable without a fault".to_owned());
             }
@@ -105,33 +105,39 @@ impl Report {
             | (
                 Request::Check { .. } | Request::Logout { .. } | Request::RevokeOthers { .. },
                 Outcome::InvalidCredentials | Outcome::Overloaded,
-            ) => return Err("not an answer to this call".to_owned()),
+            ) => return Err("an unexpected reply to this method".to_owned()),
             _ => {}
         }
         let Some(session) = operation.request.session() else {
             return Ok(());
         };
-        let life = lives.get(&session).ok_or("a session without a login")?;
-        let since = life.sure.and_then(|sure| operation.began.checked_sub(sure));
+        let session_state = sessions.get(&session).ok_or("a session without a login")?;
+        let since = session_state
+            .sure
+            .and_then(|sure| operation.began.checked_sub(sure));
         let since = since.filter(|since| !since.is_zero());
         let is_check = matches!(operation.request, Request::Check { .. });
         if is_check && since.is_some() {
             self.checks_of_ended += 1;
         }
         match outcome {
-            Outcome::SessionInvalid if life.possible.is_none_or(|from| from >= operation.ended) => {
-                Err("refused, and nothing had ended it".to_owned())
+            Outcome::SessionInvalid
+                if session_state
+                    .possible
+                    .is_none_or(|from| from >= operation.ended) =>
+            {
+                Err("refused without a revocation".to_owned())
             }
             Outcome::Done if is_check => {
-                let known = life.known.get(&operation.node);
+                let known = session_state.known.get(&operation.node);
                 if known.is_some_and(|known| operation.began > *known) {
-                    return Err("let pass by the node that knew of its end".to_owned());
+                    return Err("accepted by a node that has reported its end".to_owned());
                 }
                 let Some(since) = since else { return Ok(()) };
                 self.worst_staleness = self.worst_staleness.max(since);
                 self.checks_within_bound += usize::from(since <= rules.bound);
                 if since > rules.bound {
-                    return Err(format!("let pass {since:?} after its end"));
+                    return Err(format!("accepted {since:?} after its end"));
                 }
                 Ok(())
             }
@@ -142,8 +148,8 @@ impl Report {
     }
 }
 
-fn lives(operations: &[Operation]) -> HashMap<usize, Life> {
-    let mut lives = HashMap::new();
+fn sessions(operations: &[Operation]) -> HashMap<usize, Session> {
+    let mut sessions = HashMap::new();
     for operation in operations {
         let (user, version, opened) = match operation.request {
             Request::Login {
@@ -159,7 +165,7 @@ fn lives(operations: &[Operation]) -> HashMap<usize, Life> {
             } => (user, version + 1, opened),
             _ => continue,
         };
-        let life = Life {
+        let session_state = Session {
             user,
             version,
             began: operation.began,
@@ -168,21 +174,24 @@ fn lives(operations: &[Operation]) -> HashMap<usize, Life> {
             sure: None,
             known: HashMap::new(),
         };
-        lives.insert(opened, life);
+        sessions.insert(opened, session_state);
     }
     let mut by_user: HashMap<usize, Vec<usize>> = HashMap::new();
-    for (session, life) in &lives {
-        by_user.entry(life.user).or_default().push(*session);
+    for (session, session_state) in &sessions {
+        by_user
+            .entry(session_state.user)
+            .or_default()
+            .push(*session);
     }
     for operation in operations {
         if let (Some(session), Outcome::SessionInvalid) =
             (operation.request.session(), &operation.outcome)
-            && let Some(life) = lives.get_mut(&session)
+            && let Some(session_state) = sessions.get_mut(&session)
         {
-            life.has_ended(operation.ended);
+            session_state.has_ended(operation.ended);
             // A change reads the database, and its node's memory may still lag.
             if matches!(operation.request, Request::Check { .. }) {
-                life.is_known_to(operation.node, operation.ended);
+                session_state.is_known_to(operation.node, operation.ended);
             }
         }
         if !operation.outcome.may_have_effect() {
@@ -196,21 +205,21 @@ fn lives(operations: &[Operation]) -> HashMap<usize, Life> {
             _ => &[],
         };
         for session in candidates {
-            let Some(life) = lives.get_mut(session) else {
+            let Some(session_state) = sessions.get_mut(session) else {
                 continue;
             };
-            if ends(operation, *session, life, Certainty::Possible) {
-                life.may_have_ended(operation.began);
+            if ends(operation, *session, session_state, Certainty::Possible) {
+                session_state.may_have_ended(operation.began);
             }
             if operation.outcome == Outcome::Done
-                && ends(operation, *session, life, Certainty::Sure)
+                && ends(operation, *session, session_state, Certainty::Sure)
             {
-                life.has_ended(operation.ended);
-                life.is_known_to(operation.node, operation.ended);
+                session_state.has_ended(operation.ended);
+                session_state.is_known_to(operation.node, operation.ended);
             }
         }
     }
-    lives
+    sessions
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -220,19 +229,24 @@ enum Certainty {
 }
 
 /// Whether an effective call ends a session.
-fn ends(operation: &Operation, session: usize, life: &Life, certainty: Certainty) -> bool {
+fn ends(
+    operation: &Operation,
+    session: usize,
+    session_state: &Session,
+    certainty: Certainty,
+) -> bool {
     match operation.request {
         Request::Logout { .. } => true,
         Request::RevokeOthers { by, .. } if by == session => false,
         Request::RevokeOthers { .. } => match certainty {
-            Certainty::Sure => life.opened < operation.began,
+            Certainty::Sure => session_state.opened < operation.began,
             // An unanswered call may take effect at any later time.
             Certainty::Possible => {
-                operation.outcome != Outcome::Done || life.began < operation.ended
+                operation.outcome != Outcome::Done || session_state.began < operation.ended
             }
         },
         // At any opening time: sessions of former passwords are invalid.
-        Request::ChangePassword { version, .. } => life.version <= version,
+        Request::ChangePassword { version, .. } => session_state.version <= version,
         _ => false,
     }
 }
@@ -343,8 +357,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "  {} checks began after the sure end of their session; another node let {} of them \
-             pass within the bound, the latest after {:?}",
+            "  {} checks began after the sure end of their session; another node accepted {} of \
+             them within the bound, the latest after {:?}",
             self.checks_of_ended, self.checks_within_bound, self.worst_staleness
         )?;
         writeln!(f, "  {} violations", self.violations.len())?;
