@@ -95,7 +95,7 @@ async fn each_listener_has_its_own_service() {
     public.expect_refusal(Code::Unimplemented, "UNIMPLEMENTED");
     let internal = Client::connect(server.admin_address.unwrap()).await;
     for refusal in [
-        internal.check("sess_nobody").await.map(drop),
+        internal.check("sess_unknown").await.map(drop),
         internal.register(EMAIL, PASSWORD).await.map(drop),
     ] {
         refusal.expect_refusal(Code::Unimplemented, "UNIMPLEMENTED");

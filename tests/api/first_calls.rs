@@ -52,7 +52,7 @@ on_each_database! {
             ("ada@example.com", &["as Login returned it"]),
         ] {
             for method in methods_with("session_id") {
-                let status = method.call_with(&client.channel, "session_id", sent).await;
+                let status = method.call(&client.channel, &method.request_with("session_id", sent)).await;
                 expect_invalid_session(Err::<(), _>(status), words);
             }
             let web = GetUserBySessionRequest { session_id: sent.to_owned() };

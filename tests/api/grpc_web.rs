@@ -133,7 +133,7 @@ on_each_database! {
     async fn grpc_web_over_http2(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
-        let body = framed(&GetUserBySessionRequest { session_id: "sess_nobody".into() });
+        let body = framed(&GetUserBySessionRequest { session_id: "sess_unknown".into() });
         let headers = [("content-type", "application/grpc-web+proto"), ("accept", "application/grpc-web+proto")];
         let path = "/bienvenue.v1.AuthService/GetUserBySession";
         let response = raw::h2(&server.client.channel, "POST", path, &headers, body).await;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::harness::{
-    Database, EMAIL, PASSWORD, Process, on_each_database,
+    Database, EMAIL, PASSWORD, Process,
+    methods::methods,
+    on_each_database,
     raw::{self, frame},
     requests::Session,
     server::Client,
@@ -164,6 +166,11 @@ on_each_database! {
             ];
             let process = Process::start(folder.path(), &settings);
             let mut secrets = calls(&process, email).await;
+            let client = Client::connect(process.address).await;
+            for method in methods() {
+                let request = method.request_full_of("canary of any field");
+                method.call(&client.channel, &request).await;
+            }
             process.signal("TERM");
             let (_, log) = process.wait();
             assert!(log.contains("GetUserBySession"), "at trace, checks have a line");
@@ -187,7 +194,7 @@ async fn a_flood_of_refusals_is_counted() {
     let process = Process::start(folder.path(), &settings);
     let client = Client::connect(process.address).await;
     for _ in 0..500 {
-        client.check("sess_nobody").await.unwrap_err();
+        client.check("sess_unknown").await.unwrap_err();
     }
     // A change is logged regardless.
     client.register(EMAIL, PASSWORD).await.unwrap();
@@ -252,12 +259,12 @@ async fn a_failed_requests_id_is_returned() {
     // Even where the level suppresses its line.
     let process = Process::start(folder.path(), &["--log=error"]);
     let client = Client::connect(process.address).await;
-    let refused = client.check("sess_nobody").await.unwrap_err();
+    let refused = client.check("sess_unknown").await.unwrap_err();
     assert!(refused.metadata().contains_key("x-request-id"));
     drop(process);
     let process = Process::start(folder.path(), &["--log-format=json"]);
     let client = Client::connect(process.address).await;
-    let refused = client.check("sess_nobody").await.unwrap_err();
+    let refused = client.check("sess_unknown").await.unwrap_err();
     let request_id = refused
         .metadata()
         .get("x-request-id")

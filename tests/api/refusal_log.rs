@@ -176,7 +176,7 @@ async fn many_refusals_have_few_lines() {
             let _ = timeout(PATIENCE, more.read_to_end(&mut Vec::new())).await;
         }
     }
-    client.check("sess_nobody").await.unwrap_err();
+    client.check("sess_unknown").await.unwrap_err();
     let lines = lines_with(process, "--max-connections-per-peer");
     assert!(lines.len() <= 4, "{lines:?}");
     let count: u32 = lines

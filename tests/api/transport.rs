@@ -308,7 +308,7 @@ on_each_database! {
         let mut kept = Vec::new();
         for _ in 0..8 {
             let client = Client::connect(server.address).await;
-            let unknown = client.check("sess_nobody").await.unwrap_err();
+            let unknown = client.check("sess_unknown").await.unwrap_err();
             refused(&unknown, Code::Unauthenticated, "SESSION_INVALID");
             kept.push(client);
         }

@@ -60,29 +60,36 @@ impl Method {
 
     /// A request with this value in one field and valid values in its other text fields.
     pub fn request_with(&self, field: &str, value: &str) -> Vec<u8> {
+        self.request(|name| match name {
+            name if name == field => value,
+            "handle" => UNKNOWN_HANDLE,
+            "password" | "current_password" => PASSWORD,
+            "new_password" => NEW_PASSWORD,
+            _ => "",
+        })
+    }
+
+    /// A request with this value in all text fields.
+    pub fn request_full_of(&self, value: &str) -> Vec<u8> {
+        self.request(|_| value)
+    }
+
+    /// A request with a text for each text field, by its name.
+    fn request<'a>(&self, text: impl Fn(&str) -> &'a str) -> Vec<u8> {
         let mut request = Vec::new();
-        for one in &self.request.field {
-            if one.r#type() != Type::String {
-                continue;
+        for field in &self.request.field {
+            if field.r#type() == Type::String {
+                let tag = u32::try_from(field.number()).expect("a field number");
+                encoding::string::encode(tag, &text(field.name()).to_owned(), &mut request);
             }
-            let text = match one.name() {
-                name if name == field => value,
-                "handle" => UNKNOWN_HANDLE,
-                "password" | "current_password" => PASSWORD,
-                "new_password" => NEW_PASSWORD,
-                _ => continue,
-            };
-            let tag = u32::try_from(one.number()).expect("a field number");
-            encoding::string::encode(tag, &text.to_owned(), &mut request);
         }
         request
     }
 
-    /// Sends such a request; returns its status.
-    pub async fn call_with(&self, channel: &Channel, field: &str, value: &str) -> Status {
+    /// Sends a request; returns its status.
+    pub async fn call(&self, channel: &Channel, request: &[u8]) -> Status {
         let headers = [("content-type", "application/grpc")];
-        let request = frame(&self.request_with(field, value));
-        let response = raw::h2(channel, "POST", &self.path(), &headers, request).await;
+        let response = raw::h2(channel, "POST", &self.path(), &headers, frame(request)).await;
         raw::status_of(&response)
     }
 }
