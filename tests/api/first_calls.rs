@@ -1,4 +1,4 @@
-//! Common mistakes of first calls: the error expected_text what to do, from the shape of the request
+//! Common mistakes of first calls: the error says what to do, from the shape of the request
 //! only.
 
 use bienvenue::proto::v1::{GetUserBySessionRequest, LogoutRequest, RevokeOtherSessionsRequest};

@@ -192,7 +192,7 @@ on_each_database! {
         assert!(db.find_session(foreign).await.unwrap().is_some());
     }
 
-    /// Both of two tokens are valid, a token owner mail failed is replaced, and a request soon
+    /// Both of two tokens are valid, a token whose mail failed is replaced, and a request soon
     /// after a mail is dropped.
     async fn two_reset_tokens_are_kept(database: Database) {
         let db = open(&database).await;
