@@ -243,7 +243,6 @@ fn caddy(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
     format!("{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{site}")
 }
 
-<<<<<<< HEAD
 /// The same for Envoy.
 fn envoy(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
     let file = |name: &str| home.join(name).display().to_string();
@@ -263,10 +262,7 @@ fn envoy(home: &Path, address: SocketAddr, server: SocketAddr) -> String {
     )
 }
 
-/// The block of a language in the guide.
-=======
 /// The guide's code block of a language.
->>>>>>> c8226bf (Word the tests plainly, and share their polling, proxies and method lists)
 fn block(language: &str) -> String {
     let start = format!("```{language}\n");
     let guide = fs::read_to_string(GUIDE).expect("the guide");

@@ -159,9 +159,9 @@ impl<J, K: SourceKey> FairQueue<J, K> {
 mod tests {
     use super::*;
 
-    const LOGIN: usize = 0;
-    const REGISTRATION: usize = 1;
-    const RESET: usize = 2;
+    const CLASS_B: usize = 0;
+    const CLASS_A: usize = 1;
+    const CLASS_D: usize = 2;
     const OWN: u32 = 0;
 
     fn queue() -> FairQueue<u64, u32> {
@@ -186,7 +186,7 @@ mod tests {
     fn one_class_is_served_in_order() {
         let mut queue = queue();
         for number in 0..5 {
-            queue.push(LOGIN, OWN, job(number, 10));
+            queue.push(CLASS_B, OWN, job(number, 10));
         }
         assert_eq!(queue.len(), 5);
         assert_eq!(drain(&mut queue), [0, 1, 2, 3, 4]);
@@ -196,12 +196,12 @@ mod tests {
     fn classes_share_by_work() {
         let mut queue = queue();
         for number in 0..6 {
-            queue.push(LOGIN, OWN, job(number, 10));
+            queue.push(CLASS_B, OWN, job(number, 10));
         }
         for number in 100..103 {
-            queue.push(REGISTRATION, OWN, job(number, 20));
+            queue.push(CLASS_A, OWN, job(number, 20));
         }
-        // Two logins for each registration of twice the work.
+        // Two first_jobs for each second of twice the work.
         let order = drain(&mut queue);
         let position = |job| order.iter().position(|&other| other == job).unwrap();
         assert!(
@@ -216,17 +216,18 @@ mod tests {
         let (flood, other) = (1, 2);
         let mut queue = queue();
         for number in 0..20 {
-            queue.push(LOGIN, flood, job(number, 10));
+            queue.push(CLASS_B, flood, job(number, 10));
         }
         for _ in 0..5 {
             queue.pop();
         }
-        let backlog = |queue: &FairQueue<u64, u32>, source| queue.backlog(LOGIN, Some(source)).jobs;
+        let backlog =
+            |queue: &FairQueue<u64, u32>, source| queue.backlog(CLASS_B, Some(source)).jobs;
         assert_eq!(backlog(&queue, flood), 15);
         assert!(backlog(&queue, other) <= 1, "it waits behind the flood");
-        assert_eq!(queue.backlog(LOGIN, None).jobs, backlog(&queue, other));
+        assert_eq!(queue.backlog(CLASS_B, None).jobs, backlog(&queue, other));
         for number in 100..103 {
-            queue.push(LOGIN, other, job(number, 10));
+            queue.push(CLASS_B, other, job(number, 10));
         }
         assert_eq!(
             backlog(&queue, other),
@@ -252,7 +253,7 @@ mod tests {
     fn many_sources_are_served_in_order() {
         let mut queue = queue();
         for number in 0..10 {
-            let backlog = queue.backlog(LOGIN, None);
+            let backlog = queue.backlog(CLASS_B, None);
             assert_eq!(
                 backlog,
                 Backlog {
@@ -260,7 +261,7 @@ mod tests {
                     work: number * 10
                 }
             );
-            queue.push(LOGIN, number as u32, job(number, 10));
+            queue.push(CLASS_B, number as u32, job(number, 10));
         }
         let lasts: Vec<_> = queue
             .last_jobs()
@@ -274,13 +275,13 @@ mod tests {
     fn a_late_class_is_neither_owed_nor_behind() {
         let mut queue = queue();
         for number in 0..20 {
-            queue.push(LOGIN, OWN, job(number, 10));
+            queue.push(CLASS_B, OWN, job(number, 10));
         }
         for _ in 0..10 {
             queue.pop();
         }
         for number in 100..105 {
-            queue.push(RESET, OWN, job(number, 10));
+            queue.push(CLASS_D, OWN, job(number, 10));
         }
         let order = drain(&mut queue);
         let first = order.iter().position(|&job| job == 100).unwrap();
@@ -293,25 +294,25 @@ mod tests {
     fn the_backlog_is_the_jobs_that_begin_before() {
         let mut queue = queue();
         for number in 0..10 {
-            queue.push(LOGIN, OWN, job(number, 10));
+            queue.push(CLASS_B, OWN, job(number, 10));
         }
         assert_eq!(
-            queue.backlog(LOGIN, Some(OWN)),
+            queue.backlog(CLASS_B, Some(OWN)),
             Backlog {
                 jobs: 10,
                 work: 100
             }
         );
-        assert_eq!(queue.backlog(REGISTRATION, Some(OWN)), Backlog::default());
+        assert_eq!(queue.backlog(CLASS_A, Some(OWN)), Backlog::default());
         for number in 100..104 {
-            queue.push(REGISTRATION, OWN, job(number, 10));
+            queue.push(CLASS_A, OWN, job(number, 10));
         }
         assert_eq!(
-            queue.backlog(REGISTRATION, Some(OWN)),
+            queue.backlog(CLASS_A, Some(OWN)),
             Backlog { jobs: 8, work: 80 }
         );
         assert_eq!(
-            queue.backlog(LOGIN, Some(OWN)),
+            queue.backlog(CLASS_B, Some(OWN)),
             Backlog {
                 jobs: 14,
                 work: 140
@@ -330,12 +331,12 @@ mod tests {
     #[test]
     fn a_removed_job_is_not_counted() {
         let mut queue = queue();
-        let first = queue.push(LOGIN, OWN, job(1, 10));
-        let second = queue.push(LOGIN, OWN, job(2, 10));
+        let first = queue.push(CLASS_B, OWN, job(1, 10));
+        let second = queue.push(CLASS_B, OWN, job(2, 10));
         assert_eq!(queue.remove(first).map(|queued| queued.job), Some(1));
         assert!(queue.remove(first).is_none());
         assert_eq!(
-            queue.backlog(LOGIN, Some(OWN)),
+            queue.backlog(CLASS_B, Some(OWN)),
             Backlog { jobs: 1, work: 10 }
         );
         assert!(queue.pop().is_some());
@@ -346,7 +347,7 @@ mod tests {
     #[test]
     fn an_old_job_is_found() {
         let mut queue = queue();
-        queue.push(LOGIN, OWN, job(1, 10));
+        queue.push(CLASS_B, OWN, job(1, 10));
         let between = Instant::now();
         assert_eq!(
             queue
@@ -354,7 +355,7 @@ mod tests {
                 .map(|(_, queued)| queued.job),
             Some(1)
         );
-        queue.push(LOGIN, OWN, job(2, 10));
+        queue.push(CLASS_B, OWN, job(2, 10));
         assert!(queue.pop_queued_before(between).is_none());
     }
 
@@ -363,8 +364,8 @@ mod tests {
         let weights = [1, 3].map(|weight| NonZeroU16::new(weight).unwrap());
         let mut queue = FairQueue::new(&weights);
         for number in 0..40 {
-            queue.push(LOGIN, OWN, job(number, 10));
-            queue.push(REGISTRATION, OWN, job(100 + number, 10));
+            queue.push(CLASS_B, OWN, job(number, 10));
+            queue.push(CLASS_A, OWN, job(100 + number, 10));
         }
         let backlogs: Vec<_> = queue.last_jobs().map(|(_, _, backlog)| backlog).collect();
         let order = drain(&mut queue);
@@ -383,9 +384,9 @@ mod tests {
     fn virtual_time_does_not_overflow() {
         let mut queue = queue();
         for _ in 0..4 {
-            queue.push(LOGIN, OWN, job(0, u64::MAX / 4));
-            queue.push(REGISTRATION, OWN, job(1, 1));
-            queue.backlog(RESET, None);
+            queue.push(CLASS_B, OWN, job(0, u64::MAX / 4));
+            queue.push(CLASS_A, OWN, job(1, 1));
+            queue.backlog(CLASS_D, None);
             assert_eq!(queue.last_jobs().count(), 2);
             drain(&mut queue);
         }

@@ -23,10 +23,10 @@ const LONG: Duration = Duration::from_secs(3_600);
 const IN_TIME: Duration = Duration::from_secs(20);
 
 // Classes, as an application might have them.
-const REGISTRATION: usize = 0;
-const FIRST: usize = 1;
-const CHANGE: usize = 2;
-const RESET: usize = 3;
+const CLASS_A: usize = 0;
+const CLASS_B: usize = 1;
+const CLASS_C: usize = 2;
+const CLASS_D: usize = 3;
 
 fn config(threads: usize, max_wait: Duration) -> EngineConfig {
     EngineConfig {
@@ -48,8 +48,8 @@ fn options(class: usize, patience: Duration) -> JobOptions<()> {
     }
 }
 
-fn first_class() -> JobOptions<()> {
-    options(FIRST, LONG)
+fn class_b() -> JobOptions<()> {
+    options(CLASS_B, LONG)
 }
 
 fn input(number: u8, cost: u32) -> Input {
@@ -83,7 +83,7 @@ async fn until(engine: &Engine<()>, condition: impl Fn((usize, usize)) -> bool) 
 /// The time of one hash on an idle engine.
 async fn alone(engine: &Engine<()>, cost: u32) -> Duration {
     let start = Instant::now();
-    engine.bcrypt(input(0, cost), first_class()).await.unwrap();
+    engine.bcrypt(input(0, cost), class_b()).await.unwrap();
     start.elapsed()
 }
 
@@ -93,7 +93,7 @@ async fn mixed_costs_have_the_right_digests() {
     let jobs: Vec<_> = (0..200_u8)
         .map(|number| {
             let input = input(number, 4 + u32::from(number % 5));
-            (input.clone(), start(&engine, input, first_class()))
+            (input.clone(), start(&engine, input, class_b()))
         })
         .collect();
     for (number, (input, job)) in jobs.into_iter().enumerate() {
@@ -112,9 +112,9 @@ async fn mixed_costs_have_the_right_digests() {
 async fn a_short_hash_overtakes_a_long_one_on_the_same_core() {
     let _all_cores = ALL_CORES.lock().await;
     let engine = new_engine(1, LONG);
-    let long = start(&engine, input(1, 14), first_class());
+    let long = start(&engine, input(1, 14), class_b());
     until(&engine, |load| load == (1, 0)).await;
-    engine.bcrypt(input(2, 4), first_class()).await.unwrap();
+    engine.bcrypt(input(2, 4), class_b()).await.unwrap();
     assert!(!long.is_finished(), "the long hash ended first");
     long.abort();
 }
@@ -124,7 +124,7 @@ async fn a_cancelled_job_leaves_its_lane_at_once() {
     let _all_cores = ALL_CORES.lock().await;
     let engine = new_engine(1, LONG);
     let jobs: Vec<_> = (0..12)
-        .map(|number| start(&engine, input(number, 15), first_class()))
+        .map(|number| start(&engine, input(number, 15), class_b()))
         .collect();
     until(&engine, |load| load == (MAX_LANES, 12 - MAX_LANES)).await;
     let begun = Instant::now();
@@ -148,18 +148,18 @@ async fn a_job_that_would_miss_its_deadline_is_refused_at_once() {
     let hash = alone(&engine, 10).await;
     // On an idle core.
     let begun = Instant::now();
-    let refused = engine.bcrypt(input(1, 16), options(FIRST, hash)).await;
+    let refused = engine.bcrypt(input(1, 16), options(CLASS_B, hash)).await;
     assert!(matches!(refused, Err(EngineError::Overloaded { .. })));
     assert!(begun.elapsed() < hash);
     until(&engine, |load| load == (0, 0)).await;
 
     // Behind other jobs.
     let jobs: Vec<_> = (0..2 * MAX_LANES as u8)
-        .map(|number| start(&engine, input(number, 16), first_class()))
+        .map(|number| start(&engine, input(number, 16), class_b()))
         .collect();
     until(&engine, |load| load == (MAX_LANES, MAX_LANES)).await;
     let begun = Instant::now();
-    let patient = options(FIRST, hash * 20);
+    let patient = options(CLASS_B, hash * 20);
     let Err(EngineError::Overloaded { retry_after }) = engine.bcrypt(input(99, 10), patient).await
     else {
         panic!("the job was not refused");
@@ -182,7 +182,7 @@ async fn an_admitted_job_waits_no_longer_than_the_longest_wait() {
     let engine = new_engine(1, max_wait);
     let begun = Instant::now();
     let jobs: Vec<_> = (0..=255)
-        .map(|number| start(&engine, input(number, 10), first_class()))
+        .map(|number| start(&engine, input(number, 10), class_b()))
         .collect();
     let (mut done, mut refused) = (0, 0);
     for job in jobs {
@@ -214,12 +214,12 @@ async fn retries_after_the_given_time_are_admitted() {
         .map(|number| {
             let engine = engine.clone();
             task::spawn(async move {
-                let first = engine.bcrypt(input(number, 10), first_class()).await;
+                let first = engine.bcrypt(input(number, 10), class_b()).await;
                 let Err(EngineError::Overloaded { retry_after }) = first else {
                     return None;
                 };
                 time::sleep(retry_after).await;
-                Some(engine.bcrypt(input(number, 10), first_class()).await.is_ok())
+                Some(engine.bcrypt(input(number, 10), class_b()).await.is_ok())
             })
         })
         .collect();
@@ -241,10 +241,10 @@ async fn retries_after_the_given_time_are_admitted() {
 async fn a_flood_of_one_class_does_not_starve_another() {
     let _all_cores = ALL_CORES.lock().await;
     for (flood, other) in [
-        (FIRST, REGISTRATION),
-        (REGISTRATION, FIRST),
-        (RESET, CHANGE),
-        (FIRST, RESET),
+        (CLASS_B, CLASS_A),
+        (CLASS_A, CLASS_B),
+        (CLASS_D, CLASS_C),
+        (CLASS_B, CLASS_D),
     ] {
         let engine = new_engine(1, LONG);
         let flooded: Vec<_> = (0..140)
@@ -277,27 +277,27 @@ async fn a_second_flood_evicts_the_last_jobs_of_the_first() {
     let hash = alone(&engine, 10).await;
     let max_wait = hash * 6;
     let engine = new_engine(1, max_wait);
-    let logins: Vec<_> = (0..=255)
-        .map(|number| start(&engine, input(number, 10), first_class()))
+    let first_jobs: Vec<_> = (0..=255)
+        .map(|number| start(&engine, input(number, 10), class_b()))
         .collect();
-    let registrations: Vec<_> = (0..=255)
+    let second_jobs: Vec<_> = (0..=255)
         .map(|number| {
-            let registration = options(REGISTRATION, LONG);
-            start(&engine, input(number, 10), registration)
+            let second = options(CLASS_A, LONG);
+            start(&engine, input(number, 10), second)
         })
         .collect();
     let mut done = [0, 0];
-    for (class, jobs) in [logins, registrations].into_iter().enumerate() {
+    for (class, jobs) in [first_jobs, second_jobs].into_iter().enumerate() {
         for job in jobs {
             done[class] += usize::from(job.await.unwrap().is_ok());
         }
     }
-    let [logins, registrations] = done;
+    let [first_jobs, second_jobs] = done;
     assert!(
-        logins > 0 && registrations > 0 && logins + registrations >= MAX_LANES,
+        first_jobs > 0 && second_jobs > 0 && first_jobs + second_jobs >= MAX_LANES,
         "{done:?}"
     );
-    assert!(logins < 256 && registrations < 256, "{done:?}");
+    assert!(first_jobs < 256 && second_jobs < 256, "{done:?}");
 }
 
 #[tokio::test]
@@ -305,16 +305,16 @@ async fn only_if_idle_refuses_a_job_that_would_slow_others_down() {
     let engine = new_engine(1, LONG);
     let if_idle = || JobOptions {
         only_if_idle: true,
-        ..first_class()
+        ..class_b()
     };
     engine.bcrypt(input(1, 4), if_idle()).await.unwrap();
     let jobs: Vec<_> = (0..CHEAP_LANES as u8)
-        .map(|number| start(&engine, input(number, 15), first_class()))
+        .map(|number| start(&engine, input(number, 15), class_b()))
         .collect();
     until(&engine, |load| load == (CHEAP_LANES, 0)).await;
     let refused = engine.bcrypt(input(1, 4), if_idle()).await;
     assert!(matches!(refused, Err(EngineError::Overloaded { .. })));
-    engine.bcrypt(input(1, 4), first_class()).await.unwrap();
+    engine.bcrypt(input(1, 4), class_b()).await.unwrap();
     for job in jobs {
         job.abort();
     }
@@ -326,12 +326,16 @@ async fn a_oneshot_job_is_refused_and_cancelled_too() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let first = {
         let engine = engine.clone();
-        task::spawn(async move { engine.run(move || released.recv().is_err(), first_class()).await })
+        task::spawn(async move {
+            engine
+                .run(move || released.recv().is_err(), class_b())
+                .await
+        })
     };
     while engine.0.oneshot.load() != (1, 0) {
         task::yield_now().await;
     }
-    let too_short = options(FIRST, ONESHOT_GUESS / 2);
+    let too_short = options(CLASS_B, ONESHOT_GUESS / 2);
     let refused = engine.run(|| (), too_short).await;
     assert!(matches!(refused, Err(EngineError::Overloaded { .. })));
 
@@ -340,7 +344,7 @@ async fn a_oneshot_job_is_refused_and_cancelled_too() {
         let (engine, has_run) = (engine.clone(), Arc::clone(&has_run));
         task::spawn(async move {
             engine
-                .run(move || has_run.store(true, Ordering::SeqCst), first_class())
+                .run(move || has_run.store(true, Ordering::SeqCst), class_b())
                 .await
         })
     };
@@ -352,7 +356,7 @@ async fn a_oneshot_job_is_refused_and_cancelled_too() {
     assert_eq!(engine.0.oneshot.load(), (1, 0));
     drop(release);
     assert!(first.await.unwrap().unwrap());
-    engine.run(|| (), first_class()).await.unwrap();
+    engine.run(|| (), class_b()).await.unwrap();
     assert!(!has_run.load(Ordering::SeqCst));
 }
 

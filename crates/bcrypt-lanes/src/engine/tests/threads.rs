@@ -30,7 +30,7 @@ async fn lanes_are_filled_then_spread() {
         [5, 4, 4],
     ];
     for (number, expected) in expected.into_iter().enumerate() {
-        jobs.push(start(&engine, input(number as u8, 15), login()));
+        jobs.push(start(&engine, input(number as u8, 15), class_b()));
         until(&engine, |load| load == (number + 1, 0)).await;
         let mut threads = engine.0.bcrypt.load_by_thread();
         threads.sort_unstable_by(|a, b| b.cmp(a));
@@ -51,20 +51,20 @@ async fn lanes_are_filled_then_spread() {
 async fn a_panic_does_not_affect_other_jobs() {
     let engine = new_engine(1, LONG);
     let others: Vec<_> = (0..4)
-        .map(|number| start(&engine, input(number, 11), login()))
+        .map(|number| start(&engine, input(number, 11), class_b()))
         .collect();
     until(&engine, |load| load == (4, 0)).await;
     let mut impossible = input(9, 4);
     impossible.make_panic();
-    let panicked = start(&engine, impossible, login()).await.unwrap();
+    let panicked = start(&engine, impossible, class_b()).await.unwrap();
     assert!(matches!(panicked, Err(EngineError::Panicked)));
-    let panicked = engine.run(|| panic!("on purpose"), login()).await;
+    let panicked = engine.run(|| panic!("on purpose"), class_b()).await;
     assert!(matches!(panicked, Err::<(), _>(EngineError::Panicked)));
     for (number, other) in (0..).zip(others) {
         assert!(other.await.unwrap().unwrap() == input(number, 11).reference_digest());
     }
-    assert!(engine.bcrypt(input(1, 4), login()).await.is_ok());
-    assert_eq!(engine.run(|| 7, login()).await.ok(), Some(7));
+    assert!(engine.bcrypt(input(1, 4), class_b()).await.is_ok());
+    assert_eq!(engine.run(|| 7, class_b()).await.ok(), Some(7));
 }
 
 /// One busy thread of the default priority for each core.
@@ -81,7 +81,7 @@ async fn a_busy_machine_does_not_starve_hashing() {
         })
         .collect();
     // Under SCHED_IDLE alone, less than a hundredth of a core is left: a minute.
-    let hashed = engine.bcrypt(input(1, 12), login());
+    let hashed = engine.bcrypt(input(1, 12), class_b());
     let in_time = time::timeout(IN_TIME, hashed).await;
     is_over.store(true, Ordering::Relaxed);
     for thread in busy {
@@ -104,7 +104,7 @@ async fn rate(engine: &Engine<()>, threads: usize) -> f64 {
         callers.spawn(async move {
             loop {
                 engine
-                    .bcrypt(input(number as u8, 7), login())
+                    .bcrypt(input(number as u8, 7), class_b())
                     .await
                     .unwrap();
                 hashed.fetch_add(1, Ordering::Relaxed);
@@ -153,9 +153,9 @@ async fn hashing_keeps_its_share_on_a_busy_machine() {
 async fn a_caller_does_not_block_its_thread_on_the_lock() {
     let engine = new_engine(1, LONG);
     let lock = engine.0.bcrypt.hold_lock();
-    assert!(engine.check_admission(4, login()).is_ok());
-    let job = start(&engine, input(1, 4), login());
-    let cancelled = start(&engine, input(2, 4), login());
+    assert!(engine.check_admission(4, class_b()).is_ok());
+    let job = start(&engine, input(1, 4), class_b());
+    let cancelled = start(&engine, input(2, 4), class_b());
     for _ in 0..20 {
         time::sleep(Duration::from_millis(1)).await;
     }
@@ -173,7 +173,7 @@ async fn a_dropped_engine_ends_its_threads() {
     let pool = Arc::downgrade(&engine.0.bcrypt);
     let oneshot = Arc::downgrade(&engine.0.oneshot);
     let jobs: Vec<_> = (0..30)
-        .map(|number| start(&engine, input(number, 15), login()))
+        .map(|number| start(&engine, input(number, 15), class_b()))
         .collect();
     until(&engine, |(lanes, waiting)| {
         lanes >= MAX_LANES && waiting > 0
@@ -199,9 +199,9 @@ async fn a_dropped_engine_ends_its_threads() {
 #[tokio::test]
 async fn lanes_that_fail_the_proof_are_not_used() {
     let engine = Engine::start_with(config(1, LONG), None).unwrap();
-    let digest = engine.bcrypt(input(1, 6), login()).await.unwrap();
+    let digest = engine.bcrypt(input(1, 6), class_b()).await.unwrap();
     assert!(digest == input(1, 6).reference_digest());
     // The threads of the lanes are not needed.
     engine.0.bcrypt.close();
-    assert!(engine.bcrypt(input(2, 4), login()).await.is_ok());
+    assert!(engine.bcrypt(input(2, 4), class_b()).await.is_ok());
 }
