@@ -8,7 +8,7 @@
 //!
 //! - The numbers of ports and the URL of the PostgreSQL database are replaced by those of the
 //!   test ([`Replacements::apply`]).
-//! - `cargo run --release` runs the binary that was built for the tests, and `cargo test` does
+//! - `cargo run --release` runs the binary built for the tests, and `cargo test` does
 //!   nothing, since it is this very run ([`shell::PRELUDE`]). Hashes are cheap.
 //! - A page that calls the default address before it starts a server finds one there, as a
 //!   reader of README has.
@@ -181,7 +181,9 @@ impl Step {
 
     /// Whether the page shows that it fails.
     fn fails(&self) -> bool {
-        self.output.starts_with("ERROR:") || self.output.contains("rows cannot be taken")
+        // An error of grpcurl, or the bad rows of an import.
+        let signs = ["ERROR:", "row "];
+        signs.iter().any(|sign| self.output.starts_with(sign))
     }
 }
 
@@ -334,7 +336,7 @@ fn pages_with_links() -> Vec<Page> {
 /// wherever they are.
 #[test]
 fn every_named_file_exists() {
-    let mut paths = Vec::new();
+    let mut paths = vec![format!("{REPOSITORY}/build.rs")];
     let mut folders = [
         "benches",
         "crates",
