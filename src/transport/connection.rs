@@ -178,7 +178,7 @@ impl<S: ByteStream> Connection<S> {
             // nothing has been written yet.
             if self.is_blocked || self.stage == Stage::Established || !self.request_seen.get() {
                 self.tell_end();
-                self.peer.traffic().cut_off();
+                self.peer.traffic().abort();
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             self.enter(Stage::Established);
@@ -232,7 +232,7 @@ impl<S: ByteStream> Connection<S> {
 
 impl<S: ByteStream> Drop for Connection<S> {
     fn drop(&mut self) {
-        if self.peer.traffic().is_cut_off() {
+        if self.peer.traffic().is_aborted() {
             self.stream.discard_unsent();
         }
     }

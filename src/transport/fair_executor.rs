@@ -224,7 +224,7 @@ mod tests {
         let mut write_timeout = write_timeout(&traffic, Duration::from_millis(70));
         let connection = async move {
             let stream = async move {
-                let _waiting = replies.begin_to_wait();
+                let _waiting = replies.unsent_reply();
                 std::future::pending().await
             };
             spawner.execute(stream);

@@ -183,8 +183,8 @@ impl<H: RequestHandler> HttpServer<H> {
                     () = time::sleep(patience) => {}
                 }
             }
-            if traffic.has_waiting() {
-                traffic.cut_off();
+            if traffic.has_unsent() {
+                traffic.abort();
             }
         });
     }

@@ -15,7 +15,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Status, body::Body};
 
 use super::known_callers::CallerProof;
-use crate::peer::{ReplyRoom, RequestPermit, Traffic, WaitingReply};
+use crate::peer::{ReplyReservation, RequestPermit, Traffic, UnsentReply};
 
 /// The answer to a request, which is in progress until the reply has been sent.
 pub(crate) struct ReplyFuture<F> {
@@ -38,7 +38,7 @@ struct ReplyPermits {
     traffic: Arc<Traffic>,
     /// None for a request that its connection had no share left for.
     permit: Option<RequestPermit>,
-    room: Option<ReplyRoom>,
+    room: Option<ReplyReservation>,
 }
 
 impl<F> ReplyFuture<F> {
@@ -162,7 +162,7 @@ impl ReplyBody {
                 room.shrink_to(bytes.len());
             }
             Waiting {
-                _reply: held.traffic.begin_to_wait(),
+                _reply: held.traffic.unsent_reply(),
                 _permit: held.permit.take(),
                 _room: room,
             }
@@ -182,9 +182,9 @@ pub(crate) struct ReplyChunk {
 }
 
 struct Waiting {
-    _reply: WaitingReply,
+    _reply: UnsentReply,
     _permit: Option<RequestPermit>,
-    _room: Option<ReplyRoom>,
+    _room: Option<ReplyReservation>,
 }
 
 impl Buf for ReplyChunk {

@@ -43,7 +43,7 @@ impl Future for WriteTimeout {
         while !this.is_over {
             let Some(end) = &mut this.end else {
                 // The usual case: all replies have been sent by the time of this.
-                if !this.traffic.has_waiting() {
+                if !this.traffic.has_unsent() {
                     return Poll::Pending;
                 }
                 this.end = Some(Box::pin(time::sleep(this.period)));
@@ -56,7 +56,7 @@ impl Future for WriteTimeout {
                 this.is_over = true;
                 return Poll::Ready(());
             }
-            if this.traffic.has_waiting() {
+            if this.traffic.has_unsent() {
                 end.as_mut().reset(Instant::now() + this.period);
             } else {
                 this.end = None;
