@@ -241,8 +241,8 @@ impl Server {
             limits,
             self.config.database.database_connections,
         )
-        .trusting(trusted_proxies.clone())
-        .evicting();
+        .with_trusted_proxies(trusted_proxies.clone())
+        .with_eviction();
         let admin = self.admin.map(|admin| {
             // Those who watch are idle for long, and stay.
             let places = ConnectionLimits::new(limits.max_connections, limits);

@@ -1,14 +1,12 @@
-//! From accepted connections to answered requests, until it is time to stop.
+//! Serves HTTP on accepted connections until shutdown.
 //!
-//! hyper is driven directly: tonic's own server knows no limits for HTTP/1.1,
-//! answers a `grpc-timeout` in words of its own, and cuts an old connection
-//! without asking it to close first.
+//! hyper is driven directly: tonic's own server sets no limits for HTTP/1.1, replies to an
+//! expired `grpc-timeout` with a status of its own, and closes an old connection without
+//! a graceful shutdown.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use axum::http::{Request, Version};
 use futures_util::FutureExt as _;
-use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -21,42 +19,40 @@ use tokio::{
 };
 
 use super::{
-    client_address,
     fair_executor::{FairExecutor, ServeEnd, StreamSpawner},
     head_timer::HeadTimer,
     listener::{Accepted, Listener},
     refusal_log::{RefusalKind, RefusalLog},
-    reply::ReplyFuture,
     request_handler::RequestHandler,
+    request_service::RequestService,
     write_timeout::WriteTimeout,
 };
 use crate::{config::LimitSettings, domain::Network, peer::CoarseClock};
 
-/// How much of a stream's request may be on its way unread: more than the
-/// largest message, and far less than hyper's megabyte.
+/// The flow control window of a stream, in bytes: more than the largest message, and far less
+/// than hyper's default of 1 MiB.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// The same for all streams of a connection.
+/// The flow control window of a connection, in bytes.
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// How much of a stream's answer is kept for a peer that does not read it.
+/// The bytes of a stream's response that are buffered for a peer that does not read.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// The least that hyper takes for the buffer of an HTTP/1.1 connection.
+/// hyper's minimum for the buffer of an HTTP/1.1 connection, in bytes.
 const MIN_BUFFER: usize = 8 * 1024;
 
-/// How long a connection that has brought no request yet may still bring one
-/// after it was asked to close.
-const UNHEARD: Duration = Duration::from_secs(1);
+/// The time in which a connection without a request may still send one after the server
+/// asked it to close.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// Connections being served.
+/// Serves connections with a request handler.
 pub(crate) struct HttpServer<H> {
     limits: LimitSettings,
     handler: Arc<H>,
-    max_age: Duration,
     trusted_proxies: Arc<[IpNet]>,
     connections: JoinSet<()>,
-    stop: watch::Sender<()>,
+    shutdown: watch::Sender<()>,
 }
 
 impl<H: RequestHandler> HttpServer<H> {
@@ -64,14 +60,13 @@ impl<H: RequestHandler> HttpServer<H> {
         Self {
             limits: limits.clone(),
             handler: Arc::new(handler),
-            max_age: limits.max_connection_age,
             trusted_proxies: trusted_proxies.into(),
             connections: JoinSet::new(),
-            stop: watch::Sender::new(()),
+            shutdown: watch::Sender::new(()),
         }
     }
 
-    /// Takes connections on until `shutdown` resolves.
+    /// Accepts and serves connections until `shutdown` resolves.
     pub(crate) async fn accept(
         &mut self,
         mut listener: Listener,
@@ -91,10 +86,10 @@ impl<H: RequestHandler> HttpServer<H> {
         }
     }
 
-    /// Asks every connection to close once its requests are done, and waits.
-    /// Those that are not done in time are cut; `false` then.
+    /// Asks every connection to close after its requests in progress, and waits for that.
+    /// `false` if some were still open at the deadline; they are closed then.
     pub(crate) async fn drain(mut self, deadline: Instant) -> bool {
-        let _ = self.stop.send(());
+        let _ = self.shutdown.send(());
         let drained = async { while self.connections.join_next().await.is_some() {} };
         time::timeout_at(deadline, drained).await.is_ok()
     }
@@ -105,73 +100,50 @@ impl<H: RequestHandler> HttpServer<H> {
             known_callers,
             mut evicted,
         } = accepted;
-        let (handler, peer) = (Arc::clone(&self.handler), connection.peer());
-        let traffic = Arc::clone(peer.traffic());
-        let (request_seen, hears) = (connection.request_seen(), connection.request_seen());
-        let received = connection.received();
-        let timer = HeadTimer::new(received.clone(), &self.limits);
-        let trusted_proxies = Arc::clone(&self.trusted_proxies);
+        let peer = connection.peer();
         let network = Network::of(peer.address().ip());
-        let (refusal_log, tells) = (Arc::clone(refusal_log), Arc::clone(refusal_log));
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            hears.set();
-            if request.version() < Version::HTTP_2 {
-                received.note_head(&request);
-            }
-            let client =
-                client_address::of_request(peer.client_ip(), &trusted_proxies, request.headers());
-            let peer = peer.with_client_ip(client);
-            let traffic = Arc::clone(peer.traffic());
-            let evidence = handler.evidence(request.method(), request.uri().path());
-            let proof = known_callers.proof(evidence, &traffic);
-            if let Some(permit) = traffic.begin_request() {
-                request.extensions_mut().insert(peer);
-                return ReplyFuture::new(handler.handle(request), traffic, permit, proof);
-            }
-            let (handler, refusal_log) = (Arc::clone(&handler), Arc::clone(&refusal_log));
-            let begin = move || {
-                let permit = peer.traffic().begin_request();
-                let peer = match &permit {
-                    Some(_) => peer,
-                    None => {
-                        refusal_log.met(RefusalKind::Requests, network);
-                        peer.over_limit()
-                    }
-                };
-                request.extensions_mut().insert(peer);
-                (handler.handle(request), permit)
-            };
-            ReplyFuture::later(Box::new(begin), traffic, proof)
-        });
+        let traffic = Arc::clone(peer.traffic());
+        let request_seen = connection.request_seen();
+        let timer = HeadTimer::new(connection.received(), &self.limits);
+        let service = RequestService {
+            handler: Arc::clone(&self.handler),
+            peer,
+            trusted_proxies: Arc::clone(&self.trusted_proxies),
+            known_callers,
+            request_seen: request_seen.clone(),
+            received: connection.received(),
+            refusal_log: Arc::clone(refusal_log),
+        };
         let mut executor = FairExecutor::default();
-        let served = http(&self.limits, timer, executor.spawner())
+        let served = builder(&self.limits, timer, executor.spawner())
             .serve_connection(TokioIo::new(connection), service)
             .into_owned();
         let mut write_timeout = WriteTimeout::new(Arc::clone(&traffic), self.limits.send_timeout);
-        let grace = self.limits.max_connection_age_grace;
-        let (max_age, mut stopped) = (self.max_age, self.stop.subscribe());
+        let max_age = self.limits.max_connection_age;
+        let max_age_grace = self.limits.max_connection_age_grace;
+        let mut shutdown = self.shutdown.subscribe();
+        let refusal_log = Arc::clone(refusal_log);
         self.connections.spawn(async move {
             let mut served = pin!(served);
-            let patience = tokio::select! {
+            let grace = tokio::select! {
                 biased;
                 end = executor.serve(served.as_mut(), &mut write_timeout) => match end {
-                    // How a connection ends is its peer's affair.
                     ServeEnd::Ended => return,
                     ServeEnd::WriteTimeout => {
-                        tells.met(RefusalKind::Unread, network);
+                        refusal_log.record(RefusalKind::Unread, network);
                         match traffic.is_short_of_memory() {
                             true => Duration::ZERO,
-                            false => grace,
+                            false => max_age_grace,
                         }
                     }
                 },
                 Ok(()) = &mut evicted => Duration::ZERO,
-                () = time::sleep(max_age) => patience(request_seen.get()),
-                _ = stopped.changed() => patience(request_seen.get()),
+                () = time::sleep(max_age) => grace_period(request_seen.get()),
+                _ = shutdown.changed() => grace_period(request_seen.get()),
             };
             served.as_mut().graceful_shutdown();
-            if patience.is_zero() {
-                // The peer is told, as far as its socket takes it.
+            if grace.is_zero() {
+                // Sends a GOAWAY, if the socket takes it.
                 let _ = executor
                     .serve(served.as_mut(), &mut write_timeout)
                     .now_or_never();
@@ -180,7 +152,7 @@ impl<H: RequestHandler> HttpServer<H> {
                     biased;
                     _ = executor.serve(served.as_mut(), &mut write_timeout) => {}
                     Ok(()) = &mut evicted => {}
-                    () = time::sleep(patience) => {}
+                    () = time::sleep(grace) => {}
                 }
             }
             if traffic.has_unsent() {
@@ -190,22 +162,28 @@ impl<H: RequestHandler> HttpServer<H> {
     }
 }
 
-/// How long a connection that is asked to close may go on.
-fn patience(is_heard: bool) -> Duration {
-    if is_heard { Duration::MAX } else { UNHEARD }
+/// The time for which a connection may stay open after the server asked it to close.
+fn grace_period(request_seen: bool) -> Duration {
+    if request_seen {
+        Duration::MAX
+    } else {
+        FIRST_REQUEST_GRACE
+    }
 }
 
-fn http(
+fn builder(
     limits: &LimitSettings,
     timer: HeadTimer,
     spawner: StreamSpawner,
 ) -> Builder<StreamSpawner> {
-    let mut http = Builder::new(spawner);
-    http.http1()
+    let mut builder = Builder::new(spawner);
+    builder
+        .http1()
         .timer(timer)
         .header_read_timeout(limits.handshake_timeout)
         .max_buf_size(limits.max_header_list_size.max(MIN_BUFFER));
-    http.http2()
+    builder
+        .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_concurrent_streams())
         .max_local_error_reset_streams(limits.max_local_error_reset_streams)
@@ -215,5 +193,5 @@ fn http(
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
-    http
+    builder
 }

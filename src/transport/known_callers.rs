@@ -1,5 +1,5 @@
-//! Networks with known callers: places are kept for them when connections run out. A
-//! network is known once a request from it succeeded that needs an account.
+//! Networks with known callers, for which some connections are reserved. A network is known
+//! once a request from it succeeded that requires an account.
 
 use std::sync::{
     Arc,
@@ -11,35 +11,34 @@ use axum::http::{HeaderMap, Response, StatusCode};
 use super::{connection_limits::ConnectionLimits, request_handler::CallerEvidence};
 use crate::peer::Traffic;
 
-/// Whether the network of a connection is known to have callers of the service. Clones
-/// share the answer.
+/// Whether a connection's network is known. Clones share the state.
 #[derive(Clone)]
-pub(crate) struct KnownCallers(Arc<Inner>);
+pub(crate) struct KnownCallers(Arc<ConnectionNetwork>);
 
-struct Inner {
+struct ConnectionNetwork {
     connection_limits: Arc<ConnectionLimits>,
-    connection: u64,
+    connection_id: u64,
     is_known: AtomicBool,
 }
 
-/// A request whose success tells something that was not known.
+/// A request whose success makes its network known.
 pub(crate) struct CallerProof {
     known_callers: KnownCallers,
-    /// The connection on which a session has to have been recognised, for a call that
-    /// succeeds anyway.
+    /// For a call that always succeeds: the connection on which a session must have been
+    /// recognised.
     recognised_by: Option<Arc<Traffic>>,
 }
 
 impl KnownCallers {
-    pub(crate) fn new(connection_limits: &Arc<ConnectionLimits>, connection: u64) -> Self {
-        Self(Arc::new(Inner {
+    pub(crate) fn new(connection_limits: &Arc<ConnectionLimits>, connection_id: u64) -> Self {
+        Self(Arc::new(ConnectionNetwork {
             connection_limits: Arc::clone(connection_limits),
-            connection,
+            connection_id,
             is_known: AtomicBool::new(false),
         }))
     }
 
-    /// The evidence that the success of a request would add, if any.
+    /// The proof that the success of a request would add; `None` once the network is known.
     pub(crate) fn proof(
         &self,
         evidence: CallerEvidence,
@@ -61,22 +60,23 @@ impl KnownCallers {
 }
 
 impl CallerProof {
-    /// Looks at the answer, and notes the network of a request that succeeded.
-    pub(crate) fn note<B>(self, response: &Response<B>) {
+    /// Marks the network as known if the response is a success.
+    pub(crate) fn check<B>(self, response: &Response<B>) {
         let recognised = |traffic: &Arc<Traffic>| traffic.has_recognised();
         if !is_success(response.status(), response.headers())
             || !self.recognised_by.as_ref().is_none_or(recognised)
         {
             return;
         }
-        let inner = &self.known_callers.0;
-        if !inner.is_known.swap(true, Relaxed) {
-            inner.connection_limits.note_known(inner.connection);
+        let network = &self.known_callers.0;
+        if !network.is_known.swap(true, Relaxed) {
+            let connection_id = network.connection_id;
+            network.connection_limits.mark_known(connection_id);
         }
     }
 }
 
-/// A call that fails says so in its head; one that succeeds does in its trailers.
+/// A failed gRPC call has its status in the response head, a successful one in the trailers.
 fn is_success(status: StatusCode, headers: &HeaderMap) -> bool {
     (status.is_success() || status.is_redirection()) && !headers.contains_key("grpc-status")
 }
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_status_of_either_protocol_is_no_success() {
+    fn an_error_status_of_either_protocol_is_not_a_success() {
         let mut headers = HeaderMap::new();
         assert!(is_success(StatusCode::OK, &headers));
         assert!(is_success(StatusCode::FOUND, &headers));

@@ -1,4 +1,4 @@
-//! What connections ask of the services behind them.
+//! The interface between connections and the services that handle their requests.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -6,26 +6,26 @@ use axum::http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tonic::body::Body;
 
-/// Answers the requests of connections.
+/// Handles the requests of connections.
 pub(crate) trait RequestHandler: Send + Sync + 'static {
-    /// The future of a response.
+    /// The future of the response.
     type Response: Future<Output = Result<Response<Body>, Infallible>> + Send + Unpin + 'static;
 
-    /// Answers a request. Its extensions hold the [`Peer`](crate::peer::Peer).
+    /// Handles a request. Its extensions hold the [`Peer`](crate::peer::Peer).
     fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Self::Response;
 
-    /// How a successful request shows that its caller has an account.
+    /// Whether the success of a request shows that its caller has an account.
     fn evidence(&self, method: &Method, path: &str) -> CallerEvidence;
 }
 
-/// How a successful request shows that its caller has an account.
+/// Whether the success of a request shows that its caller has an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallerEvidence {
-    /// Success shows nothing.
+    /// No evidence.
     None,
-    /// Success shows it: the request fails without a session or a password.
+    /// The request fails without a valid session or password.
     Success,
-    /// The request always succeeds; its handler notes in the connection's
+    /// The request always succeeds; its handler records in the connection's
     /// [`Traffic`](crate::peer::Traffic) whether it recognised a session.
     RecognisedSession,
 }

@@ -7,17 +7,17 @@ use tokio::{
 
 /// A byte stream with the options of the socket under it.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// Has small writes sent at once.
+    /// Sends small writes without delay (`TCP_NODELAY`).
     fn set_nodelay(&self);
 
-    /// Has bytes discarded that the peer has not read when the stream is closed; the
-    /// operating system would keep them for minutes.
+    /// Discards unacknowledged bytes when the stream is closed; otherwise the operating
+    /// system keeps them for minutes.
     fn discard_unsent(&self);
 }
 
 impl ByteStream for TcpStream {
     fn set_nodelay(&self) {
-        // A socket that refuses the option still works.
+        // The option only affects latency.
         let _ = Self::set_nodelay(self, true);
     }
 
