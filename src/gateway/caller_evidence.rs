@@ -1,4 +1,4 @@
-//! Requests whose success shows that their caller has an account.
+//! The requests whose success shows that their caller has an account.
 
 use axum::http::Method;
 
@@ -6,7 +6,7 @@ use crate::transport::request_handler::CallerEvidence;
 
 const AUTH: &str = "/bienvenue.v1.AuthService/";
 
-/// Methods that fail without a session and without a password.
+/// Methods that require a valid session or password.
 const METHODS: [&str; 7] = [
     "GetUserBySession",
     "Login",
@@ -17,17 +17,17 @@ const METHODS: [&str; 7] = [
     "ChangePassword",
 ];
 
-/// The one method that succeeds whether or not it recognises a session.
+/// The method that succeeds whether or not it recognises a session.
 const BATCH: &str = "BatchGetUserBySession";
 
-/// The routes of plain HTTP that fail likewise.
+/// HTTP routes that require a valid session or password.
 const ROUTES: [(Method, &str); 3] = [
     (Method::POST, "/sessions"),
     (Method::DELETE, "/sessions"),
     (Method::GET, "/profile"),
 ];
 
-/// How the success of a request shows that its caller has an account.
+/// Whether the success of a request shows that its caller has an account.
 pub(crate) fn of(method: &Method, path: &str) -> CallerEvidence {
     let needs_account = match path.strip_prefix(AUTH) {
         Some(BATCH) => return CallerEvidence::RecognisedSession,

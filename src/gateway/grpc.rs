@@ -1,4 +1,4 @@
-//! What every request for a gRPC service passes, from the outside in.
+//! The path of a request to a gRPC service: CORS, translation of gRPC-Web, limits.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -13,31 +13,29 @@ use super::protocol::{GrpcProtocol, ProtocolError};
 use super::{
     deadlines::RequestLimits,
     fallback,
-    grpc_call::GrpcCallFuture,
-    response_future::ResponseFuture,
+    response_future::{GrpcCallFuture, ResponseFuture},
     services::{BoxedResponse, GrpcService, Services},
     unread_body::TrackedBody,
 };
 
-/// The gRPC services of one port, and what stands before them.
+/// The gRPC services of one port, with the limits and the CORS policy on calls.
 pub(crate) struct Grpc {
     services: Services,
-    limit: RequestLimits<Response<Body>>,
+    limits: RequestLimits<Response<Body>>,
     cors: Option<CorsLayer>,
 }
 
 impl Grpc {
-    /// Services whose calls may take so long, and which pages of no other
-    /// origin may call.
+    /// Services without CORS; `timeout` limits each call.
     pub(crate) fn new(services: Services, timeout: Duration) -> Self {
         Self {
             services,
-            limit: RequestLimits::grpc(timeout),
+            limits: RequestLimits::grpc(timeout),
             cors: None,
         }
     }
 
-    /// Tells browsers whose pages may call.
+    /// Sets the CORS policy.
     pub(crate) fn with_cors(self, cors: Option<CorsLayer>) -> Self {
         Self { cors, ..self }
     }
@@ -52,26 +50,26 @@ impl Grpc {
         self.services.of_path(path)
     }
 
-    /// The answer to a native call of this service.
-    pub(crate) fn answer(
+    /// Handles a native gRPC call of a service.
+    pub(crate) fn handle(
         &self,
         service: &dyn GrpcService,
         request: Request<Incoming>,
     ) -> ResponseFuture {
-        self.behind_cors(request, |request| {
+        self.apply_cors(request, |request| {
             self.call(request, |request| service.call(request))
         })
     }
 
-    /// The answer to any other request for this service, by what the gate says of it: to
-    /// a call that has to be translated, or in plain HTTP to what is no call.
-    pub(crate) fn answer_translated(
+    /// Handles any other request for a service: a gRPC-Web call by translation, else with the
+    /// HTTP reply to the protocol error.
+    pub(crate) fn handle_translated(
         &self,
         service: &dyn GrpcService,
         protocol: Result<GrpcProtocol, ProtocolError>,
         request: Request<TrackedBody>,
     ) -> ResponseFuture {
-        self.behind_cors(request, |request| match protocol {
+        self.apply_cors(request, |request| match protocol {
             Ok(_) => {
                 let mut translated = GrpcWebLayer::new().layer(service_fn(|request| {
                     let call = self.call(request, |request| service.call_translated(request));
@@ -79,40 +77,40 @@ impl Grpc {
                 }));
                 ResponseFuture::other(translated.call(request))
             }
-            Err(refusal) => {
+            Err(error) => {
                 drop(request);
-                ResponseFuture::ready(fallback::refused(refusal).map(Body::new))
+                ResponseFuture::ready(fallback::protocol_error(error).map(Body::new))
             }
         })
     }
 
-    fn behind_cors<B>(
+    fn apply_cors<B>(
         &self,
         request: Request<B>,
-        admit: impl Fn(Request<B>) -> ResponseFuture,
+        handle: impl Fn(Request<B>) -> ResponseFuture,
     ) -> ResponseFuture {
         let Some(cors) = &self.cors else {
-            return admit(request);
+            return handle(request);
         };
-        let mut admit = cors.layer(service_fn(|request| {
-            let answer = admit(request);
-            async { Ok::<_, Infallible>(answer.await) }
+        let mut service = cors.layer(service_fn(|request| {
+            let response = handle(request);
+            async { Ok::<_, Infallible>(response.await) }
         }));
-        ResponseFuture::other(admit.call(request))
+        ResponseFuture::other(service.call(request))
     }
 
-    /// Begins a call, unless its connection has its share in progress.
+    /// Starts a call, unless its connection is at its limit.
     fn call<B>(
         &self,
         request: Request<B>,
         call: impl FnOnce(Request<B>) -> BoxedResponse,
     ) -> ResponseFuture {
         match self
-            .limit
+            .limits
             .hold(request, |request| GrpcCallFuture::new(call(request)))
         {
-            Ok(call) => ResponseFuture::GrpcCallFuture(call),
-            Err(full) => ResponseFuture::ready(full),
+            Ok(call) => ResponseFuture::Call(call),
+            Err(refused) => ResponseFuture::ready(refused),
         }
     }
 }

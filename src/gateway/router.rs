@@ -1,4 +1,4 @@
-//! Everything that is served on one port.
+//! Routes the requests of one port to gRPC services and HTTP routes.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::transport::request_handler::{CallerEvidence, RequestHandler};
 
-/// gRPC services, and plain HTTP beside them.
+/// The gRPC services and HTTP routes of one port.
 pub(crate) struct Router {
     grpc: Grpc,
     http: axum::Router,
@@ -32,7 +32,7 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    /// Plain HTTP may be an empty router.
+    /// Unknown paths get the reply of [`fallback`].
     pub(crate) fn new(grpc: Grpc, http: axum::Router) -> Self {
         let names = grpc.names();
         let not_found = move |request: extract::Request| {
@@ -46,7 +46,7 @@ impl Router {
         }
     }
 
-    /// The same with something around whatever is answered beside gRPC.
+    /// Wraps the HTTP routes and the fallback in a layer.
     pub(crate) fn with_http(self, wrap: impl FnOnce(axum::Router) -> axum::Router) -> Self {
         Self {
             http: wrap(self.http),
@@ -54,52 +54,55 @@ impl Router {
         }
     }
 
-    /// The answer to a request, and its line in the log.
-    fn answer(self: &Arc<Self>, request: Request<Incoming>) -> ObservedFuture<ResponseFuture> {
+    /// Handles a request, and observes it.
+    fn handle_observed(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+    ) -> ObservedFuture<ResponseFuture> {
         let record = RequestRecord::new(&request, &self.log_quotas);
         let protocol = protocol::check(&request);
-        let answering = if protocol == Ok(GrpcProtocol::Native) {
+        let response = if protocol == Ok(GrpcProtocol::Native) {
             self.call(request)
         } else {
-            let port = Arc::clone(self);
-            ResponseFuture::other(async move { Ok(port.translate(protocol, request).await) })
+            let router = Arc::clone(self);
+            ResponseFuture::other(async move { Ok(router.translate(protocol, request).await) })
         };
-        record.observe(answering)
+        record.observe(response)
     }
 
-    /// Nothing that waits holds a request itself: what is spawned for it stays small,
-    /// and so it is cheap to make and to move.
+    /// Handles a native gRPC call. The future does not hold the request, so it stays small and
+    /// cheap to spawn.
     fn call(&self, request: Request<Incoming>) -> ResponseFuture {
         match self.grpc.of_path(request.uri().path()) {
-            Some(service) => self.grpc.answer(service, request),
+            Some(service) => self.grpc.handle(service, request),
             None => self.http(request),
         }
     }
 
-    /// The answer to what is no native call. Over HTTP/1.1 it comes when the request's
-    /// body has ended, or says that the connection does.
+    /// Handles any other request. Over HTTP/1.1, the response waits for the end of the request
+    /// body, or closes the connection.
     async fn translate(
         &self,
         protocol: Result<GrpcProtocol, ProtocolError>,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let is_named = request.version() != Version::HTTP_11 || host::is_named_once(&request);
-        let is_awaited = unread_body::is_awaited(request.headers());
-        let (request, rest) = unread_body::follow(request);
-        let answering = if !is_named {
+        let is_host_valid = request.version() != Version::HTTP_11 || host::is_valid(&request);
+        let expects_continue = unread_body::expects_continue(request.headers());
+        let (request, remaining) = unread_body::track(request);
+        let response = if !is_host_valid {
             drop(request);
             ResponseFuture::ready(fallback::bad_host().map(Body::new))
         } else if let Some(service) = self.grpc.of_path(request.uri().path()) {
-            self.grpc.answer_translated(service, protocol, request)
+            self.grpc.handle_translated(service, protocol, request)
         } else {
             self.http(request)
         };
-        let mut response = answering.await;
-        let is_at_end = match rest {
-            Some(rest) => rest.discard(is_awaited).await,
+        let mut response = response.await;
+        let is_at_end = match remaining {
+            Some(remaining) => remaining.discard(expects_continue).await,
             None => true,
         };
-        if !is_named || !is_at_end {
+        if !is_host_valid || !is_at_end {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -111,8 +114,8 @@ impl Router {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let answer = self.http.clone().call(request);
-        ResponseFuture::other(async { answer.await.map(|response| response.map(Body::new)) })
+        let response = self.http.clone().call(request);
+        ResponseFuture::other(async { response.await.map(|response| response.map(Body::new)) })
     }
 }
 
@@ -120,7 +123,7 @@ impl RequestHandler for Router {
     type Response = ObservedFuture<ResponseFuture>;
 
     fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Self::Response {
-        self.answer(request)
+        self.handle_observed(request)
     }
 
     fn evidence(&self, method: &Method, path: &str) -> CallerEvidence {
