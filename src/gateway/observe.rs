@@ -2,11 +2,10 @@
 //! or fails.
 
 pub(crate) mod log_quota;
+mod outcome;
 
 use std::{
-    borrow::Cow,
     convert::Infallible,
-    error::Error,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
@@ -14,20 +13,18 @@ use std::{
     time::Instant,
 };
 
-use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use tonic::{Code, Status};
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use tracing::Level;
 use uuid::Uuid;
 
-use self::log_quota::{LogQuotas, QuotaClass};
+use self::{
+    log_quota::{LogQuotas, QuotaClass},
+    outcome::{Effect, RequestOutcome},
+};
 use crate::{
     config::{EXPENDABLE_LINE, REQUEST_LINE},
     domain::Network,
-    effect::NoEffect,
-    error_chain::with_causes,
-    http::flask::Failure,
     peer::Peer,
-    rpc::status,
 };
 
 /// The response header with the id of the request's log line.
@@ -84,7 +81,7 @@ impl RequestRecord {
     /// Writes the line if there is to be one, and adds its request id to the response.
     fn finish<B>(&mut self, response: &mut Response<B>) {
         self.is_finished = true;
-        let outcome = Outcome::of(response);
+        let outcome = RequestOutcome::of(response);
         if !self.has_line(&outcome) {
             return;
         }
@@ -97,7 +94,7 @@ impl RequestRecord {
 
     /// Whether the request has a line: each change does, and other requests within their
     /// quota.
-    fn has_line(&self, outcome: &Outcome) -> bool {
+    fn has_line(&self, outcome: &RequestOutcome) -> bool {
         if tracing::enabled!(Level::DEBUG) {
             return true;
         }
@@ -115,7 +112,7 @@ impl RequestRecord {
         self.method.is_safe() || matches!(self.path, LoggedPath::Quiet(_))
     }
 
-    fn log(&self, outcome: &Outcome, request_id: Uuid) {
+    fn log(&self, outcome: &RequestOutcome, request_id: Uuid) {
         // tracing needs a constant level for each event.
         macro_rules! line {
             ($name:expr, $level:expr) => {
@@ -216,94 +213,8 @@ impl LoggedPath {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        if !self.is_finished && self.has_line(&Outcome::CANCELLED) {
-            self.log(&Outcome::CANCELLED, Uuid::new_v4());
+        if !self.is_finished && self.has_line(&RequestOutcome::CANCELLED) {
+            self.log(&RequestOutcome::CANCELLED, Uuid::new_v4());
         }
-    }
-}
-
-/// The outcome of a request.
-struct Outcome {
-    /// The name of the gRPC code, or the HTTP status.
-    code: Cow<'static, str>,
-    reason: Option<Cow<'static, str>>,
-    cause: Option<String>,
-    effect: Effect,
-}
-
-/// The effect of a request, which decides on its line.
-#[derive(Clone, Copy)]
-enum Effect {
-    /// The request succeeded, and changed something unless its method is quiet.
-    Change,
-    /// The request succeeded and changed nothing.
-    None,
-    /// The request failed.
-    Failed(QuotaClass),
-}
-
-impl Outcome {
-    const CANCELLED: Self = Self {
-        code: Cow::Borrowed("CANCELLED"),
-        reason: None,
-        cause: None,
-        effect: Effect::Failed(QuotaClass::Expendable),
-    };
-
-    fn of<B>(response: &Response<B>) -> Self {
-        // Status::into_http adds the whole status, with its cause, to the extensions; a
-        // success with a body has none.
-        if let Some(status) = response.extensions().get::<Status>() {
-            return Self {
-                code: status::code_name(status.code()).into(),
-                reason: status::reason(status),
-                cause: status.source().map(with_causes),
-                effect: Effect::of(response, status.code() != Code::Ok, || {
-                    status.source()?;
-                    Some(status.code() == Code::Unavailable)
-                }),
-            };
-        }
-        let is_grpc = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-        // The HTTP routes add this for the same purpose.
-        let failure = response.extensions().get::<Failure>();
-        let cause = failure.and_then(|failure| failure.cause.as_ref());
-        let is_failed = !response.status().is_success() && !response.status().is_redirection();
-        Self {
-            code: if is_grpc {
-                status::code_name(Code::Ok).into()
-            } else {
-                response.status().as_u16().to_string().into()
-            },
-            reason: failure.map(|failure| failure.reason.into()),
-            cause: cause.map(|cause| with_causes(cause.as_ref())),
-            effect: Effect::of(response, is_failed, || {
-                cause?;
-                Some(response.status() == StatusCode::SERVICE_UNAVAILABLE)
-            }),
-        }
-    }
-}
-
-impl Effect {
-    /// `fault` is evaluated for failures: `None` without an internal cause, else whether the
-    /// cause is an unavailable resource.
-    fn of<B>(
-        response: &Response<B>,
-        is_failed: bool,
-        fault: impl FnOnce() -> Option<bool>,
-    ) -> Self {
-        if !is_failed {
-            let no_effect = response.extensions().get::<NoEffect>();
-            return no_effect.map_or(Self::Change, |_| Self::None);
-        }
-        Self::Failed(match fault() {
-            None => QuotaClass::Expendable,
-            Some(true) => QuotaClass::Unavailable,
-            Some(false) => QuotaClass::Internal,
-        })
     }
 }
