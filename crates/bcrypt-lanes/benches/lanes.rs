@@ -63,10 +63,10 @@ fn main() -> ExitCode {
     println!("$ {command}\n");
     let others = machine::Others::count();
     if engine {
-        println!("{}", table::render(&engine::rows()));
+        print!("{}", table::render(&engine::rows()));
     }
     if lanes {
-        println!("{}", kernel::table());
+        println!("\n{}", kernel::table());
     }
     println!("- {}", others.note());
     ExitCode::SUCCESS
