@@ -458,13 +458,13 @@ fn is_test(attributes: &[Attribute]) -> bool {
 
 impl<'ast> Visit<'ast> for Paths {
     fn visit_item(&mut self, item: &'ast Item) {
-        if let Item::Mod(module) = item {
-            if is_test(&module.attrs) {
-                if module.content.is_none() {
-                    self.test_modules.push(module.ident.to_string());
-                }
-                return;
+        if let Item::Mod(module) = item
+            && is_test(&module.attrs)
+        {
+            if module.content.is_none() {
+                self.test_modules.push(module.ident.to_string());
             }
+            return;
         }
         visit::visit_item(self, item);
     }
