@@ -1,7 +1,7 @@
-//! What a request has changed, besides being answered.
+//! The marker of responses whose request changed nothing.
 
-/// Left in the extensions of a response to a success that changed nothing, or whose effect
-/// has a line of the log to itself: its own line is worth no more than a refusal's, since
-/// it costs its sender as little.
+/// A response extension: the request succeeded without changing anything, or its effect is
+/// logged elsewhere. Such requests cost their sender as little as refused ones, so their log
+/// lines fall under the same quota.
 #[derive(Clone, Copy, Debug)]
 pub struct NoEffect;

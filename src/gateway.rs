@@ -1,11 +1,11 @@
-//! What every request passes between its connection and its service: routing, the checks
-//! of the protocol, deadlines, CORS, and the one observer of each request.
+//! The path of a request from its connection to its service: routing, protocol checks,
+//! deadlines, CORS, and the one observer of each request.
 
+pub(crate) mod caller_evidence;
 pub(crate) mod cors;
 pub(crate) mod deadlines;
 pub(crate) mod fallback;
 pub(crate) mod grpc;
-pub(crate) mod grpc_call;
 pub(crate) mod grpc_timeout;
 pub(crate) mod host;
 pub(crate) mod observe;

@@ -1,6 +1,6 @@
-//! A self-hosted authentication service: people register, log in, change and
-//! reset their passwords; your services ask whose session it is.
-//! `ARCHITECTURE.md` shows the rooms and how a request walks through them.
+//! A self-hosted authentication service: users register, log in, change and reset their
+//! passwords; your services look up the user of a session. `ARCHITECTURE.md` describes the
+//! modules and the path of a request through them.
 
 pub mod app;
 pub mod auth;

@@ -1,130 +1,131 @@
-//! Password hashing as a resource: what is stored, how it is computed, and how
-//! the cores are shared. It knows nothing of users or sessions.
+//! Password hashing: the formats of stored hashes, the limits on their cost, and the engine
+//! of `bcrypt-lanes` that computes them. This module does not know users or sessions.
 
 mod admission;
 mod calibrate;
-mod engine;
-mod kernel;
 mod purpose;
 mod stored;
 
 use std::{io, sync::Arc, time::Duration};
 
+pub use bcrypt_lanes::{DEFAULT_SHARE, MAX_SHARE, MIN_SHARE};
+use bcrypt_lanes::{Engine, EngineConfig, EngineError, JobOptions};
 use thiserror::Error;
 
+use self::stored::{Family, NewHash, StoredHash};
 pub use self::{
     admission::Admission,
     calibrate::{Calibration, CalibrationError},
-    engine::{DEFAULT_SHARE, MAX_SHARE, MIN_SHARE},
     purpose::Purpose,
     stored::{
         MAX_COST, MIN_COST, Pepper, PepperScheme, UnreadableHash, Verdict, check, pepper_prefixes,
         peppered,
     },
 };
-use self::{
-    engine::{Demand, Engine, EngineError},
-    stored::{Family, NewHash, StoredHash},
-};
 use crate::{
-    deadline::Deadline,
+    deadline::{Deadline, Source},
     domain::{HashedPassword, NewPassword, Password},
 };
 
-/// How much a hash costs and how long one may wait for it.
+/// The cost of new hashes, and the resources for computing hashes.
 #[derive(Clone, Copy, Debug)]
 pub struct HashingSettings {
     /// The bcrypt cost of new hashes, [`MIN_COST`] to [`MAX_COST`].
     pub cost: u32,
-    /// How many threads hash, each several at a time: one for each core.
+    /// The number of hashing threads, usually one for each core. Each computes several
+    /// hashes at a time.
     pub threads: usize,
-    /// The longest that a hash may wait to begin, by forecast; twice as long where the
-    /// machine slows down meanwhile.
+    /// The longest estimated wait until a hash begins. The actual wait may be twice as long
+    /// if the machine slows down meanwhile.
     pub max_wait: Duration,
-    /// The least part of the time of these threads' cores that they get while somebody
-    /// waits for a hash, in percent: [`MIN_SHARE`] to [`MAX_SHARE`].
+    /// The guaranteed share of the threads' cores while hashes wait, in percent:
+    /// [`MIN_SHARE`] to [`MAX_SHARE`].
     pub share: u8,
 }
 
-/// Hashes and verifies passwords on threads of their own. Cheap to clone; all
-/// clones share the threads, which end with the last of them.
+/// Hashes and verifies passwords on dedicated threads. Cheap to clone; all clones share the
+/// threads, which end when the last clone is dropped.
 ///
-/// Dropping the future of a call ends its work, for bcrypt half way through. A
-/// call that could not begin within the longest wait, or not end by its caller's
-/// deadline, is refused at once.
+/// Dropping the future of a call cancels its work; hashes other than bcrypt run to their
+/// end once begun. A call that could not begin within the longest wait, or not end before
+/// its deadline, is refused at once.
 #[derive(Clone)]
 pub struct Passwords {
     cost: u32,
-    engine: Engine,
+    engine: Engine<Source>,
     decoy: Arc<HashedPassword>,
     pepper: Option<Pepper>,
 }
 
-/// Why hashing cannot start.
+/// The reason for which hashing cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// There are no salts without randomness.
+    /// The operating system provided no randomness for salts.
     #[error("no randomness")]
     NoRandomness(#[from] getrandom::Error),
-    /// The operating system gives no threads.
+    /// The operating system refused a thread.
     #[error("no threads to hash on")]
     NoThreads(#[from] io::Error),
 }
 
-/// Why no answer could be given. None of these says anything about a password.
+/// The reason for a missing result. None of the variants says anything about the password.
 #[derive(Debug, Error)]
 pub enum HashingError {
-    /// It could not begin soon enough, or not end by the deadline.
+    /// The hash could not begin soon enough, or not end before the deadline.
     #[error("no hashing capacity in time")]
     Overloaded {
-        /// When there is room for it, if no others come before.
+        /// The time after which a retry is expected to be admitted.
         retry_after: Duration,
     },
-    /// The stored hash cannot be read, or asks for more work than is allowed.
-    /// As much work was done as for a readable one.
+    /// The stored hash cannot be read, or its cost exceeds the limits. The call took the
+    /// time of a readable hash.
     #[error("a stored hash is refused")]
     Unreadable(#[from] UnreadableHash),
-    /// The operating system gave no randomness for a salt.
+    /// The operating system provided no randomness for a salt.
     #[error("no randomness")]
     NoRandomness(#[source] getrandom::Error),
     /// The computation panicked.
     #[error("a hashing job did not finish")]
-    Broken,
+    Panicked,
 }
 
 impl Passwords {
-    /// Starts the threads, and proves the lanes on each number of hashes at once:
-    /// a few milliseconds of work.
+    /// Proves the lanes, which takes a few milliseconds, and starts the threads.
     ///
     /// # Errors
     ///
-    /// When the operating system gives no randomness or no threads.
+    /// If the operating system provides no randomness or no threads.
     pub fn new(settings: HashingSettings) -> Result<Self, StartError> {
         Ok(Self {
             cost: settings.cost,
-            engine: Engine::start(settings.threads, settings.max_wait, settings.share)?,
+            engine: Engine::start(EngineConfig {
+                threads: settings.threads,
+                max_wait: settings.max_wait,
+                share: settings.share,
+                class_weights: Purpose::WEIGHTS.to_vec(),
+            })?,
             decoy: Arc::new(stored::decoy(settings.cost)?),
             pepper: None,
         })
     }
 
-    /// The same, which can also compare with the hashes of a service that had a pepper.
+    /// Sets the pepper for the hashes of a service that used one.
     pub fn with_pepper(self, pepper: Option<Pepper>) -> Self {
         Self { pepper, ..self }
     }
 
-    /// Whether there is a pepper.
+    /// Whether a pepper is set.
     pub fn has_pepper(&self) -> bool {
         self.pepper.is_some()
     }
 
-    /// Asks whether a hash that is wanted now would be let in, which costs about a
-    /// microsecond. Whatever a hash needs is looked up after this, so that a refusal
-    /// costs nothing else. It reserves nothing: others may take the room meanwhile.
+    /// Checks whether a hash would be admitted now, which takes about a microsecond. Use
+    /// cases read the database after this, so that a refusal costs nothing else. Reserves
+    /// nothing: other calls may take the room meanwhile.
     ///
-    /// Only bcrypt is asked. An imported hash in another format is refused along with
-    /// everything else while bcrypt keeps the cores busy; where only those other formats
-    /// do, that shows when the hash has been read.
+    /// Only the load by bcrypt is checked. Imported hashes in other formats are refused as
+    /// well while bcrypt keeps the cores busy; the load by those formats is checked once
+    /// the hash has been read.
     ///
     /// # Errors
     ///
@@ -136,11 +137,11 @@ impl Passwords {
     ) -> Result<Admission, HashingError> {
         let admission = Admission { purpose, deadline };
         self.engine
-            .look(kernel::expansions(self.cost), admission.demand())?;
+            .check_admission(self.cost, admission.job_options())?;
         Ok(admission)
     }
 
-    /// Computes what to store for a new password, at the configured cost.
+    /// Computes the hash to store for a new password, at the configured cost.
     ///
     /// # Errors
     ///
@@ -150,66 +151,63 @@ impl Passwords {
         password: NewPassword,
         admission: Admission,
     ) -> Result<HashedPassword, HashingError> {
-        self.new_hash(&Password::from(password), admission.demand())
+        self.new_hash(&Password::from(password), admission.job_options())
             .await
     }
 
-    /// Computes what to store instead of a hash that was outdated, for a password
-    /// that was right, if that can begin at once and costs nobody time. The policy is
-    /// not asked: it was not when that was stored.
+    /// Computes a replacement for an outdated hash of a verified password, if that can
+    /// begin at once without slowing other hashes down. The password policy does not apply,
+    /// since the password is not a new one.
     ///
     /// # Errors
     ///
-    /// [`HashingError`], never `Unreadable`; `Overloaded` unless it can begin at
-    /// once.
+    /// [`HashingError`], never `Unreadable`; `Overloaded` unless it can begin at once.
     pub async fn rehash_if_idle(
         &self,
         password: &Password,
         deadline: Deadline,
     ) -> Result<HashedPassword, HashingError> {
-        let demand = Demand {
-            purpose: Purpose::Login,
-            deadline,
+        let purpose = Purpose::Login;
+        let options = JobOptions {
             only_if_idle: true,
+            ..Admission { purpose, deadline }.job_options()
         };
-        self.new_hash(password, demand).await
+        self.new_hash(password, options).await
     }
 
     async fn new_hash(
         &self,
         password: &Password,
-        demand: Demand,
+        options: JobOptions<Source>,
     ) -> Result<HashedPassword, HashingError> {
         let new = NewHash::of(password.as_bytes(), self.cost);
         let new = new.map_err(HashingError::NoRandomness)?;
         let input = new.input(password.as_bytes());
-        let digest = self.engine.bcrypt(input, demand).await?;
+        let digest = self.engine.bcrypt(input, options).await?;
         Ok(new.with(&digest))
     }
 
-    /// Whether the password is the one that was stored, and whether it should
-    /// be stored anew.
+    /// Compares a password with a stored hash, and determines whether the hash should be
+    /// replaced.
     ///
-    /// The work is what the stored hash asks for, never more nor less for the
-    /// answer; twice that for a password that is presented in another form than
-    /// NFC, since other services hashed what they were given.
+    /// The work depends on the stored hash and not on the result. It doubles for a password
+    /// presented in another form than NFC, since other services may have hashed that form.
     ///
     /// # Errors
     ///
-    /// [`HashingError`]; for an unreadable hash, after the work of the
-    /// configured cost.
+    /// [`HashingError`]; for an unreadable hash, after the work of the configured cost.
     pub async fn verify(
         &self,
         password: &Password,
         stored: HashedPassword,
         admission: Admission,
     ) -> Result<Verdict, HashingError> {
-        let demand = admission.demand();
+        let options = admission.job_options();
         match StoredHash::parse(stored.expose(), self.pepper.as_ref()) {
-            Ok(stored) => self.verdict(password, &stored, demand).await,
+            Ok(stored) => self.verdict(password, &stored, options).await,
             Err(unreadable) => {
                 if let Ok(decoy) = StoredHash::parse(self.decoy.expose(), None) {
-                    self.verdict(password, &decoy, demand).await?;
+                    self.verdict(password, &decoy, options).await?;
                 }
                 Err(unreadable.into())
             }
@@ -220,12 +218,12 @@ impl Passwords {
         &self,
         password: &Password,
         stored: &StoredHash,
-        demand: Demand,
+        options: JobOptions<Source>,
     ) -> Result<Verdict, HashingError> {
-        let in_nfc = self.matches(password.as_bytes(), stored, demand);
+        let in_nfc = self.matches(password.as_bytes(), stored, options);
         let as_presented = async {
             match password.unnormalized() {
-                Some(presented) => self.matches(presented, stored, demand).await,
+                Some(presented) => self.matches(presented, stored, options).await,
                 None => Ok(false),
             }
         };
@@ -237,24 +235,24 @@ impl Passwords {
         &self,
         password: &[u8],
         stored: &StoredHash,
-        demand: Demand,
+        options: JobOptions<Source>,
     ) -> Result<bool, HashingError> {
-        let password = stored.mixed(password);
+        let password = stored.with_pepper(password);
         match &stored.family {
             Family::Bcrypt(hash) => {
-                let digest = self.engine.bcrypt(hash.input(&password), demand).await?;
+                let digest = self.engine.bcrypt(hash.input(&password), options).await?;
                 Ok(hash.matches(&password, &digest))
             }
             Family::Foreign(hash) => {
                 let hash = Arc::clone(hash);
                 let compare = move || hash.matches(&password);
-                Ok(self.engine.whole(compare, demand).await?)
+                Ok(self.engine.run(compare, options).await?)
             }
         }
     }
 
-    /// A stored hash of the configured cost that belongs to nobody: verifying
-    /// against it takes the time of a real one.
+    /// A stored hash of the configured cost without a known password. Verifying a password
+    /// against it takes the time of a real hash.
     pub fn decoy(&self) -> HashedPassword {
         HashedPassword::clone(&self.decoy)
     }
@@ -264,14 +262,10 @@ impl From<EngineError> for HashingError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Overloaded { retry_after } => Self::Overloaded { retry_after },
-            EngineError::Broken => Self::Broken,
+            EngineError::Panicked => Self::Panicked,
         }
     }
 }
-
-/// Held by tests that need the cores for themselves, or take them all.
-#[cfg(test)]
-static ALL_CORES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[cfg(test)]
 mod tests {
@@ -288,12 +282,12 @@ mod tests {
         .unwrap()
     }
 
-    fn soon() -> Deadline {
+    fn later() -> Deadline {
         Deadline::after(Duration::from_secs(60))
     }
 
     async fn hash(passwords: &Passwords, text: &str) -> HashedPassword {
-        let admission = passwords.admission(Purpose::Registration, soon()).unwrap();
+        let admission = passwords.admission(Purpose::Registration, later()).unwrap();
         passwords.hash(chosen(text), admission).await.unwrap()
     }
 
@@ -302,7 +296,7 @@ mod tests {
         password: &Password,
         stored: HashedPassword,
     ) -> Result<Verdict, HashingError> {
-        let admission = passwords.admission(Purpose::Login, soon())?;
+        let admission = passwords.admission(Purpose::Login, later())?;
         passwords.verify(password, stored, admission).await
     }
 
@@ -314,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_matches_its_own_hash_and_no_other() {
+    async fn a_password_matches_its_own_hash_only() {
         let passwords = passwords();
         for length in [1, 71, 72, 73, 128, 1_024] {
             let text = "p".repeat(length);
@@ -338,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_same_password_is_stored_differently_each_time() {
+    async fn each_hash_of_a_password_is_different() {
         let passwords = passwords();
         let first = hash(&passwords, "correct horse").await;
         let second = hash(&passwords, "correct horse").await;
@@ -346,12 +340,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damaged_and_ruinous_hashes_are_refused_in_the_time_of_a_good_one() {
+    async fn damaged_and_too_costly_hashes_are_refused() {
         let passwords = passwords();
         let good = hash(&passwords, "correct horse").await;
         let (head, tail) = good.expose().split_at(4);
-        let ruinous = format!("{head}31{}", &tail[2..]);
-        for stored in [ruinous, "".into(), "plain".into(), "\u{E9}".repeat(30)] {
+        let too_costly = format!("{head}31{}", &tail[2..]);
+        for stored in [too_costly, "".into(), "plain".into(), "\u{E9}".repeat(30)] {
             assert!(check(&stored).is_err());
             let password = Password::new("correct horse".into());
             let verdict = verify(&passwords, &password, HashedPassword::new(stored)).await;
@@ -360,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_outdated_hash_is_replaced_by_one_that_is_not() {
+    async fn an_outdated_hash_is_replaced_by_a_current_one() {
         let passwords = passwords();
         for text in ["correct horse", "", "cafe\u{301}", &"long".repeat(300)] {
             let password = Password::new(text.into());
@@ -379,15 +373,15 @@ mod tests {
             let verdict = verify(&passwords, &password, HashedPassword::new(foreign));
             assert_eq!(verdict.await.unwrap(), Verdict::Outdated, "{text}");
 
-            let replaced = passwords.rehash_if_idle(&password, soon()).await.unwrap();
-            assert_eq!(check(replaced.expose()), Ok(()));
-            let verdict = verify(&passwords, &password, replaced);
+            let replacement = passwords.rehash_if_idle(&password, later()).await.unwrap();
+            assert_eq!(check(replacement.expose()), Ok(()));
+            let verdict = verify(&passwords, &password, replacement);
             assert_eq!(verdict.await.unwrap(), Verdict::Right, "{text}");
         }
     }
 
     #[tokio::test]
-    async fn the_decoy_is_readable_and_nobodys() {
+    async fn the_decoy_is_readable_and_matches_no_password() {
         let passwords = passwords();
         let password = Password::new("anything".into());
         let verdict = verify(&passwords, &password, passwords.decoy()).await;

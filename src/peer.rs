@@ -1,6 +1,6 @@
-//! Who is at the other end of a connection.
+//! The peer of a connection, and the limits on its requests.
 
-mod reply_room;
+mod reply_memory;
 mod traffic;
 
 use std::{
@@ -12,16 +12,15 @@ use std::{
 use thiserror::Error;
 
 pub use self::{
-    reply_room::{ReplyMemory, ReplyRoom},
-    traffic::{CoarseClock, RequestPermit, Traffic, WaitingReply},
+    reply_memory::{ReplyMemory, ReplyReservation},
+    traffic::{CoarseClock, RequestPermit, Traffic, UnsentReply},
 };
 use crate::domain::Client;
 
-/// How long to stay away from a connection that is full.
+/// The delay before a retry on a connection with too many requests in progress.
 const RETRY_CONNECTION: Duration = Duration::from_secs(1);
 
-/// What is known of a connection and of who uses it; every request that comes
-/// over it carries this.
+/// The peer of a connection and the client of a request; an extension of each request.
 #[derive(Clone, Debug)]
 pub struct Peer {
     address: SocketAddr,
@@ -31,7 +30,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The peer of a connection with this traffic.
+    /// Creates the peer of a connection.
     pub fn new(address: SocketAddr, traffic: Arc<Traffic>) -> Self {
         Self {
             address,
@@ -41,29 +40,28 @@ impl Peer {
         }
     }
 
-    /// The address that connected.
+    /// The remote address of the connection.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A number that no other open connection has.
+    /// A number unique among open connections.
     pub fn connection(&self) -> usize {
         Arc::as_ptr(&self.traffic).addr()
     }
 
-    /// The address that the request comes from: the peer's, or what a trusted
-    /// proxy says.
+    /// The address of the client: the peer's own, or the one that a trusted proxy
+    /// forwarded.
     pub fn client_ip(&self) -> IpAddr {
         self.client_ip
     }
 
-    /// What its connection has in progress.
+    /// The requests and unsent replies of the connection.
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
     }
 
-    /// The peer as a request shows it that came while the connection had its share in
-    /// progress.
+    /// Marks a request that exceeds the connection's limit on requests in progress.
     pub fn over_limit(self) -> Self {
         let is_over_limit = true;
         Self {
@@ -72,20 +70,19 @@ impl Peer {
         }
     }
 
-    /// Whether the connection had its share in progress when the request came.
+    /// Whether the request exceeds the connection's limit on requests in progress.
     pub fn is_over_limit(&self) -> bool {
         self.is_over_limit
     }
 
-    /// Who logs in with a request that has this header `User-Agent`. It is in
-    /// whatever bytes its sender likes (RFC 9110, 5.5): those that are no UTF-8
-    /// are replaced.
+    /// The client of a login with this `User-Agent` header, which may hold any bytes
+    /// (RFC 9110, 5.5): invalid UTF-8 is replaced.
     pub fn client(&self, user_agent: Option<&[u8]>) -> Client {
         let user_agent = String::from_utf8_lossy(user_agent.unwrap_or_default());
         Client::new(&user_agent, self.client_ip)
     }
 
-    /// The same peer, for a request whose client has this address.
+    /// The same peer with another client address.
     pub fn with_client_ip(&self, client_ip: IpAddr) -> Self {
         Self {
             client_ip,
@@ -94,23 +91,22 @@ impl Peer {
     }
 }
 
-/// A limit that requests of every protocol are held to, and how whoever is over
-/// it is told.
+/// A limit on the requests of every protocol, with the message for callers that exceed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum OverLimit {
-    /// More requests in progress than one connection may have.
+    /// The connection has too many requests in progress.
     #[error("too many requests at once on this connection; wait for some, or open another")]
     ConnectionFull,
-    /// Replies wait to be sent, and there is no room for more of them.
-    #[error("too many replies wait to be read; read those of this connection and try again")]
+    /// Unsent replies use all the memory reserved for them.
+    #[error("too many unread replies; read those of this connection and try again")]
     RepliesUnread,
-    /// A request took longer than it may.
+    /// The request took longer than its deadline.
     #[error("the request took longer than the server allows")]
     TooSlow,
 }
 
 impl OverLimit {
-    /// The case in one word, for programs and the log.
+    /// A stable identifier for programs and the log.
     pub fn reason(self) -> &'static str {
         match self {
             Self::ConnectionFull | Self::RepliesUnread => "OVERLOADED",
@@ -118,7 +114,7 @@ impl OverLimit {
         }
     }
 
-    /// When to try again, where that helps.
+    /// The delay before a retry; `None` where a retry does not help.
     pub fn retry_after(self) -> Option<Duration> {
         (self != Self::TooSlow).then_some(RETRY_CONNECTION)
     }
@@ -134,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn a_user_agent_need_not_be_text() {
+    fn invalid_utf8_in_a_user_agent_is_replaced() {
         let peer = peer("192.0.2.1");
-        for (sent, kept) in [
+        for (sent, expected) in [
             (None, ""),
             (Some(&b""[..]), ""),
             (Some(b"Firefox/1"), "Firefox/1"),
@@ -146,7 +142,7 @@ mod tests {
             ),
             (Some(b"T\xE9l\xE9phone\x7F"), "T\u{FFFD}l\u{FFFD}phone"),
         ] {
-            assert_eq!(&**peer.client(sent).user_agent(), kept);
+            assert_eq!(&**peer.client(sent).user_agent(), expected);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Connections: accepting them, limiting how many there are, and running HTTP over each.
-//! Nothing here depends on the services that answer the requests.
+//! Connections: accepts them, limits their number and runs HTTP over each. Independent of the
+//! services that handle the requests.
 
 pub(crate) mod client_address;
 pub(crate) mod connection;
@@ -13,4 +13,7 @@ pub(crate) mod listener;
 pub(crate) mod outgoing_frames;
 pub(crate) mod refusal_log;
 pub(crate) mod reply;
+pub(crate) mod request_handler;
+pub(crate) mod request_service;
+pub(crate) mod stream;
 pub(crate) mod write_timeout;

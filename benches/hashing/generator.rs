@@ -1,13 +1,12 @@
-//! What the generator of a load takes of the machine for itself.
+//! The CPU time of the load generator.
 
-/// Above this part of a core, the generator of the load may have weighed on
-/// what it measured.
+/// Above this part of a core, the load generator may have affected the figures.
 const NEGLIGIBLE: f64 = 0.05;
 
-/// A note on how many cores the generator of a load took.
+/// A note on the CPU time of the load generator.
 pub fn note(while_doing: &str, cores: f64) -> String {
     let verdict = if cores > NEGLIGIBLE {
-        "**WARNING: more than 5 %, it weighs on the figure**"
+        "**WARNING: more than 5 %, which affects the figure**"
     } else {
         "negligible"
     };

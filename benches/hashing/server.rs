@@ -11,7 +11,7 @@ mod subject;
 
 use crate::table::Row;
 
-/// The figures of the server.
+/// All figures.
 pub fn rows() -> Vec<Row> {
     let mut rows = saturation::rows();
     rows.push(overload::row());

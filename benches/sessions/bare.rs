@@ -1,5 +1,5 @@
-//! The yardstick: a unary call through tonic's own server, with the same messages
-//! and settings and an answer made from constants.
+//! The baseline: a unary call through tonic's own server, with the same messages and settings
+//! and a constant reply.
 
 use std::{
     convert::Infallible,
@@ -22,7 +22,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-/// Serves until it is killed, and says where.
+/// Prints its address and serves until killed.
 pub fn serve() {
     let runtime = Builder::new_multi_thread()
         .enable_all()
@@ -33,7 +33,7 @@ pub fn serve() {
         let incoming = TcpIncoming::bind(any).expect("a port");
         let address = incoming.local_addr().expect("its number");
         println!("listening on {address}");
-        // The defaults of `LimitSettings`, and what `server/serve.rs` adds.
+        // The defaults of `LimitSettings`, and the fixed settings of the HTTP server.
         Server::builder()
             .timeout(time::Duration::from_secs(5))
             .concurrency_limit_per_connection(64)
@@ -54,8 +54,7 @@ pub fn serve() {
     });
 }
 
-/// The service as the generator would write it, but for the methods that nobody
-/// calls.
+/// The service as generated, except for unused methods.
 #[derive(Clone)]
 struct AnyPath;
 
@@ -88,10 +87,10 @@ impl UnaryService<GetUserBySessionRequest> for GetUserBySession {
 
     fn call(&mut self, request: Request<GetUserBySessionRequest>) -> Self::Future {
         let message = request.into_inner();
-        // What does not arrive whole must not be answered fast.
+        // An incomplete request must not count as a fast reply.
         let answer = match message.session_id.len() {
             48 => Ok(Response::new(answer())),
-            _ => Err(Status::invalid_argument("that is no session_id")),
+            _ => Err(Status::invalid_argument("not a session_id")),
         };
         Box::pin(ready(answer))
     }
@@ -100,7 +99,7 @@ impl UnaryService<GetUserBySessionRequest> for GetUserBySession {
 const BROWSER: &str = "Mozilla/5.0 (X11; CrOS x86_64 14541) AppleWebKit/537.36 (KHTML, like \
                        Gecko) Chrome/138.0.0.0 Safari/537.36";
 
-/// As long as those about the sessions that are filled in are on average.
+/// As long as the average reply about the inserted sessions.
 fn answer() -> GetUserBySessionResponse {
     let at = |seconds| {
         Some(Timestamp {

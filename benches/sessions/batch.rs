@@ -1,40 +1,39 @@
-//! 256 sessions in one call, against one in each.
+//! 256 sessions in one call, against single checks.
 
 use crate::{
-    Compared, Given,
+    Compared, Context,
     checks::WIDTH,
     databases::MANY,
     flood::Width,
-    measure,
-    question::{BATCH, Question},
-    row,
+    measure, row,
     server::Server,
     statistics::Spread,
     table::{Measured, Row, Target},
+    workload::{BATCH, Workload},
 };
 
 const ROUNDS: usize = 11;
 
-/// As much as a connection's window takes, and more connections than cores.
+/// As much as a connection's window allows, and more connections than cores.
 const BATCHES: Width = Width {
     connections: 6,
     calls: 8,
 };
 
 /// The figure.
-pub fn rows(given: &Given) -> Vec<Row> {
+pub fn rows(context: &Context) -> Vec<Row> {
     vec![row(
         "sessions per second of the server's CPU time through `BatchGetUserBySession` of 256, \
          against single calls",
         Target::AtLeast(15.0),
-        compare(given),
+        compare(context),
     )]
 }
 
-fn compare(given: &Given) -> Compared {
-    given.cores.leave_to_servers(1);
-    let server = Server::start(given.cores.of_server(), given.databases.sqlite());
-    let (single, batch) = (Question::Check(0..MANY), Question::BatchCheck(0..MANY));
+fn compare(context: &Context) -> Compared {
+    context.cores.leave_to_servers(1);
+    let server = Server::start(context.cores.of_server(), context.databases.sqlite());
+    let (single, batch) = (Workload::Check(0..MANY), Workload::BatchCheck(0..MANY));
     measure::one(&server, &batch, BATCHES)?;
     let (mut ratios, mut singles, mut batches) = (Vec::new(), Vec::new(), Vec::new());
     let (mut least_busy, mut own_cores): (f64, f64) = (1.0, 0.0);

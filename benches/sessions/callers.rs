@@ -1,5 +1,4 @@
-//! Callers with valid sessions, at a steady rate, while somebody else makes
-//! `session_id`s up.
+//! Callers with valid sessions, at a steady rate, during a flood of unknown `session_id`s.
 
 use std::{
     io,
@@ -9,16 +8,16 @@ use std::{
 };
 
 use crate::{
-    Compared, Given,
+    Compared, Context,
     connection::Connection,
     databases::MANY,
     flood::{Flood, Width},
-    ids::Dice,
+    ids::Random,
     pace,
-    question::{CHECK, OK, Question},
     server::Server,
     statistics::{Spread, milliseconds, p99_ms},
     table::{Measured, Row, Target},
+    workload::{CHECK, OK, Workload},
 };
 
 const ROUNDS: usize = 5;
@@ -26,7 +25,7 @@ const ROUNDS: usize = 5;
 const WINDOW: Duration = Duration::from_secs(2);
 const RAMP: Duration = Duration::from_millis(300);
 
-/// How many ask, each on a connection of its own, and how often each of them does.
+/// The number of callers, each on its own connection, and the interval of each.
 const CALLERS: u32 = 4;
 const INTERVAL: Duration = Duration::from_millis(10);
 
@@ -37,43 +36,43 @@ const FLOOD: Width = Width {
 };
 
 /// The figure.
-pub fn row(given: &Given) -> Row {
+pub fn row(context: &Context) -> Row {
     crate::row(
         "valid callers' p99 while random `session_id`s come at full speed, against without",
         Target::AtMost(2.0),
-        compare(given),
+        compare(context),
     )
 }
 
-fn compare(given: &Given) -> Compared {
-    given.cores.leave_to_servers(1);
-    let server = Server::start(given.cores.of_server(), given.databases.sqlite());
-    let (mut without, mut among_forged, mut among_valid) = (Vec::new(), Vec::new(), Vec::new());
+fn compare(context: &Context) -> Compared {
+    context.cores.leave_to_servers(1);
+    let server = Server::start(context.cores.of_server(), context.databases.sqlite());
+    let (mut without, mut among_unknown, mut among_valid) = (Vec::new(), Vec::new(), Vec::new());
     let mut refused = Vec::new();
-    given.cores.take_for_callers();
+    context.cores.take_for_callers();
     for round in 1..=ROUNDS {
         eprintln!("valid callers, round {round} of {ROUNDS}");
         without.extend(call(server.address())?);
-        for (question, times) in [
-            (Question::Forged, &mut among_forged),
-            (Question::Check(0..MANY), &mut among_valid),
+        for (workload, times) in [
+            (Workload::Unknown, &mut among_unknown),
+            (Workload::Check(0..MANY), &mut among_valid),
         ] {
-            given.cores.take_for_flood();
-            let flood = Flood::start(server.address(), &question, FLOOD);
-            given.cores.take_for_callers();
+            context.cores.take_for_flood();
+            let flood = Flood::start(server.address(), &workload, FLOOD);
+            context.cores.take_for_callers();
             thread::sleep(RAMP);
             let (start, before) = (Instant::now(), flood.answers());
             times.extend(call(server.address())?);
             let answers = (flood.answers() - before) as f64;
-            if matches!(question, Question::Forged) {
+            if matches!(workload, Workload::Unknown) {
                 refused.push(answers / start.elapsed().as_secs_f64());
             }
             flood.stop()?;
         }
     }
     let checks = without.len();
-    let [without, forged, valid] =
-        [&mut without, &mut among_forged, &mut among_valid].map(|times| {
+    let [without, unknown, valid] =
+        [&mut without, &mut among_unknown, &mut among_valid].map(|times| {
             let p99 = p99_ms(times);
             (milliseconds(times[times.len() / 2]), p99)
         });
@@ -84,25 +83,25 @@ fn compare(given: &Given) -> Compared {
          {:.2} ms, p99 {:.2} ms.",
         f64::from(CALLERS) / INTERVAL.as_secs_f64(),
         without.0,
-        forged.0,
+        unknown.0,
         refused.median,
         valid.0,
         valid.1,
     )];
     let measured = Measured {
-        value: forged.1 / without.1,
-        context: format!("{:.2} ms against {:.2} ms", forged.1, without.1),
+        value: unknown.1 / without.1,
+        context: format!("{:.2} ms against {:.2} ms", unknown.1, without.1),
     };
     Ok((measured, notes))
 }
 
-/// Checks for a while; returns how long each took from when it was due.
+/// Checks for a while; returns the time of each since it was due.
 fn call(address: SocketAddr) -> Result<Vec<Duration>, String> {
     let start = Instant::now() + RAMP;
     let callers: Vec<_> = (0..CALLERS)
         .map(|number| {
             let first = start + INTERVAL * number / CALLERS;
-            thread::spawn(move || one(address, first, Dice::new(u64::from(number))))
+            thread::spawn(move || one(address, first, Random::new(u64::from(number))))
         })
         .collect();
     let mut times = Vec::new();
@@ -113,12 +112,12 @@ fn call(address: SocketAddr) -> Result<Vec<Duration>, String> {
     Ok(times)
 }
 
-/// One caller, on the thread that it is called on.
-fn one(address: SocketAddr, first: Instant, mut dice: Dice) -> io::Result<Vec<Duration>> {
+/// Runs one caller on this thread.
+fn one(address: SocketAddr, first: Instant, mut random: Random) -> io::Result<Vec<Duration>> {
     let mut connection = Connection::open(address, CHECK)?;
-    let (question, mut message) = (Question::Check(0..MANY), Vec::new());
+    let (workload, mut message) = (Workload::Check(0..MANY), Vec::new());
     let mut check = || {
-        question.write(&mut message, &mut dice);
+        workload.write(&mut message, &mut random);
         match connection.call(&message)? {
             OK => Ok(()),
             status => Err(io::Error::other(format!(
@@ -126,7 +125,7 @@ fn one(address: SocketAddr, first: Instant, mut dice: Dice) -> io::Result<Vec<Du
             ))),
         }
     };
-    // The first on a connection take longer.
+    // The first calls on a connection take longer.
     for _ in 0..5 {
         check()?;
     }

@@ -1,18 +1,18 @@
-//! Session checks against the bare server, in turn on the same core.
+//! Session checks against the bare server, alternating on the same core.
 
 use bienvenue::clock::Clock;
 
 use crate::{
-    Given,
+    Context,
     database::Database,
     databases::MANY,
     filling,
     flood::Width,
     measure,
-    question::Question,
     server::Server,
     statistics::Spread,
     table::{Measured, Row, Target},
+    workload::Workload,
 };
 
 const ROUNDS: usize = 15;
@@ -23,10 +23,10 @@ pub const WIDTH: Width = Width {
 };
 
 /// The figures on both databases.
-pub fn rows(given: &Given) -> Vec<Row> {
-    let sqlite = compare(given, given.databases.sqlite(), "SQLite");
-    let postgres = given.databases.postgres();
-    let postgres = postgres.and_then(|database| compare(given, database, "PostgreSQL"));
+pub fn rows(context: &Context) -> Vec<Row> {
+    let sqlite = compare(context, context.databases.sqlite(), "SQLite");
+    let postgres = context.databases.postgres();
+    let postgres = postgres.and_then(|database| compare(context, database, "PostgreSQL"));
     let [rate, cost] = figures(
         sqlite,
         "`GetUserBySession` requests per second against a bare unary call, 1,000,000 sessions, \
@@ -42,7 +42,7 @@ pub fn rows(given: &Given) -> Vec<Row> {
     vec![rate, postgres_rate, cost, postgres_cost]
 }
 
-/// Of each round, ours against the bare server.
+/// The ratios to the bare server in each round.
 #[derive(Default)]
 struct Compared {
     rates: Vec<f64>,
@@ -50,14 +50,14 @@ struct Compared {
     notes: Vec<String>,
 }
 
-fn compare(given: &Given, database: &Database, name: &str) -> Result<Compared, String> {
-    let core = given.cores.of_server();
-    given.cores.leave_to_servers(1);
+fn compare(context: &Context, database: &Database, name: &str) -> Result<Compared, String> {
+    let core = context.cores.of_server();
+    context.cores.leave_to_servers(1);
     let (ours, bare) = (Server::start(core, database), Server::start_bare(core));
-    let question = Question::Check(0..MANY);
-    // Whatever is made at the first use.
-    measure::one(&bare, &question, WIDTH)?;
-    measure::one(&ours, &question, WIDTH)?;
+    let workload = Workload::Check(0..MANY);
+    // Warm-up.
+    measure::one(&bare, &workload, WIDTH)?;
+    measure::one(&ours, &workload, WIDTH)?;
 
     let start = filling::time(Clock::system().now()).to_string();
     let mut answers = [0; 2];
@@ -67,7 +67,7 @@ fn compare(given: &Given, database: &Database, name: &str) -> Result<Compared, S
     for round in 1..=ROUNDS {
         eprintln!("checks on {name}, round {round} of {ROUNDS}");
         for (server, which) in [(&bare, 0), (&ours, 1)] {
-            let alone = measure::one(server, &question, WIDTH)?;
+            let alone = measure::one(server, &workload, WIDTH)?;
             rates[which].push(alone.speed.rate);
             costs[which].push(alone.speed.cost);
             least_busy = least_busy.min(alone.speed.busy);

@@ -1,6 +1,5 @@
-//! gRPC calls over one HTTP/2 connection (RFC 9113), at next to no cost: what is
-//! always the same is made once, and of an answer no more is read than how it
-//! ended.
+//! gRPC calls over one HTTP/2 connection (RFC 9113), at minimal cost: constant parts are
+//! prepared once, and only the status of a reply is parsed.
 
 mod frames;
 mod hpack;
@@ -16,27 +15,26 @@ use self::{
     hpack::Statuses,
 };
 
-/// Longer than any answer takes.
+/// Longer than any reply takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the server may send unasked: more than ever is on its way.
+/// The receive window: more than is ever in flight.
 const WINDOW: u32 = 1 << 30;
 
-/// What a connection may send before the server says otherwise.
+/// The initial send window of a connection.
 const FIRST_WINDOW: i64 = 65_535;
 
-/// A connection that calls one method, again and again.
+/// A connection for repeated calls of one method.
 pub struct Connection {
     socket: TcpStream,
     /// The head of each request.
     head: Vec<u8>,
     next_stream: u32,
     statuses: Statuses,
-    /// What may still be sent, and what was received since it was said that more
-    /// may come.
+    /// The send window, and the bytes received since the last WINDOW_UPDATE.
     window: i64,
     received: u32,
-    /// Bytes of all messages that came.
+    /// The bytes of all received messages.
     pub message_bytes: u64,
     input: Vec<u8>,
     filled: usize,
@@ -44,7 +42,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// For a method by its path.
+    /// Opens a connection for the method with this path.
     pub fn open(address: SocketAddr, path: &str) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
@@ -67,8 +65,7 @@ impl Connection {
         })
     }
 
-    /// Adds a call to what is sent next; `false` when the server does not take that
-    /// much yet.
+    /// Adds a call to the output; `false` when it exceeds the send window.
     pub fn ask(&mut self, message: &[u8]) -> bool {
         let length = message.len() + 5;
         if self.window < length as i64 {
@@ -80,7 +77,7 @@ impl Connection {
         true
     }
 
-    /// Sends what was asked.
+    /// Sends the output.
     pub fn send(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
             self.socket.write_all(&self.output)?;
@@ -89,12 +86,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for something to come; yields the `grpc-status` of each call that it
-    /// ends.
+    /// Waits for data; yields the `grpc-status` of each ended call.
     pub fn receive(&mut self, mut ended: impl FnMut(u8)) -> io::Result<()> {
         let read = self.socket.read(&mut self.input[self.filled..])?;
         if read == 0 {
-            return Err(io::Error::other("the server hung up"));
+            return Err(io::Error::other("the server closed the connection"));
         }
         self.filled += read;
         let mut at = 0;
@@ -106,7 +102,7 @@ impl Connection {
                     self.received += length;
                     self.message_bytes += u64::from(length);
                     if frame.ends_stream() {
-                        return Err(io::Error::other("an answer without a status"));
+                        return Err(io::Error::other("a reply without a status"));
                     }
                 }
                 Kind::Headers => {
@@ -125,7 +121,7 @@ impl Connection {
                     frames::acknowledge_ping(&mut self.output, frame.payload);
                 }
                 Kind::Reset | Kind::GoAway => {
-                    return Err(io::Error::other("the server cut a call off"));
+                    return Err(io::Error::other("the server ended a call"));
                 }
                 _ => {}
             }
@@ -139,16 +135,16 @@ impl Connection {
         Ok(())
     }
 
-    /// One call, from its request to its end: its `grpc-status`.
+    /// Makes one call and returns its `grpc-status`.
     pub fn call(&mut self, message: &[u8]) -> io::Result<u8> {
         if !self.ask(message) {
-            return Err(io::Error::other("the server takes nothing"));
+            return Err(io::Error::other("the send window is exhausted"));
         }
         let mut status = None;
         while status.is_none() {
             self.send()?;
             self.receive(|found| status = Some(found))?;
         }
-        status.ok_or_else(|| io::Error::other("no answer"))
+        status.ok_or_else(|| io::Error::other("no reply"))
     }
 }

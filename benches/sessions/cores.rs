@@ -1,4 +1,4 @@
-//! Which core is whose.
+//! The assignment of cores.
 
 use std::{
     fs,
@@ -6,12 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The cores that this process was given, by their numbers.
+/// The cores available to this process, by number.
 pub struct Cores(Vec<u32>);
 
 impl Cores {
-    /// `None` where there are fewer than two.
-    pub fn given() -> Option<Self> {
+    /// `None` with fewer than two cores.
+    pub fn available() -> Option<Self> {
         let status = fs::read_to_string("/proc/self/status").ok()?;
         let list = status
             .lines()
@@ -24,34 +24,34 @@ impl Cores {
         (cores.len() >= 2).then_some(Self(cores))
     }
 
-    /// The one of a server that is measured alone.
+    /// The core of a server measured alone.
     pub fn of_server(&self) -> u32 {
         self.0[0]
     }
 
-    /// The first ones, so many of them, for several servers; one is left at least.
+    /// The first cores, for several servers; at least one core remains.
     pub fn of_servers(&self, cores: usize) -> &[u32] {
         &self.0[..cores.min(self.0.len() - 1)]
     }
 
-    /// Lets this thread, and those that it will start, run on the others alone.
+    /// Restricts this thread, and threads started by it, to the other cores.
     pub fn leave_to_servers(&self, cores: usize) {
         take(&self.0[self.of_servers(cores).len()..]);
     }
 
-    /// Of what one server leaves, the first for a flood.
+    /// Restricts this thread to the first core after one server's, for a flood.
     pub fn take_for_flood(&self) {
         take(&self.0[1..2]);
     }
 
-    /// The others, if there are any, for those who call meanwhile: who waits for a
-    /// core to ask with would be slow by itself.
+    /// Restricts this thread to the remaining cores, if any, for concurrent callers: waiting
+    /// for a core would distort their times.
     pub fn take_for_callers(&self) {
         take(&self.0[2.min(self.0.len() - 1)..]);
     }
 }
 
-/// Lets this thread, and those that it will start, run on some cores alone.
+/// Restricts this thread, and threads started by it, to some cores.
 fn take(cores: &[u32]) {
     let cores: Vec<String> = cores.iter().map(u32::to_string).collect();
     let thread = fs::read_link("/proc/thread-self").expect("this thread");
@@ -64,7 +64,7 @@ fn take(cores: &[u32]) {
     assert!(pinned.is_ok_and(|status| status.success()), "taskset");
 }
 
-/// Whether there is the program that pins.
+/// Whether taskset is installed.
 pub fn can_pin() -> bool {
     let version = Command::new("taskset")
         .arg("--version")
@@ -73,7 +73,7 @@ pub fn can_pin() -> bool {
     version.is_ok_and(|status| status.success())
 }
 
-/// A program that runs on one core, and so finds only one, without our environment.
+/// A program restricted to one core, which is all it detects, with an empty environment.
 pub fn command(core: u32, program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command

@@ -1,20 +1,20 @@
-//! The databases that are measured on, each filled when it is first wanted.
+//! The databases of the benchmark, each filled at its first use.
 
 use std::{cell::OnceCell, ops::Range, time::Instant};
 
 use crate::{cores::Cores, database::Database, filling, server};
 
-/// Many sessions, and few.
+/// The numbers of sessions.
 pub const MANY: u64 = 1_000_000;
 pub const FEW: u64 = 10_000;
 
-/// Behind the many, for those who end some.
+/// Additional sessions to be ended.
 pub const TO_END: Range<u64> = MANY..MANY + 2_000;
 
-/// Why there is nothing to measure on.
-pub const NO_POSTGRES: &str = "there is no PostgreSQL (install it, or set TEST_POSTGRES_URL)";
+/// The reason for missing figures.
+pub const NO_POSTGRES: &str = "PostgreSQL is missing (install it, or set TEST_POSTGRES_URL)";
 
-/// Removed when dropped.
+/// The databases, removed when dropped.
 pub struct Databases {
     core: u32,
     sqlite: OnceCell<Database>,
@@ -38,13 +38,13 @@ impl Databases {
             .get_or_init(|| self.filled(Database::sqlite(), TO_END.end, "SQLite"))
     }
 
-    /// SQLite, with few.
+    /// SQLite, with few sessions.
     pub fn few(&self) -> &Database {
         self.few
             .get_or_init(|| self.filled(Database::sqlite(), FEW, "SQLite"))
     }
 
-    /// PostgreSQL, with many.
+    /// PostgreSQL, with many sessions.
     pub fn postgres(&self) -> Result<&Database, String> {
         let postgres = self.postgres.get_or_init(|| {
             Database::postgres_blocking()

@@ -1,5 +1,4 @@
-//! Users and their sessions, as SQL: as if they had logged in an hour ago and been
-//! seen since.
+//! Inserts users and sessions by SQL, with logins an hour ago and later checks.
 
 use std::{fmt::Write as _, ops::Range};
 
@@ -14,19 +13,19 @@ use crate::{
     ids::session_id,
 };
 
-/// Rows of one statement, and of one transaction.
+/// The rows per statement, and per transaction.
 const ROWS: u64 = 500;
 const TOGETHER: u64 = 20_000;
 
 const LOGGED_IN: TimeDelta = TimeDelta::hours(1);
-/// When each was seen last: at some time within this, before now.
+/// Each session was last seen within this time.
 const SEEN_WITHIN: TimeDelta = TimeDelta::minutes(15);
 
-/// Nobody logs in.
+/// Not a real hash, since the benchmark makes no logins.
 const HASH: &str = "$2b$12$abcdefghijklmnopqrstuu5Wlq8R1Vn0Yq3sRk7yAl0bCz8yq7nG2";
 
-/// Fills an empty database of ours with so many users of one session each, the most
-/// that so many sessions can take.
+/// Fills an empty migrated database with users of one session each, which needs the most
+/// memory per session.
 pub fn fill(database: &Database, sessions: u64) {
     let now = Clock::system().now();
     if database.is_sqlite() {
@@ -39,7 +38,7 @@ pub fn fill(database: &Database, sessions: u64) {
         let mut postgres = connect_postgres(database.url());
         let mut run = |sql: &str| postgres.batch_execute(sql).expect("rows");
         insert(&mut run, "'\\x", sessions, now);
-        // Else it would be done some time later.
+        // Otherwise PostgreSQL would do this during a measurement.
         run("VACUUM ANALYZE");
         run("CHECKPOINT");
     }
@@ -113,12 +112,12 @@ fn statement(
         if n > numbers.start {
             sql.push(',');
         }
-        row(&mut sql, n).expect("a string takes all");
+        row(&mut sql, n).expect("writing to a string");
     }
     sql
 }
 
-/// One of some hundred browsers.
+/// One of a few hundred browsers.
 fn user_agent(n: u64) -> String {
     const SYSTEMS: [&str; 8] = [
         "Windows NT 10.0; Win64; x64",
@@ -142,7 +141,7 @@ fn user_agent(n: u64) -> String {
     }
 }
 
-/// As both databases read it.
+/// A time in the format of both databases.
 pub fn time(time: DateTime<Utc>) -> impl std::fmt::Display {
     time.format("%Y-%m-%d %H:%M:%S%.6f")
 }

@@ -1,4 +1,4 @@
-//! Calls of which so many are always in flight.
+//! A load with a constant number of calls in flight.
 
 use std::{
     io,
@@ -10,18 +10,18 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::{connection::Connection, ids::Dice, question::Question};
+use crate::{connection::Connection, ids::Random, workload::Workload};
 
-/// How much is asked at once.
+/// The concurrency of a load.
 #[derive(Clone, Copy)]
 pub struct Width {
-    /// Each with a thread of its own.
+    /// Connections, each with its own thread.
     pub connections: u64,
     /// Calls in flight on each.
     pub calls: usize,
 }
 
-/// Runs until it is stopped.
+/// A running load.
 pub struct Flood {
     threads: Vec<JoinHandle<io::Result<()>>>,
     is_over: Arc<AtomicBool>,
@@ -29,34 +29,33 @@ pub struct Flood {
 }
 
 impl Flood {
-    pub fn start(address: SocketAddr, question: &Question, width: Width) -> Self {
+    pub fn start(address: SocketAddr, workload: &Workload, width: Width) -> Self {
         let mut flood = Self {
             threads: Vec::new(),
             is_over: Arc::default(),
             answers: Arc::default(),
         };
         for number in 0..width.connections {
-            let question = question.clone();
+            let workload = workload.clone();
             let (is_over, answers) = (Arc::clone(&flood.is_over), Arc::clone(&flood.answers));
             flood.threads.push(thread::spawn(move || {
-                let dice = Dice::new(number + u64::from(address.port()) * 100);
-                ask(address, &question, width.calls, dice, &is_over, &answers)
+                let random = Random::new(number + u64::from(address.port()) * 100);
+                ask(address, &workload, width.calls, random, &is_over, &answers)
             }));
         }
         flood
     }
 
-    /// How many calls were answered so far, as they should be.
+    /// The number of calls with the expected status so far.
     pub fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// Lets what is in flight end; returns how many calls there were. Or says what
-    /// went wrong.
+    /// Waits for the calls in flight; returns the number of calls, or the first error.
     pub fn stop(self) -> Result<u64, String> {
         self.is_over.store(true, Ordering::Relaxed);
         let threads = self.threads.into_iter();
-        // All of them end before the first error is told.
+        // All threads end before the first error is returned.
         let ended: Vec<_> = threads.map(JoinHandle::join).collect();
         ended.into_iter().try_for_each(|ended| {
             let ended = ended.map_err(|_| "the generator of the load panicked".to_owned())?;
@@ -66,22 +65,22 @@ impl Flood {
     }
 }
 
-/// One connection.
+/// Runs the load of one connection.
 fn ask(
     address: SocketAddr,
-    question: &Question,
+    workload: &Workload,
     calls: usize,
-    mut dice: Dice,
+    mut random: Random,
     is_over: &AtomicBool,
     answers: &AtomicU64,
 ) -> io::Result<()> {
-    let mut connection = Connection::open(address, question.path())?;
+    let mut connection = Connection::open(address, workload.path())?;
     let (mut message, mut in_flight, mut all) = (Vec::new(), 0, 0);
-    question.write(&mut message, &mut dice);
+    workload.write(&mut message, &mut random);
     loop {
         while in_flight < calls && !is_over.load(Ordering::Relaxed) && connection.ask(&message) {
             in_flight += 1;
-            question.write(&mut message, &mut dice);
+            workload.write(&mut message, &mut random);
         }
         if in_flight == 0 {
             break;
@@ -90,12 +89,12 @@ fn ask(
         let (mut ended, mut wrong) = (0, None);
         connection.receive(|status| {
             ended += 1;
-            if status != question.status() {
+            if status != workload.status() {
                 wrong = Some(status);
             }
         })?;
         if let Some(status) = wrong {
-            let path = question.path();
+            let path = workload.path();
             return Err(io::Error::other(format!(
                 "{path} ended with grpc-status {status}"
             )));
@@ -104,8 +103,8 @@ fn ask(
         all += ended as u64;
         answers.fetch_add(ended as u64, Ordering::Relaxed);
     }
-    if connection.message_bytes < all * question.least_bytes() {
-        return Err(io::Error::other("answers too short to be whole"));
+    if connection.message_bytes < all * workload.least_bytes() {
+        return Err(io::Error::other("replies too short to be complete"));
     }
     Ok(())
 }

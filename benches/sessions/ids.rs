@@ -1,12 +1,12 @@
-//! The `session_id`s, each made from its number: nobody has to store them.
+//! The `session_id`s, derived from numbers so that they need not be stored.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
-/// How long each is.
+/// The length of a `session_id`.
 pub const LENGTH: usize = 48;
 
-/// The one with this number.
+/// The `session_id` with this number.
 pub fn session_id(number: u64) -> [u8; LENGTH] {
     written(Sha256::digest([b"bench", number.to_string().as_bytes()].concat()).as_slice())
 }
@@ -19,10 +19,10 @@ fn written(secret: &[u8]) -> [u8; LENGTH] {
     text
 }
 
-/// Picks at random: fast, and the same in each run.
-pub struct Dice(u64);
+/// A fast random number generator, with the same sequence in each run.
+pub struct Random(u64);
 
-impl Dice {
+impl Random {
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0xA076_1D64_78BD_642F))
     }
@@ -36,13 +36,13 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below another.
+    /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    /// A well-formed `session_id` that nobody was given.
-    pub fn forged(&mut self) -> [u8; LENGTH] {
+    /// A well-formed `session_id` without a session.
+    pub fn unknown(&mut self) -> [u8; LENGTH] {
         let secret = [self.next(), self.next(), self.next(), self.next()];
         written(secret.map(u64::to_le_bytes).as_flattened())
     }

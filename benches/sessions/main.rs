@@ -1,48 +1,43 @@
-//! How session checks fare against their targets: `cargo bench --bench sessions`
-//! prints one table of them, with `--` and the names of parts behind that those
-//! parts. All of it takes about a quarter of an hour, on Linux with at least two cores and
-//! `taskset`, and half a gigabyte in the temporary folder.
+//! Measures session checks against their targets: `cargo bench --bench sessions` prints a
+//! table of all parts, or of the parts named after `--`. All of it takes about a quarter of
+//! an hour, on Linux with at least two cores and `taskset`, and half a gigabyte in the
+//! temporary folder.
 //!
-//! Machines are shared and noisy, so each figure is a ratio within one run, or
-//! a time that hardly depends on the machine: the median of the rounds' ratios, with
-//! the least and the greatest. Whatever it measures, it exits with 0: no test goes by
-//! a time. What misses its target is marked so.
+//! Machines are shared and noisy, so each figure is a ratio within one run, or a time that
+//! hardly depends on the machine: the median of the rounds, with the minimum and the maximum.
+//! The exit status is always 0, since times cannot be a test. Missed targets are marked.
 //!
-//! Each server, the real binary over real sockets, has one core, and so one thread
-//! for all requests; the generator of the load has the others. It speaks HTTP/2 by
-//! hand (`connection.rs`) and takes a fraction of what the server does; whether the
-//! server was the limit is said under the table. CPU time is the kernel's count
-//! for the server's process: PostgreSQL's is not in it, but, where it was started for
-//! this, in what others are said to have kept busy. Databases hold a million sessions,
-//! one for each user, logged in an hour ago and seen within the quarter of an hour; those asked
-//! for are picked from all of them at random.
+//! Each server, the real binary over real sockets, has one core, and so one thread for all
+//! requests; the load generator has the other cores. It implements HTTP/2 itself
+//! (`connection.rs`) and uses a fraction of the server's time; the notes below the table say
+//! whether the server was the limit. CPU time is the kernel's count for the server's process.
+//! It excludes PostgreSQL's, which counts as other processes' time where the benchmark started
+//! PostgreSQL. Databases hold a million sessions, one per user, opened an hour ago and seen
+//! within the last quarter of an hour; requests pick from all of them at random.
 //!
-//! The yardstick, "a bare unary call" (`bare.rs`), is tonic's own server with the same
-//! messages and settings, whose answer is made from constants: as long, and with
-//! nothing looked up.
+//! The baseline, "a bare unary call" (`bare.rs`), is tonic's own server with the same messages
+//! and settings and a constant reply of the same length, without any look-up.
 //!
-//! - **checks**: requests per second, as many as one core can answer, and CPU time for
-//!   each, in turns with the bare server on the same core.
-//! - **sizes**: CPU time for each request with a million sessions against ten
-//!   thousand, in turns, on SQLite; and how much more memory (resident set) the one
-//!   server has than the other, for each session more, after as many checks.
-//! - **batch**: the CPU time of one check alone against that of one of 256 in a call.
-//! - **nodes**: checks per second of CPU time. Three nodes are asked at once; their
-//!   three figures are added up, and divided by what the same nodes come to one at a
-//!   time, while bare servers in place of the other two keep the other cores as busy.
-//!   So what is lost to caches and a clock that cores share is not laid at the nodes'
-//!   door. Under the table they are also compared with three times a node on a machine
-//!   that has nothing else to do. With fewer than four cores, they share.
-//! - **revocation**: two nodes are asked for one session again and again, each by a
-//!   caller that waits for its answer, while a third is asked to end it. The time from
-//!   the reply to that logout to the first refusal; none if the refusal came first.
-//! - **random**: well-formed `session_id`s that nobody was given: refusals per second
-//!   at full speed against confirmations of valid ones; the three nodes share two
-//!   cores, which leaves enough to ask them. And what valid callers, 400 times a
-//!   second however long it takes, notice of it: the p99 of the time from when a check
-//!   was due, with the flood against without.
+//! - **checks**: requests per second at full load of one core, and CPU time per request,
+//!   alternating with the bare server on the same core.
+//! - **sizes**: CPU time per request with a million sessions against ten thousand,
+//!   alternating, on SQLite; and the additional memory (resident set) per additional session,
+//!   after equally many checks.
+//! - **batch**: the CPU time of a single check against that of one of 256 in a call.
+//! - **nodes**: checks per second of CPU time. The sum over three nodes under load at once is
+//!   divided by the sum over the same nodes one at a time, while bare servers keep the other
+//!   two cores equally busy: this excludes the effects of shared caches and clock speeds. A
+//!   note compares them with three times one node on an otherwise idle machine. With fewer
+//!   than four cores, nodes share cores.
+//! - **revocation**: one caller on each of two nodes checks a session repeatedly while a third
+//!   node ends it. Measures the time from the reply to the logout to the first refusal; zero
+//!   if the refusal came first.
+//! - **random**: unknown well-formed `session_id`s: refusals per second at full load against
+//!   confirmations of valid ones; the three nodes share two cores, to leave enough for the
+//!   generator. And the effect on valid callers with 400 scheduled checks a second: the p99 of
+//!   the time since a check was due, with the flood against without.
 
-#![expect(unreachable_pub, reason = "nobody reaches into a benchmark")]
+#![expect(unreachable_pub, reason = "a benchmark crate exports nothing")]
 
 mod bare;
 mod batch;
@@ -59,7 +54,6 @@ mod database;
 mod databases;
 mod filling;
 mod flood;
-mod forged;
 mod ids;
 #[path = "../shared/machine.rs"]
 mod machine;
@@ -71,7 +65,6 @@ mod pace;
 mod postgres;
 #[path = "../shared/process.rs"]
 mod process;
-mod question;
 mod revocation;
 mod server;
 mod sizes;
@@ -79,6 +72,8 @@ mod sizes;
 mod statistics;
 #[path = "../shared/table.rs"]
 mod table;
+mod unknown;
+mod workload;
 
 use std::{env, process::ExitCode};
 
@@ -89,13 +84,13 @@ use self::{
     table::{Measured, Row, Target},
 };
 
-/// What every part is given.
-struct Given {
+/// The environment of every part.
+struct Context {
     cores: Cores,
     databases: Databases,
 }
 
-type Part = (&'static str, fn(&Given) -> Vec<Row>);
+type Part = (&'static str, fn(&Context) -> Vec<Row>);
 
 const PARTS: [Part; 6] = [
     ("checks", checks::rows),
@@ -103,10 +98,10 @@ const PARTS: [Part; 6] = [
     ("batch", batch::rows),
     ("nodes", nodes::rows),
     ("revocation", revocation::rows),
-    ("random", forged::rows),
+    ("random", unknown::rows),
 ];
 
-/// A ratio and its notes, or why there is none.
+/// A ratio and its notes, or the reason for its absence.
 type Compared = Result<(Measured, Vec<String>), String>;
 
 fn row(figure: &'static str, target: Target, compared: Compared) -> Row {
@@ -137,11 +132,11 @@ fn main() -> ExitCode {
     let is_part = |name: &String| PARTS.iter().any(|(part, _)| part == name);
     if !arguments.iter().all(is_part) {
         let names = PARTS.map(|(name, _)| name).join(", ");
-        eprintln!("write cargo bench --bench sessions, and for some parts -- and any of {names}");
+        eprintln!("usage: cargo bench --bench sessions [-- PART...], with the parts {names}");
         return ExitCode::FAILURE;
     }
-    let Some(cores) = Cores::given().filter(|_| cores::can_pin()) else {
-        println!("not measured: session checks need two cores, and taskset to tell them apart");
+    let Some(cores) = Cores::available().filter(|_| cores::can_pin()) else {
+        println!("not measured: session checks need two cores, and taskset to assign them");
         return ExitCode::SUCCESS;
     };
 
@@ -152,14 +147,14 @@ fn main() -> ExitCode {
     }
     println!("$ {command}\n");
     let others = machine::Others::count();
-    // Of whatever starts from here, PostgreSQL included.
+    // Also for processes started from here, PostgreSQL included.
     cores.leave_to_servers(1);
     let databases = Databases::new(&cores);
-    let given = Given { cores, databases };
+    let context = Context { cores, databases };
     let chosen = PARTS
         .iter()
         .filter(|(part, _)| arguments.is_empty() || arguments.iter().any(|name| name == part));
-    let rows: Vec<Row> = chosen.flat_map(|(_, rows)| rows(&given)).collect();
+    let rows: Vec<Row> = chosen.flat_map(|(_, rows)| rows(&context)).collect();
     print!("{}", table::render(&rows));
     println!("- {}", others.note());
     ExitCode::SUCCESS

@@ -1,4 +1,4 @@
-//! How fast servers answer, and what they spend on it.
+//! Measures the rate of replies and the CPU time of servers.
 
 use std::{
     thread,
@@ -9,48 +9,47 @@ use crate::{
     flood::{Flood, Width},
     machine::OwnCpu,
     process::ThreadTimes,
-    question::Question,
     server::Server,
+    workload::Workload,
 };
 
-/// Until everything flows.
+/// The warm-up before a measurement.
 const RAMP: Duration = Duration::from_millis(250);
 
 const WINDOW: Duration = Duration::from_millis(750);
 
-/// What a server may still do when it is done: less than this part of a core.
+/// The share of a core below which a server counts as idle.
 const QUIET: f64 = 0.02;
 const QUIET_FOR: Duration = Duration::from_millis(100);
 const LONGEST_QUIET: Duration = Duration::from_secs(3);
 
-/// Below this part of a core, a server that is asked as fast as it can answer was
-/// not.
+/// Below this share of a core, the server was not the limit.
 const BUSY: f64 = 0.97;
 
-/// What came of one server.
+/// The result of one server.
 pub struct Speed {
     /// Calls per second.
     pub rate: f64,
     /// CPU time of a call, in microseconds.
     pub cost: f64,
-    /// How much of its core it took.
+    /// The used share of its core.
     pub busy: f64,
 }
 
-/// What came of all that were asked together.
+/// The result of servers under load at once.
 pub struct Measurement {
     pub servers: Vec<Speed>,
-    /// What the generator took.
+    /// The cores used by the generator.
     pub own_cores: f64,
-    /// Calls in all, the time before and after that of the measurement included.
+    /// All calls, including those before and after the measurement.
     pub answers: u64,
 }
 
-/// Asks servers at full speed, all at once.
-pub fn all(servers: &[&Server], question: &Question, width: Width) -> Result<Measurement, String> {
+/// Measures several servers at full load at once.
+pub fn all(servers: &[&Server], workload: &Workload, width: Width) -> Result<Measurement, String> {
     let floods: Vec<Flood> = servers
         .iter()
-        .map(|server| Flood::start(server.address(), question, width))
+        .map(|server| Flood::start(server.address(), workload, width))
         .collect();
     thread::sleep(RAMP);
     let own = OwnCpu::count();
@@ -73,9 +72,9 @@ pub fn all(servers: &[&Server], question: &Question, width: Width) -> Result<Mea
     })
 }
 
-/// Asks one server at full speed.
-pub fn one(server: &Server, question: &Question, width: Width) -> Result<Alone, String> {
-    let measured = all(&[server], question, width)?;
+/// Measures one server at full load.
+pub fn one(server: &Server, workload: &Workload, width: Width) -> Result<Alone, String> {
+    let measured = all(&[server], workload, width)?;
     let speed = measured.servers.into_iter().next();
     Ok(Alone {
         speed: speed.ok_or("nothing was measured")?,
@@ -84,14 +83,14 @@ pub fn one(server: &Server, question: &Question, width: Width) -> Result<Alone, 
     })
 }
 
-/// What came of one server that was asked alone.
+/// The result of one server measured alone.
 pub struct Alone {
     pub speed: Speed,
     pub own_cores: f64,
     pub answers: u64,
 }
 
-/// A server and its flood at one time.
+/// The counters of a server and its load at one time.
 struct Reading {
     at: Instant,
     answers: u64,
@@ -119,7 +118,7 @@ impl Reading {
     }
 }
 
-/// What a server put off until nobody asks must not weigh on the next one.
+/// Waits for a server's deferred work, so that it does not affect the next measurement.
 fn wait_until_quiet(server: &Server) {
     let start = Instant::now();
     while start.elapsed() < LONGEST_QUIET {
@@ -131,8 +130,8 @@ fn wait_until_quiet(server: &Server) {
     }
 }
 
-/// Whether the servers were what held everything up, for a note: how busy the least
-/// busy of them was, and what the generator took at most.
+/// A note on whether the servers were the limit, from the share of the least busy one and the
+/// generator's maximum.
 pub fn note_on_limits(what: &str, least_busy: f64, own_cores: f64) -> String {
     let verdict = if least_busy < BUSY {
         "**WARNING: something else was the limit**"

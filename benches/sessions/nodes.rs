@@ -1,50 +1,50 @@
-//! Three nodes on one PostgreSQL, against each of them by itself.
+//! Three nodes on one PostgreSQL, against each of them alone.
 
 use crate::{
-    Compared, Given,
+    Compared, Context,
     databases::MANY,
     flood::Width,
     measure::{self, Measurement},
-    question::Question,
     row,
     server::Server,
     statistics::Spread,
     table::{Measured, Row, Target},
+    workload::Workload,
 };
 
 pub const NODES: usize = 3;
 
 const ROUNDS: usize = 11;
 
-/// For each node.
+/// The load on each node.
 pub const WIDTH: Width = Width {
     connections: 3,
     calls: 60,
 };
 
 /// The figure.
-pub fn rows(given: &Given) -> Vec<Row> {
+pub fn rows(context: &Context) -> Vec<Row> {
     vec![row(
         "session checks per second of the servers' CPU time, three nodes on one PostgreSQL against \
          three times one node",
         Target::AtLeast(0.95),
-        compare(given),
+        compare(context),
     )]
 }
 
-/// All of them, on so many cores in turn.
-pub fn start(given: &Given, cores: usize) -> Result<Vec<Server>, String> {
-    let database = given.databases.postgres()?;
-    given.cores.leave_to_servers(cores);
-    let cores = given.cores.of_servers(cores).iter().cycle().take(NODES);
+/// Starts all nodes, distributed over these cores.
+pub fn start(context: &Context, cores: usize) -> Result<Vec<Server>, String> {
+    let database = context.databases.postgres()?;
+    context.cores.leave_to_servers(cores);
+    let cores = context.cores.of_servers(cores).iter().cycle().take(NODES);
     Ok(cores.map(|core| Server::start(*core, database)).collect())
 }
 
-fn compare(given: &Given) -> Compared {
-    let nodes = start(given, NODES)?;
-    let cores = given.cores.of_servers(NODES).iter().cycle().take(NODES);
+fn compare(context: &Context) -> Compared {
+    let nodes = start(context, NODES)?;
+    let cores = context.cores.of_servers(NODES).iter().cycle().take(NODES);
     let bare: Vec<Server> = cores.map(|core| Server::start_bare(*core)).collect();
-    let all = |servers: &[&Server]| measure::all(servers, &Question::Check(0..MANY), WIDTH);
+    let all = |servers: &[&Server]| measure::all(servers, &Workload::Check(0..MANY), WIDTH);
     let together: Vec<&Server> = nodes.iter().collect();
     all(&together)?;
 
@@ -58,8 +58,7 @@ fn compare(given: &Given) -> Compared {
         let three = per_cpu(&three);
         let mut each = 0.0;
         for (number, node) in nodes.iter().enumerate() {
-            // In the place of the others, servers that share nothing with it but the
-            // machine.
+            // Bare servers replace the others, sharing only the machine.
             let mut beside: Vec<&Server> = bare.iter().collect();
             beside[number] = node;
             each += all(&beside)?.servers[number].cost.recip();
@@ -69,8 +68,8 @@ fn compare(given: &Given) -> Compared {
     }
     let notes = vec![
         format!(
-            "Three nodes against three times one on a machine that has nothing else to do, whose \
-             caches and clock are all its own: {}.",
+            "Three nodes against three times one on an otherwise idle machine, whose \
+             caches and clock speed it does not share: {}.",
             spread(of_lone),
         ),
         format!(
@@ -82,7 +81,7 @@ fn compare(given: &Given) -> Compared {
     Ok((Measured::of_rounds(&Spread::of(ratios)), notes))
 }
 
-/// Checks per microsecond of CPU time, of each server, added up.
+/// The sum of all servers' checks per microsecond of CPU time.
 fn per_cpu(measured: &Measurement) -> f64 {
     let costs = measured.servers.iter().map(|speed| speed.cost);
     costs.map(f64::recip).sum()

@@ -1,4 +1,4 @@
-//! How soon a session that ends on one node is refused by the others.
+//! The time until a session ended on one node is refused by the others.
 
 use std::{
     io,
@@ -9,27 +9,27 @@ use std::{
 };
 
 use crate::{
-    Given,
+    Context,
     connection::Connection,
     databases::TO_END,
-    ids::{Dice, session_id},
+    ids::{Random, session_id},
     nodes,
-    question::{CHECK, LOGOUT, OK, UNAUTHENTICATED, about},
     statistics::{milliseconds, p99_ms},
     table::{Measured, Row, Target},
+    workload::{CHECK, LOGOUT, OK, UNAUTHENTICATED, about},
 };
 
 const SESSIONS: usize = 500;
 
-/// Of the three nodes, so that those who ask and PostgreSQL have some as well.
+/// The cores of the three nodes; the rest is for callers and PostgreSQL.
 const CORES: usize = 2;
 
-/// How long the others have known a session before it ends, at most.
+/// The longest time between a session's first check and its end, in microseconds.
 const LONGEST_BEFORE: u64 = 20_000;
 
 /// Both figures.
-pub fn rows(given: &Given) -> Vec<Row> {
-    let (median, p99) = match lags(given) {
+pub fn rows(context: &Context) -> Vec<Row> {
+    let (median, p99) = match lags(context) {
         Ok(mut lags) => {
             let p99 = p99_ms(&mut lags);
             let median = milliseconds(lags[lags.len() / 2]);
@@ -60,10 +60,10 @@ pub fn rows(given: &Given) -> Vec<Row> {
     ]
 }
 
-/// Of each session, how much later than the reply to its logout each of the other
-/// nodes began to refuse it.
-fn lags(given: &Given) -> Result<Vec<Duration>, String> {
-    let nodes = nodes::start(given, CORES)?;
+/// For each session and each other node, the time from the reply to the logout to the first
+/// refusal.
+fn lags(context: &Context) -> Result<Vec<Duration>, String> {
+    let nodes = nodes::start(context, CORES)?;
     eprintln!("revocations");
     let (ended, others) = nodes.split_first().ok_or("no node")?;
     let watchers: Vec<Watcher> = others
@@ -71,15 +71,15 @@ fn lags(given: &Given) -> Result<Vec<Duration>, String> {
         .map(|node| Watcher::start(node.address()))
         .collect();
     let failed = |error: io::Error| error.to_string();
-    let (mut lags, mut dice) = (Vec::new(), Dice::new(7));
+    let (mut lags, mut random) = (Vec::new(), Random::new(7));
     for number in TO_END.take(SESSIONS) {
         let message = about(&session_id(number));
-        // Opened anew, since the server may close what is silent.
+        // A new connection, since the server may close an idle one.
         let mut connection = Connection::open(ended.address(), LOGOUT).map_err(failed)?;
         for watcher in &watchers {
             watcher.watch(&message)?;
         }
-        thread::sleep(Duration::from_micros(dice.below(LONGEST_BEFORE)));
+        thread::sleep(Duration::from_micros(random.below(LONGEST_BEFORE)));
         let status = connection.call(&message).map_err(failed)?;
         let replied = Instant::now();
         if status != OK {
@@ -92,14 +92,14 @@ fn lags(given: &Given) -> Result<Vec<Duration>, String> {
     Ok(lags)
 }
 
-/// Asks one node again and again.
+/// Checks a session on one node repeatedly.
 struct Watcher {
     messages: Sender<Vec<u8>>,
     events: Receiver<io::Result<Event>>,
 }
 
 enum Event {
-    /// The session is known.
+    /// The session is accepted.
     Known,
     Refused(Instant),
 }
@@ -119,7 +119,7 @@ impl Watcher {
         Self { messages, events }
     }
 
-    /// Begins with a session, and waits until the node knows it.
+    /// Begins with a session, and waits until the node accepts it.
     fn watch(&self, message: &[u8]) -> Result<(), String> {
         let sent = self.messages.send(message.to_vec());
         sent.map_err(|error| error.to_string())?;
@@ -129,7 +129,7 @@ impl Watcher {
         }
     }
 
-    /// Waits until the session is refused: when that was.
+    /// Waits until the session is refused, and returns that time.
     fn refused(&self) -> Result<Instant, String> {
         match self.next()? {
             Event::Refused(at) => Ok(at),
@@ -166,5 +166,5 @@ fn follow(address: SocketAddr, message: &[u8], tell: &Sender<io::Result<Event>>)
             }
         }
     }
-    Err(io::Error::other("a session that had ended was not refused"))
+    Err(io::Error::other("an ended session was not refused"))
 }

@@ -1,4 +1,4 @@
-//! A server on a core of its own: ours, or the bare one.
+//! A server on its own core: Bienvenue, or the bare server.
 
 use std::{
     env, fs,
@@ -17,29 +17,29 @@ use crate::{
     process::{Process, ThreadTimes},
 };
 
-/// The argument that makes of this binary the bare server.
+/// The argument for this binary to run as the bare server.
 pub const BARE: &str = "bare-server";
 
 const BINARY: &str = env!("CARGO_BIN_EXE_bienvenue");
 
-/// More than any database here has.
+/// More than the sessions of any database here.
 const INDEX_SIZE: &str = "--session-index-size=1100000";
 
-/// What the log says when all sessions are at hand, and how long that may take.
+/// The log line of a loaded session index, and the time limit for loading it.
 const WARM: &str = "the session index holds every session";
 const LONGEST_WARMING: Duration = Duration::from_secs(60);
 
-/// Killed when dropped.
+/// A server, killed when dropped.
 pub struct Server(Process);
 
 impl Server {
-    /// Ours, once it has all sessions at hand.
+    /// Starts Bienvenue and waits until its session index is loaded.
     pub fn start(core: u32, database: &Database) -> Self {
         let mut command = cores::command(core, Path::new(BINARY));
         command
             .args(["--listen=127.0.0.1:0", "--database-url", database.url()])
             .arg(INDEX_SIZE)
-            // Mails, should there be any, are nobody's.
+            // The folder for mail, if any.
             .current_dir(env::temp_dir())
             .stderr(Stdio::piped());
         let mut process = start(&mut command);
@@ -50,7 +50,7 @@ impl Server {
         Self(process)
     }
 
-    /// One that asks nobody and looks nothing up.
+    /// Starts the bare server.
     pub fn start_bare(core: u32) -> Self {
         let own = env::current_exe().expect("this binary");
         Self(start(cores::command(core, &own).arg(BARE)))
@@ -64,7 +64,7 @@ impl Server {
         self.0.threads()
     }
 
-    /// The memory that it has, in bytes.
+    /// Its resident memory, in bytes.
     pub fn memory(&self) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.child.id()));
         let status = status.expect("its status");
@@ -75,7 +75,7 @@ impl Server {
     }
 }
 
-/// Makes an empty database one of ours.
+/// Creates the schema in an empty database.
 pub fn migrate(core: u32, database: &Database) {
     drop(start(
         cores::command(core, Path::new(BINARY))
@@ -91,16 +91,16 @@ fn start(command: &mut Command) -> Process {
     })
 }
 
-/// Reads a log to its end, whatever is in it, so that the server can go on writing,
-/// and tells when it says that all sessions are at hand.
+/// Reads a log to its end, so that the server is not blocked, and signals when the session
+/// index is loaded.
 fn watch(log: ChildStderr) -> Receiver<()> {
-    let (tell, told) = mpsc::channel();
+    let (signal, loaded) = mpsc::channel();
     thread::spawn(move || {
         let mut log = BufReader::new(log);
         let mut line = Vec::new();
         while log.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
             if String::from_utf8_lossy(&line).contains(WARM) {
-                let _ = tell.send(());
+                let _ = signal.send(());
                 break;
             }
             line.clear();
@@ -108,5 +108,5 @@ fn watch(log: ChildStderr) -> Receiver<()> {
         let mut rest = vec![0; 64 * 1024];
         while log.read(&mut rest).is_ok_and(|read| read > 0) {}
     });
-    told
+    loaded
 }

@@ -1,21 +1,21 @@
-//! What becomes of a check, and of the memory, as sessions become many.
+//! The cost of a check, and the memory, with a growing number of sessions.
 
 use crate::{
-    Given,
+    Context,
     checks::WIDTH,
     databases::{FEW, MANY, TO_END},
     measure,
-    question::Question,
     server::Server,
     statistics::Spread,
     table::{Measured, Row, Target},
+    workload::Workload,
 };
 
 const ROUNDS: usize = 15;
 
 /// Both figures.
-pub fn rows(given: &Given) -> Vec<Row> {
-    let (cost, memory) = match compare(given) {
+pub fn rows(context: &Context) -> Vec<Row> {
+    let (cost, memory) = match compare(context) {
         Ok((costs, memory)) => (Ok(Measured::of_rounds(&Spread::of(costs))), Ok(memory)),
         Err(why) => (Err(why.clone()), Err(why)),
     };
@@ -38,26 +38,26 @@ pub fn rows(given: &Given) -> Vec<Row> {
 }
 
 /// The ratio of each round, and the memory after all of them.
-fn compare(given: &Given) -> Result<(Vec<f64>, Measured), String> {
-    let core = given.cores.of_server();
-    given.cores.leave_to_servers(1);
+fn compare(context: &Context) -> Result<(Vec<f64>, Measured), String> {
+    let core = context.cores.of_server();
+    context.cores.leave_to_servers(1);
     let few = (
-        Server::start(core, given.databases.few()),
-        Question::Check(0..FEW),
+        Server::start(core, context.databases.few()),
+        Workload::Check(0..FEW),
     );
     let many = (
-        Server::start(core, given.databases.sqlite()),
-        Question::Check(0..MANY),
+        Server::start(core, context.databases.sqlite()),
+        Workload::Check(0..MANY),
     );
     let at_start = many.0.memory() - few.0.memory();
-    for (server, question) in [&few, &many] {
-        measure::one(server, question, WIDTH)?;
+    for (server, workload) in [&few, &many] {
+        measure::one(server, workload, WIDTH)?;
     }
     let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
         eprintln!("few and many sessions, round {round} of {ROUNDS}");
-        let cost = |(server, question): &(Server, Question)| {
-            Ok::<_, String>(measure::one(server, question, WIDTH)?.speed.cost)
+        let cost = |(server, workload): &(Server, Workload)| {
+            Ok::<_, String>(measure::one(server, workload, WIDTH)?.speed.cost)
         };
         let few = cost(&few)?;
         ratios.push(cost(&many)? / few);

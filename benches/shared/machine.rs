@@ -1,4 +1,4 @@
-//! What it runs on, and how much of that it takes for itself.
+//! The machine, and the CPU time of the benchmark and of other processes.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many cores this process, and a server that it starts, may use.
+/// The number of cores available to this process and its servers.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
@@ -25,7 +25,7 @@ pub fn description() -> String {
     format!("{model}, {} cores, load average {load} before", cores())
 }
 
-/// Counts the CPU time of this process, from now on.
+/// Measures the CPU time of this process from its creation.
 pub struct OwnCpu {
     start: Instant,
     spent: Duration,
@@ -39,13 +39,13 @@ impl OwnCpu {
         }
     }
 
-    /// How many cores it has taken since.
+    /// The average number of cores used since.
     pub fn cores(&self) -> f64 {
         (own(TIMES) - self.spent).div_duration_f64(self.start.elapsed())
     }
 }
 
-/// Counts the CPU time that is neither ours nor our servers', from now on.
+/// Measures the CPU time of other processes, excluding the benchmark's servers.
 pub struct Others {
     start: Instant,
     spent: Duration,
@@ -59,8 +59,7 @@ impl Others {
         }
     }
 
-    /// A note on how many cores others have taken since, once our servers have
-    /// ended.
+    /// A note on the cores used by others since, once the benchmark's servers have ended.
     pub fn note(&self) -> String {
         let spent = others().saturating_sub(self.spent);
         let cores = spent.div_duration_f64(self.start.elapsed());
@@ -71,7 +70,7 @@ impl Others {
     }
 }
 
-/// What all cores have done, and what has been taken from them, but for us.
+/// The busy time of all cores, including stolen time, without this process's.
 fn others() -> Duration {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let all = stat.lines().next().unwrap_or_default();
@@ -81,8 +80,8 @@ fn others() -> Duration {
     (TICK * u32::try_from(busy).unwrap_or(u32::MAX)).saturating_sub(own(TIMES_WITH_CHILDREN))
 }
 
-/// The fields of user and system time in a process's statistics (proc(5)), counted
-/// from behind its name; then those of the children that have ended.
+/// The fields of user and system time in a process's statistics (proc(5)), counted after its
+/// name; then including those of ended children.
 const TIMES: Range<usize> = 11..13;
 const TIMES_WITH_CHILDREN: Range<usize> = 11..15;
 

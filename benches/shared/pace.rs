@@ -1,15 +1,15 @@
-//! Being there at a certain time.
+//! A schedule with exact times.
 
 use std::{
     hint, iter, thread,
     time::{Duration, Instant},
 };
 
-/// A thread that sleeps wakes up somewhat late.
+/// The margin for the late wake-up of a sleeping thread.
 const EARLY: Duration = Duration::from_micros(80);
 
-/// The times at which something is due, each yielded when it has come, without
-/// end. Whoever comes late for one finds the next ones waiting.
+/// An endless schedule; each time is yielded when it is reached. A late consumer gets the
+/// missed times at once.
 pub fn every(interval: Duration, first: Instant) -> impl Iterator<Item = Instant> {
     iter::successors(Some(first), move |due| Some(*due + interval)).inspect(|due| wait_until(*due))
 }

@@ -1,4 +1,4 @@
-//! A server in a process of its own, and the CPU time that it takes.
+//! A server process, and its CPU time.
 
 use std::{
     collections::HashMap,
@@ -9,17 +9,16 @@ use std::{
     time::Duration,
 };
 
-/// A server that is killed when dropped.
+/// A server, killed when dropped.
 pub struct Process {
     pub address: SocketAddr,
     pub child: Child,
-    /// Held open for what it still prints.
+    /// Kept open for its further output.
     _output: BufReader<ChildStdout>,
 }
 
 impl Process {
-    /// Starts it and waits until it says where it listens. Otherwise returns
-    /// what it says instead.
+    /// Starts the server and waits for its address; returns its first line if it has no address.
     pub fn start(command: &mut Command) -> Result<Self, String> {
         let mut child = command
             .stdin(Stdio::null())
@@ -48,13 +47,13 @@ impl Process {
         let ids = folder
             .expect("its threads")
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        // One that ends meanwhile has no time any more.
+        // A thread may have ended in the meantime.
         let times = ids.filter_map(|id| Some((id, self.thread(id)?)));
         ThreadTimes(times.collect())
     }
 
-    /// The CPU time of one of its threads, which the kernel counts in nanoseconds;
-    /// for a thread that runs, up to its last tick.
+    /// The CPU time of one of its threads, counted by the kernel in nanoseconds; for a running
+    /// thread, up to its last tick.
     pub fn thread(&self, id: u32) -> Option<Duration> {
         let path = format!("/proc/{}/task/{id}/schedstat", self.child.id());
         let text = fs::read_to_string(path).ok()?;
@@ -74,7 +73,7 @@ impl Drop for Process {
 pub struct ThreadTimes(pub HashMap<u32, Duration>);
 
 impl ThreadTimes {
-    /// What each has spent since an earlier reading.
+    /// The time of each thread since an earlier reading.
     pub fn each_since(&self, earlier: &Self) -> impl Iterator<Item = (u32, Duration)> {
         self.0.iter().map(|(id, time)| {
             let before = earlier.0.get(id).copied().unwrap_or_default();
@@ -82,7 +81,7 @@ impl ThreadTimes {
         })
     }
 
-    /// What all have spent since.
+    /// The time of all threads since an earlier reading.
     pub fn since(&self, earlier: &Self) -> Duration {
         self.each_since(earlier).map(|(_, time)| time).sum()
     }

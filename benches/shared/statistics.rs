@@ -1,8 +1,8 @@
-//! What is said of many measurements.
+//! Statistics of measurements.
 
 use std::{fmt, time::Duration};
 
-/// The middle and the ends of some measurements.
+/// The median and the extremes of some measurements.
 pub struct Spread {
     pub least: f64,
     pub median: f64,
@@ -10,7 +10,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of at least one.
+    /// Requires at least one value.
     pub fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
@@ -38,7 +38,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// Sorts times; returns the one that 99 of 100 do not exceed, in milliseconds.
+/// Sorts times; returns the 99th percentile in milliseconds.
 pub fn p99_ms(times: &mut [Duration]) -> f64 {
     times.sort();
     let rank = (times.len() * 99).div_ceil(100);

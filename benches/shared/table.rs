@@ -1,10 +1,10 @@
-//! The table that is printed, in Markdown.
+//! The printed table, in Markdown.
 
 use std::fmt::{self, Display, Write as _};
 
 use crate::statistics::Spread;
 
-/// What a figure must reach.
+/// The target of a figure.
 #[derive(Clone, Copy)]
 pub enum Target {
     AtLeast(f64),
@@ -29,26 +29,26 @@ impl Display for Target {
     }
 }
 
-/// A figure, and how it came out.
+/// A figure and its result.
 pub struct Row {
     pub figure: &'static str,
     pub target: Target,
-    /// Behind both numbers: " ms", or nothing for a ratio.
+    /// The unit after both numbers: " ms", or nothing for a ratio.
     pub unit: &'static str,
-    /// Or why there is none.
+    /// The result, or the reason for its absence.
     pub measured: Result<Measured, String>,
-    /// What the figure was made of, for whoever wonders.
+    /// Details of the measurement.
     pub notes: Vec<String>,
 }
 
-/// A number, and what stands in brackets behind it.
+/// A number, and its context in brackets.
 pub struct Measured {
     pub value: f64,
     pub context: String,
 }
 
 impl Measured {
-    /// The median, with the ends in brackets.
+    /// The median, with the extremes in brackets.
     pub fn of_rounds(rounds: &Spread) -> Self {
         let Spread {
             least,
@@ -62,7 +62,7 @@ impl Measured {
     }
 }
 
-/// The table, and under it the notes.
+/// The table, followed by the notes.
 pub fn render(rows: &[Row]) -> String {
     let mut text = String::from("| figure | target | measured | |\n|---|---|---|---|\n");
     for row in rows {

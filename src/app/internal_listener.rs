@@ -1,8 +1,7 @@
-//! The internal listener: for your own services, apart from the public one.
+//! The internal listener, for your own services, on an address separate from the public one.
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use axum::Router;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -14,24 +13,22 @@ use super::ServerError;
 use crate::{
     auth::Auth,
     config::{Config, LimitSettings},
+    gateway::{grpc::Grpc, reflection, router::Router, services::Services},
     proto::v1::admin_service_server::AdminServiceServer,
     rpc::{ADMIN_SERVICE, AdminRpc, AdminToken},
-};
-use crate::{
-    gateway::{grpc::Grpc, reflection, router::Port, services::Services},
     transport::{
-        connection_limits::Places,
-        http_server::Serving,
+        connection_limits::ConnectionLimits,
+        http_server::HttpServer,
         listener::{self, Listener},
     },
 };
 
-/// Who is told of revocations stays: a connection is found dead by its pings, not
-/// by its age.
+/// Effectively no limit, since watch streams are long-lived: dead connections are detected by
+/// keepalive pings.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// An internal listener whose port is bound.
-pub(crate) struct Admin {
+/// A bound internal listener.
+pub(crate) struct InternalListener {
     listener: TcpListener,
     address: SocketAddr,
     token: AdminToken,
@@ -39,26 +36,26 @@ pub(crate) struct Admin {
     limits: LimitSettings,
 }
 
-/// An internal listener that answers.
-pub(crate) struct Running {
+/// A running internal listener.
+pub(crate) struct RunningListener {
     stop: oneshot::Sender<()>,
     stop_streams: watch::Sender<()>,
-    serving: JoinHandle<Serving>,
+    server: JoinHandle<HttpServer<Router>>,
 }
 
-impl Admin {
-    /// Reads the token and binds the port; `None` when it is off.
+impl InternalListener {
+    /// Reads the token and binds the port; `None` if the internal listener is off.
     pub(crate) fn open(config: &Config) -> Result<Option<Self>, ServerError> {
         let Some((listen, token_file)) = config.admin.listener() else {
             return Ok(None);
         };
         let token = AdminToken::read(token_file)?;
-        let refused = |cause: io::Error| ServerError::ListenAdmin {
+        let listen_error = |cause: io::Error| ServerError::ListenAdmin {
             address: listen,
             cause,
         };
-        let listener = listener::bind(listen).map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let listener = listener::bind(listen).map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
         let limits = LimitSettings {
             max_connection_age: MAX_CONNECTION_AGE,
             ..config.limits.clone()
@@ -76,13 +73,13 @@ impl Admin {
         }))
     }
 
-    /// Where it listens.
+    /// The bound address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until it is stopped.
-    pub(crate) fn start(self, auth: Auth, places: Places) -> Running {
+    /// Serves requests on a task of its own until stopped.
+    pub(crate) fn start(self, auth: Auth, connection_limits: ConnectionLimits) -> RunningListener {
         let (stop, stopped) = oneshot::channel();
         let stop_streams = watch::Sender::new(());
         let rpc = AdminRpc::new(auth, self.token, stop_streams.subscribe());
@@ -91,31 +88,31 @@ impl Admin {
             .reflection
             .with(service.max_decoding_message_size(self.limits.max_message_size));
         let grpc = Grpc::new(services, self.limits.request_timeout);
-        let port = Port::new(grpc, Router::new());
-        let listener = Listener::new(self.listener, places, &self.limits);
-        let mut serving = Serving::new(port, &self.limits, Vec::new());
-        Running {
+        let router = Router::new(grpc, axum::Router::new());
+        let listener = Listener::new(self.listener, connection_limits, &self.limits);
+        let mut server = HttpServer::new(router, &self.limits, Vec::new());
+        RunningListener {
             stop,
             stop_streams,
-            serving: tokio::spawn(async move {
+            server: tokio::spawn(async move {
                 let stopped = async {
                     let _ = stopped.await;
                 };
-                serving.accept(listener, stopped).await;
-                serving
+                server.accept(listener, stopped).await;
+                server
             }),
         }
     }
 }
 
-impl Running {
-    /// Ends the streams and what else is under way; `false` when something was cut
-    /// off.
+impl RunningListener {
+    /// Ends the streams and finishes the requests in progress; `false` if some were cut off at
+    /// the deadline.
     pub(crate) async fn stop(self, deadline: Instant) -> bool {
         let _ = self.stop.send(());
         let _ = self.stop_streams.send(());
-        match self.serving.await {
-            Ok(serving) => serving.drain(deadline).await,
+        match self.server.await {
+            Ok(server) => server.drain(deadline).await,
             Err(_) => false,
         }
     }

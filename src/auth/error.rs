@@ -164,9 +164,9 @@ impl From<HashingError> for AuthError {
     fn from(error: HashingError) -> Self {
         match error {
             HashingError::Overloaded { retry_after } => Self::Overloaded { retry_after },
-            HashingError::Unreadable(_) | HashingError::NoRandomness(_) | HashingError::Broken => {
-                Self::Internal(error.into())
-            }
+            HashingError::Unreadable(_)
+            | HashingError::NoRandomness(_)
+            | HashingError::Panicked => Self::Internal(error.into()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which other sites' pages may call the gRPC services.
+//! CORS: the origins whose pages may call the gRPC services.
 
 use std::time::Duration;
 
@@ -7,12 +7,11 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::observe::REQUEST_ID;
 
-/// How long a browser may remember what a preflight told it.
+/// The time for which a browser may cache the response to a preflight request.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);
 
-/// Request headers that pages send without their author's doing. A call fails when its
-/// page sends one that is not allowed. None of them means anything here but those of
-/// gRPC-Web.
+/// Request headers that libraries add to the requests of pages. A browser blocks a call with
+/// any other header. Only those of gRPC-Web have a meaning here.
 const REQUEST_HEADERS: [&str; 34] = [
     // gRPC-Web: grpc-web, connect-web, and the pages in Envoy's documentation.
     "content-type",
@@ -21,7 +20,7 @@ const REQUEST_HEADERS: [&str; 34] = [
     "x-accept-response-streaming",
     "x-grpc-web",
     "x-user-agent",
-    // connect-web's own (connectrpc.com/docs/cors).
+    // Headers specific to connect-web (connectrpc.com/docs/cors).
     "connect-protocol-version",
     "connect-timeout-ms",
     // W3C Trace Context and Baggage: OpenTelemetry.
@@ -56,24 +55,24 @@ const REQUEST_HEADERS: [&str; 34] = [
     "x-requested-with",
 ];
 
-/// Response headers that a page gets to see.
+/// Response headers that pages may read.
 const RESPONSE_HEADERS: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 
-/// The exact origins, which may send more headers than usual; no credentials: a gRPC-Web
-/// client sends its `session_id` itself.
-pub(crate) fn layer(origins: &[String], more_headers: &[String]) -> CorsLayer {
+/// Allows exactly these origins, and these request headers besides the usual ones.
+/// Credentials are not allowed: a gRPC-Web client sends its `session_id` in the message.
+pub(crate) fn layer(origins: &[String], extra_headers: &[String]) -> CorsLayer {
     let origins = origins
         .iter()
         .filter_map(|origin| HeaderValue::from_str(origin).ok());
-    let more_headers = more_headers
+    let extra_headers = extra_headers
         .iter()
         .filter_map(|name| HeaderName::try_from(name).ok());
     let headers = REQUEST_HEADERS.map(HeaderName::from_static);
-    let shown = RESPONSE_HEADERS.map(HeaderName::from_static);
+    let exposed = RESPONSE_HEADERS.map(HeaderName::from_static);
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::POST])
-        .allow_headers(headers.into_iter().chain(more_headers).collect::<Vec<_>>())
-        .expose_headers(shown.into_iter().chain([REQUEST_ID]).collect::<Vec<_>>())
+        .allow_headers(headers.into_iter().chain(extra_headers).collect::<Vec<_>>())
+        .expose_headers(exposed.into_iter().chain([REQUEST_ID]).collect::<Vec<_>>())
         .max_age(PREFLIGHT_MAX_AGE)
 }

@@ -1,4 +1,4 @@
-//! How long a request may take, and how many a connection may have in progress.
+//! The deadline of each request, and the limit on a connection's requests in progress.
 
 use std::{
     pin::Pin,
@@ -25,46 +25,46 @@ use crate::{
     rpc::status,
 };
 
-/// How requests of one protocol are held to their time and their connection to
-/// its share of work, and how they are told.
-pub(crate) struct Limit<R> {
+/// The limits on the requests of one protocol, with the replies to requests that exceed
+/// them.
+pub(crate) struct RequestLimits<R> {
     timeout: Duration,
-    /// How long the caller itself waits, if it says.
-    patience: fn(&HeaderMap) -> Option<Duration>,
+    /// The timeout that the caller sent.
+    caller_timeout: fn(&HeaderMap) -> Option<Duration>,
     connection_full: fn() -> R,
     too_slow: fn() -> R,
 }
 
-impl Limit<Response<Body>> {
+impl RequestLimits<Response<Body>> {
     pub(crate) fn grpc(timeout: Duration) -> Self {
         Self {
             timeout,
-            patience: grpc_timeout::parse,
+            caller_timeout: grpc_timeout::parse,
             connection_full: || status::connection_full().into_http(),
             too_slow: || status::too_slow().into_http(),
         }
     }
 }
 
-impl Limit<response::Response> {
+impl RequestLimits<response::Response> {
     pub(crate) fn http(timeout: Duration) -> Self {
         Self {
             timeout,
-            patience: |_| None,
+            caller_timeout: |_| None,
             connection_full: flask::connection_full,
             too_slow: flask::too_slow,
         }
     }
 }
 
-impl<R> Limit<R> {
-    /// Notes the [`Deadline`] of a request in its extensions and has it answered; or
-    /// replies to one that its connection has no share left for.
+impl<R> RequestLimits<R> {
+    /// Adds the [`Deadline`] to a request's extensions and passes the request on. Refuses it if
+    /// it is over its connection's limit.
     pub(crate) fn hold<B, F>(
         &self,
         mut request: Request<B>,
         answer: impl FnOnce(Request<B>) -> F,
-    ) -> Result<Limited<R, F>, R> {
+    ) -> Result<TimedFuture<R, F>, R> {
         let peer = request.extensions().get::<Peer>();
         if peer.is_some_and(Peer::is_over_limit) {
             return Err((self.connection_full)());
@@ -72,7 +72,7 @@ impl<R> Limit<R> {
         let source = peer.map(source).unwrap_or_default();
         let deadline = self.deadline(request.headers()).from_source(source);
         request.extensions_mut().insert(deadline);
-        Ok(Limited {
+        Ok(TimedFuture {
             answer: answer(request),
             deadline,
             timer: None,
@@ -80,16 +80,15 @@ impl<R> Limit<R> {
         })
     }
 
-    /// When a request that begins now has to be answered.
+    /// The deadline of a request that starts now.
     fn deadline(&self, headers: &HeaderMap) -> Deadline {
-        // Whoever gives up sooner is not worked for any longer.
-        let patience = (self.patience)(headers);
-        Deadline::after(patience.map_or(self.timeout, |own| own.min(self.timeout)))
+        let caller_timeout = (self.caller_timeout)(headers);
+        Deadline::after(caller_timeout.map_or(self.timeout, |own| own.min(self.timeout)))
     }
 }
 
-/// Whose turn a request takes: its connection's, or that of the client for whom a
-/// trusted proxy sends it.
+/// The source among which hashing capacity is shared: the connection, or the client for which
+/// a trusted proxy sends the request.
 fn source(peer: &Peer) -> Source {
     let client = peer.client_ip();
     if client == peer.address().ip().to_canonical() {
@@ -98,22 +97,22 @@ fn source(peer: &Peer) -> Source {
     Source::Client(Network::of(client))
 }
 
-/// The answer to a request in progress, or that it took too long.
-pub(crate) struct Limited<R, F> {
+/// The reply to a request in progress, or the error that it took too long.
+pub(crate) struct TimedFuture<R, F> {
     answer: F,
     deadline: Deadline,
     timer: Option<Pin<Box<Sleep>>>,
     too_slow: fn() -> R,
 }
 
-impl<R, F: Future<Output = R> + Unpin> Future for Limited<R, F> {
+impl<R, F: Future<Output = R> + Unpin> Future for TimedFuture<R, F> {
     type Output = R;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
         if let Poll::Ready(response) = Pin::new(&mut self.answer).poll(context) {
             return Poll::Ready(response);
         }
-        // Only now: what is answered from memory needs no timer.
+        // Set only here: a request answered from memory needs no timer.
         let deadline = self.deadline.instant().into();
         let timer = self
             .timer
@@ -122,9 +121,9 @@ impl<R, F: Future<Output = R> + Unpin> Future for Limited<R, F> {
     }
 }
 
-/// The limits as a layer.
+/// The limits as a middleware.
 pub(crate) async fn limit(
-    State(limit): State<Arc<Limit<response::Response>>>,
+    State(limit): State<Arc<RequestLimits<response::Response>>>,
     request: extract::Request,
     next: Next,
 ) -> response::Response {
@@ -145,7 +144,7 @@ mod tests {
     use crate::peer::{CoarseClock, ReplyMemory, Traffic};
 
     #[test]
-    fn clients_of_a_proxy_take_turns_by_their_network() {
+    fn clients_behind_a_proxy_are_told_apart_by_network() {
         let peer = |ip: &str| {
             let traffic = Traffic::new(1, &ReplyMemory::default(), &CoarseClock::default());
             Peer::new(format!("{ip}:4711").parse().unwrap(), traffic)
@@ -164,9 +163,9 @@ mod tests {
         }
     }
 
-    /// The library that counts streams refuses them first.
+    /// Over HTTP/2, hyper usually refuses such streams first.
     #[test]
-    fn what_comes_while_a_connection_is_full_is_told_so() {
+    fn a_request_over_its_connections_limit_is_refused() {
         let request = || {
             let traffic = Traffic::new(1, &ReplyMemory::default(), &CoarseClock::default());
             let peer = Peer::new("192.0.2.1:4711".parse().unwrap(), traffic);
@@ -174,14 +173,20 @@ mod tests {
             request.extensions_mut().insert(peer.over_limit());
             request
         };
-        let answer = |_| async { unreachable!("it is not begun") };
+        let answer = |_| async { unreachable!("the request is refused") };
         let timeout = Duration::from_secs(5);
-        let grpc = Limit::grpc(timeout).hold(request(), answer).err().unwrap();
+        let grpc = RequestLimits::grpc(timeout)
+            .hold(request(), answer)
+            .err()
+            .unwrap();
         let status = Status::from_header_map(grpc.headers()).unwrap();
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.message().contains("connection"), "{status:?}");
-        let answer = |_| async { unreachable!("it is not begun") };
-        let http = Limit::http(timeout).hold(request(), answer).err().unwrap();
+        let answer = |_| async { unreachable!("the request is refused") };
+        let http = RequestLimits::http(timeout)
+            .hold(request(), answer)
+            .err()
+            .unwrap();
         assert_eq!(http.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(http.headers()["retry-after"], "1");
     }
@@ -189,8 +194,8 @@ mod tests {
     #[test]
     fn a_deadline_is_the_smaller_of_the_callers_and_ours() {
         let ours = Duration::from_secs(5);
-        let of_grpc = |headers: &HeaderMap| Limit::grpc(ours).deadline(headers);
-        let of_http = |headers: &HeaderMap| Limit::http(ours).deadline(headers);
+        let of_grpc = |headers: &HeaderMap| RequestLimits::grpc(ours).deadline(headers);
+        let of_http = |headers: &HeaderMap| RequestLimits::http(ours).deadline(headers);
         let protocols: [&dyn Fn(&HeaderMap) -> Deadline; 2] = [&of_grpc, &of_http];
         let [grpc, http] = protocols;
         for (deadline_of, sent, expected) in [
@@ -198,7 +203,7 @@ mod tests {
             (grpc, Some("2S"), Duration::from_secs(2)),
             (grpc, Some("1H"), ours),
             (grpc, Some("soon"), ours),
-            // Whoever sends a form has no way to say.
+            // A form request cannot send a timeout.
             (http, Some("2S"), ours),
         ] {
             let mut headers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! The plain answers to requests that reach no service.
+//! Replies to requests that reach no service.
 
 use axum::{
     extract::Request,
@@ -6,16 +6,16 @@ use axum::{
     response::Response,
 };
 
-use super::protocol::{self, Refusal};
+use super::protocol::{self, ProtocolError};
 use crate::{
     http::flask,
     rpc::{self, status},
 };
 
-/// The answer to a request for a gRPC service that is no call.
-pub(crate) fn refused(refusal: Refusal) -> Response {
-    let mut response = flask::message(refusal.status(), refusal.message());
-    if refusal == Refusal::Method {
+/// The reply to a request for a gRPC service that fails the protocol check.
+pub(crate) fn protocol_error(error: ProtocolError) -> Response {
+    let mut response = flask::message(error.status(), error.message());
+    if error == ProtocolError::Method {
         response
             .headers_mut()
             .insert(header::ALLOW, HeaderValue::from_static("POST"));
@@ -23,30 +23,30 @@ pub(crate) fn refused(refusal: Refusal) -> Response {
     response
 }
 
-/// The answer to an HTTP/1.1 request that does not say in one way whom it is for.
-pub(crate) fn unnamed() -> Response {
+/// The reply to an HTTP/1.1 request without exactly one valid `Host`.
+pub(crate) fn bad_host() -> Response {
     flask::malformed("send one Host header with the host that the request is for")
 }
 
-/// The answer to a path that nothing is served on, where there are these gRPC services: a
-/// gRPC status for a gRPC client, 404 for anyone else.
-pub(crate) fn unclaimed(services: &[&str], request: &Request) -> Response {
+/// The reply to an unknown path on a port with these gRPC services: a gRPC status for gRPC
+/// clients, else 404.
+pub(crate) fn not_found(services: &[&str], request: &Request) -> Response {
     if protocol::check(request).is_err() {
         return flask::not_found();
     }
-    let message = unserved(services, request.uri().path());
+    let message = unknown_service(services, request.uri().path());
     let mut response: Response = status::unimplemented(message).into_http();
-    // gRPC-Web clients expect their own content type back.
-    if let Some(asked) = request.headers().get(header::CONTENT_TYPE) {
+    // gRPC-Web clients expect a response of the request's content type.
+    if let Some(content_type) = request.headers().get(header::CONTENT_TYPE) {
         response
             .headers_mut()
-            .insert(header::CONTENT_TYPE, asked.clone());
+            .insert(header::CONTENT_TYPE, content_type.clone());
     }
     response
 }
 
-/// The words for the path of a service that this port does not have.
-fn unserved(services: &[&str], path: &str) -> String {
+/// The error message for a service that this port does not have.
+fn unknown_service(services: &[&str], path: &str) -> String {
     let service = path.split('/').nth(1).unwrap_or_default();
     if service.starts_with("grpc.reflection.") {
         return "server reflection is off: give the client the files in proto/ (grpcurl \
@@ -60,11 +60,11 @@ fn unserved(services: &[&str], path: &str) -> String {
         }
         rpc::ADMIN_SERVICE => {
             format!(
-                "{service} is on the internal listener alone: call the address of --admin-listen"
+                "{service} is only on the internal listener: call the address of --admin-listen"
             )
         }
         _ => format!(
-            "there is no such service on this port; it has {}, by these very names",
+            "there is no such service on this port; its services are {}",
             services.join(", ")
         ),
     }

@@ -1,4 +1,4 @@
-//! What every request for a gRPC service passes, from the outside in.
+//! The path of a request to a gRPC service: CORS, translation of gRPC-Web, limits.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -9,35 +9,33 @@ use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, Service as _, service_fn};
 use tower_http::cors::CorsLayer;
 
-use super::protocol::{Dialect, Refusal};
+use super::protocol::{GrpcProtocol, ProtocolError};
 use super::{
-    deadlines::Limit,
+    deadlines::RequestLimits,
     fallback,
-    grpc_call::Call,
-    response_future::Answering,
-    services::{Answer, GrpcService, Services},
-    unread_body::Followed,
+    response_future::{GrpcCallFuture, ResponseFuture},
+    services::{BoxedResponse, GrpcService, Services},
+    unread_body::TrackedBody,
 };
 
-/// The gRPC services of one port, and what stands before them.
+/// The gRPC services of one port, with the limits and the CORS policy on calls.
 pub(crate) struct Grpc {
     services: Services,
-    limit: Limit<Response<Body>>,
+    limits: RequestLimits<Response<Body>>,
     cors: Option<CorsLayer>,
 }
 
 impl Grpc {
-    /// Services whose calls may take so long, and which pages of no other
-    /// origin may call.
+    /// Services without CORS; `timeout` limits each call.
     pub(crate) fn new(services: Services, timeout: Duration) -> Self {
         Self {
             services,
-            limit: Limit::grpc(timeout),
+            limits: RequestLimits::grpc(timeout),
             cors: None,
         }
     }
 
-    /// Tells browsers whose pages may call.
+    /// Sets the CORS policy.
     pub(crate) fn with_cors(self, cors: Option<CorsLayer>) -> Self {
         Self { cors, ..self }
     }
@@ -52,60 +50,67 @@ impl Grpc {
         self.services.of_path(path)
     }
 
-    /// The answer to a native call of this service.
-    pub(crate) fn answer(
+    /// Handles a native gRPC call of a service.
+    pub(crate) fn handle(
         &self,
         service: &dyn GrpcService,
         request: Request<Incoming>,
-    ) -> Answering {
-        self.behind_cors(request, |request| {
+    ) -> ResponseFuture {
+        self.apply_cors(request, |request| {
             self.call(request, |request| service.call(request))
         })
     }
 
-    /// The answer to any other request for this service, by what the gate says of it: to
-    /// a call that has to be translated, or in plain HTTP to what is no call.
-    pub(crate) fn answer_translated(
+    /// Handles any other request for a service: a gRPC-Web call by translation, else with the
+    /// HTTP reply to the protocol error.
+    pub(crate) fn handle_translated(
         &self,
         service: &dyn GrpcService,
-        gate: Result<Dialect, Refusal>,
-        request: Request<Followed>,
-    ) -> Answering {
-        self.behind_cors(request, |request| match gate {
+        protocol: Result<GrpcProtocol, ProtocolError>,
+        request: Request<TrackedBody>,
+    ) -> ResponseFuture {
+        self.apply_cors(request, |request| match protocol {
             Ok(_) => {
                 let mut translated = GrpcWebLayer::new().layer(service_fn(|request| {
                     let call = self.call(request, |request| service.call_translated(request));
                     async { Ok::<_, Infallible>(call.await) }
                 }));
-                Answering::other(translated.call(request))
+                ResponseFuture::other(translated.call(request))
             }
-            Err(refusal) => {
+            Err(error) => {
                 drop(request);
-                Answering::ready(fallback::refused(refusal).map(Body::new))
+                ResponseFuture::ready(fallback::protocol_error(error).map(Body::new))
             }
         })
     }
 
-    fn behind_cors<B>(
+    fn apply_cors<B>(
         &self,
         request: Request<B>,
-        admit: impl Fn(Request<B>) -> Answering,
-    ) -> Answering {
+        handle: impl Fn(Request<B>) -> ResponseFuture,
+    ) -> ResponseFuture {
         let Some(cors) = &self.cors else {
-            return admit(request);
+            return handle(request);
         };
-        let mut admit = cors.layer(service_fn(|request| {
-            let answer = admit(request);
-            async { Ok::<_, Infallible>(answer.await) }
+        let mut service = cors.layer(service_fn(|request| {
+            let response = handle(request);
+            async { Ok::<_, Infallible>(response.await) }
         }));
-        Answering::other(admit.call(request))
+        ResponseFuture::other(service.call(request))
     }
 
-    /// Begins a call, unless its connection has its share in progress.
-    fn call<B>(&self, request: Request<B>, call: impl FnOnce(Request<B>) -> Answer) -> Answering {
-        match self.limit.hold(request, |request| Call::new(call(request))) {
-            Ok(call) => Answering::Call(call),
-            Err(full) => Answering::ready(full),
+    /// Starts a call, unless its connection is at its limit.
+    fn call<B>(
+        &self,
+        request: Request<B>,
+        call: impl FnOnce(Request<B>) -> BoxedResponse,
+    ) -> ResponseFuture {
+        match self
+            .limits
+            .hold(request, |request| GrpcCallFuture::new(call(request)))
+        {
+            Ok(call) => ResponseFuture::Call(call),
+            Err(refused) => ResponseFuture::ready(refused),
         }
     }
 }

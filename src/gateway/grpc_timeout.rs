@@ -1,11 +1,11 @@
-//! The time that a gRPC caller grants a call.
+//! Parses the header `grpc-timeout`.
 
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 
-/// The timeout of the header `grpc-timeout`; `None` without one, or where it is not up to
-/// eight digits and a unit (gRPC over HTTP/2).
+/// The timeout in the header `grpc-timeout`; `None` without the header, or if its value is not
+/// at most eight digits and a unit (gRPC over HTTP/2).
 pub(crate) fn parse(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

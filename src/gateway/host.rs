@@ -1,11 +1,10 @@
-//! Whom an HTTP/1.1 request is for.
+//! Validates the `Host` of an HTTP/1.1 request.
 
 use axum::http::{HeaderValue, Request, header, uri::Authority};
 
-/// Whether a request has exactly one `Host`, with a host and perhaps a port in it or
-/// nothing at all: RFC 9112, 3.2, for HTTP/1.1. What is in front of this service and
-/// chooses by another of two hosts would not mean the same request.
-pub(crate) fn is_named_once<B>(request: &Request<B>) -> bool {
+/// Whether a request has exactly one `Host`: empty, or a host with an optional port (RFC 9112,
+/// 3.2). With two, a proxy in front of the service could route by the other one.
+pub(crate) fn is_valid<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => is_host(host),
@@ -18,7 +17,7 @@ fn is_host(value: &HeaderValue) -> bool {
     if bytes.is_empty() {
         return true;
     }
-    // A user is part of an authority, and of no host; a list is neither.
+    // An authority may have a user, a `Host` may not; a list is invalid in both.
     if bytes.contains(&b'@') || bytes.contains(&b',') {
         return false;
     }
@@ -33,14 +32,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_host() {
-        let is_named_once = |hosts: &[&str]| {
+    fn only_one_valid_host_is_accepted() {
+        let is_accepted = |hosts: &[&str]| {
             let mut request = Request::new(());
             for host in hosts {
                 let value = HeaderValue::from_str(host).unwrap();
                 request.headers_mut().append(header::HOST, value);
             }
-            is_named_once(&request)
+            is_valid(&request)
         };
         for host in [
             "",
@@ -53,7 +52,7 @@ mod tests {
             "[::1]:80",
             "xn--bcher-kva.example",
         ] {
-            assert!(is_named_once(&[host]), "{host}");
+            assert!(is_accepted(&[host]), "{host}");
         }
         for host in [
             "a b",
@@ -71,10 +70,10 @@ mod tests {
             "[::1",
             "b\u{FC}cher.example",
         ] {
-            assert!(!is_named_once(&[host]), "{host}");
+            assert!(!is_accepted(&[host]), "{host}");
         }
         for hosts in [&[][..], &["a", "a"], &["a", "b"], &["", ""]] {
-            assert!(!is_named_once(hosts), "{hosts:?}");
+            assert!(!is_accepted(hosts), "{hosts:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Which HTTP requests may reach gRPC at all: POST, with a content type of
-//! gRPC or gRPC-Web. tonic would run a handler for any method and any content
-//! type, and so for requests that a foreign web page can make a browser send.
+//! Checks that a request for a gRPC method is a POST with a content type of gRPC or gRPC-Web.
+//! tonic runs a handler for any method and content type, so also for requests that a page of
+//! another origin can make a browser send.
 
 use axum::http::{HeaderMap, Method, Request, StatusCode, Version, header};
 
@@ -15,28 +15,28 @@ const GRPC_WEB: [&str; 4] = [
     "application/grpc-web-text+proto",
 ];
 
-/// What a request for a gRPC method speaks.
+/// The protocol of a gRPC call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// gRPC itself.
+pub(crate) enum GrpcProtocol {
+    /// gRPC over HTTP/2.
     Native,
-    /// What browsers can speak, to be translated.
+    /// gRPC-Web, which is translated to gRPC.
     Web,
 }
 
-/// Why a request for a gRPC method is not one.
+/// The reason why a request for a gRPC method is not a gRPC call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Anything but POST.
+pub(crate) enum ProtocolError {
+    /// The method is not POST.
     Method,
-    /// None of the content types, or more than one.
+    /// The content type is none of gRPC's, or there are several.
     ContentType,
     /// Native gRPC over HTTP/1.1.
     Version,
 }
 
-impl Refusal {
-    /// The HTTP status to answer with.
+impl ProtocolError {
+    /// The HTTP status of the reply.
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -45,7 +45,7 @@ impl Refusal {
         }
     }
 
-    /// What to do instead.
+    /// The message of the reply, with advice.
     pub(crate) fn message(self) -> &'static str {
         match self {
             Self::Method => {
@@ -64,29 +64,29 @@ impl Refusal {
     }
 }
 
-/// Says what a request for a gRPC method speaks, or why it may not pass.
+/// The protocol of a request for a gRPC method.
 ///
 /// # Errors
 ///
-/// When tonic would run a handler for what is no call.
-pub(crate) fn check<B>(request: &Request<B>) -> Result<Dialect, Refusal> {
+/// The reason why the request is not a gRPC call.
+pub(crate) fn check<B>(request: &Request<B>) -> Result<GrpcProtocol, ProtocolError> {
     if request.method() != Method::POST {
-        return Err(Refusal::Method);
+        return Err(ProtocolError::Method);
     }
     match content_type(request.headers()) {
-        Some(found) if GRPC_WEB.contains(&found) => Ok(Dialect::Web),
-        Some(found) if GRPC.contains(&found) => {
+        Some(content_type) if GRPC_WEB.contains(&content_type) => Ok(GrpcProtocol::Web),
+        Some(content_type) if GRPC.contains(&content_type) => {
             if request.version() == Version::HTTP_2 {
-                Ok(Dialect::Native)
+                Ok(GrpcProtocol::Native)
             } else {
-                Err(Refusal::Version)
+                Err(ProtocolError::Version)
             }
         }
-        _ => Err(Refusal::ContentType),
+        _ => Err(ProtocolError::ContentType),
     }
 }
 
-/// The one content type; two of them are none.
+/// The content type; `None` without exactly one.
 fn content_type(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
@@ -108,10 +108,10 @@ mod tests {
     }
 
     #[test]
-    fn only_grpc_gets_in() {
+    fn only_grpc_calls_pass() {
         let (h1, h2) = (Version::HTTP_11, Version::HTTP_2);
-        let (native, web) = (Dialect::Native, Dialect::Web);
-        for (method, version, types, verdict) in [
+        let (native, web) = (GrpcProtocol::Native, GrpcProtocol::Web);
+        for (method, version, types, expected) in [
             (Method::POST, h2, &["application/grpc"][..], Ok(native)),
             (Method::POST, h2, &["application/grpc+proto"], Ok(native)),
             (Method::POST, h2, &["application/grpc-web+proto"], Ok(web)),
@@ -120,40 +120,55 @@ mod tests {
                 Method::POST,
                 h1,
                 &["application/grpc"],
-                Err(Refusal::Version),
+                Err(ProtocolError::Version),
             ),
-            (Method::GET, h2, &["application/grpc"], Err(Refusal::Method)),
-            (Method::PUT, h2, &["application/grpc"], Err(Refusal::Method)),
-            (Method::OPTIONS, h1, &[], Err(Refusal::Method)),
-            (Method::POST, h2, &[], Err(Refusal::ContentType)),
-            (Method::POST, h2, &["text/plain"], Err(Refusal::ContentType)),
+            (
+                Method::GET,
+                h2,
+                &["application/grpc"],
+                Err(ProtocolError::Method),
+            ),
+            (
+                Method::PUT,
+                h2,
+                &["application/grpc"],
+                Err(ProtocolError::Method),
+            ),
+            (Method::OPTIONS, h1, &[], Err(ProtocolError::Method)),
+            (Method::POST, h2, &[], Err(ProtocolError::ContentType)),
+            (
+                Method::POST,
+                h2,
+                &["text/plain"],
+                Err(ProtocolError::ContentType),
+            ),
             (
                 Method::POST,
                 h2,
                 &["application/grpc+json"],
-                Err(Refusal::ContentType),
+                Err(ProtocolError::ContentType),
             ),
             (
                 Method::POST,
                 h2,
                 &["application/grpcx"],
-                Err(Refusal::ContentType),
+                Err(ProtocolError::ContentType),
             ),
             (
                 Method::POST,
                 h2,
                 &["application/grpc", "text/plain"],
-                Err(Refusal::ContentType),
+                Err(ProtocolError::ContentType),
             ),
             (
                 Method::POST,
                 h1,
                 &["application/x-www-form-urlencoded"],
-                Err(Refusal::ContentType),
+                Err(ProtocolError::ContentType),
             ),
         ] {
             let request = request(method.clone(), version, types);
-            assert_eq!(check(&request), verdict, "{method} {version:?} {types:?}");
+            assert_eq!(check(&request), expected, "{method} {version:?} {types:?}");
         }
     }
 }

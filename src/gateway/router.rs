@@ -1,116 +1,132 @@
-//! Everything that is served on one port.
+//! Routes the requests of one port to gRPC services and HTTP routes.
 
 use std::sync::Arc;
 
 use axum::{
-    BoxError, Router,
+    BoxError,
     body::HttpBody,
     extract,
-    http::{HeaderValue, Request, Response, Version, header},
+    http::{HeaderValue, Method, Request, Response, Version, header},
 };
 use bytes::Bytes;
 use hyper::body::Incoming;
 use tonic::body::Body;
 use tower::Service as _;
 
-use super::protocol::{self, Dialect, Refusal};
 use super::{
-    fallback,
+    caller_evidence, fallback,
     grpc::Grpc,
     host,
-    observe::{Observed, Record, log_quota::LogQuotas},
-    response_future::Answering,
+    observe::{ObservedFuture, RequestRecord, log_quota::LogQuotas},
+    protocol::{self, GrpcProtocol, ProtocolError},
+    response_future::ResponseFuture,
     unread_body,
 };
+use crate::transport::request_handler::{CallerEvidence, RequestHandler};
 
-/// gRPC services, and plain HTTP beside them.
-pub(crate) struct Port {
+/// The gRPC services and HTTP routes of one port.
+pub(crate) struct Router {
     grpc: Grpc,
-    http: Router,
+    http: axum::Router,
     log_quotas: Arc<LogQuotas>,
 }
 
-impl Port {
-    /// Plain HTTP may be an empty router.
-    pub(crate) fn new(grpc: Grpc, http: Router) -> Self {
+impl Router {
+    /// Unknown paths get the reply of [`fallback`].
+    pub(crate) fn new(grpc: Grpc, http: axum::Router) -> Self {
         let names = grpc.names();
-        let unclaimed = move |request: extract::Request| {
-            let response = fallback::unclaimed(&names, &request);
+        let not_found = move |request: extract::Request| {
+            let response = fallback::not_found(&names, &request);
             async { response }
         };
         Self {
             grpc,
-            http: http.fallback(unclaimed),
+            http: http.fallback(not_found),
             log_quotas: Arc::default(),
         }
     }
 
-    /// The same with something around whatever is answered beside gRPC.
-    pub(crate) fn with_http(self, wrap: impl FnOnce(Router) -> Router) -> Self {
+    /// Wraps the HTTP routes and the fallback in a layer.
+    pub(crate) fn with_http(self, wrap: impl FnOnce(axum::Router) -> axum::Router) -> Self {
         Self {
             http: wrap(self.http),
             ..self
         }
     }
 
-    /// The answer to a request, and its line in the log.
-    pub(crate) fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Observed<Answering> {
-        let record = Record::new(&request, &self.log_quotas);
-        let gate = protocol::check(&request);
-        let answering = if gate == Ok(Dialect::Native) {
+    /// Handles a request, and observes it.
+    fn handle_observed(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+    ) -> ObservedFuture<ResponseFuture> {
+        let record = RequestRecord::new(&request, &self.log_quotas);
+        let protocol = protocol::check(&request);
+        let response = if protocol == Ok(GrpcProtocol::Native) {
             self.call(request)
         } else {
-            let port = Arc::clone(self);
-            Answering::other(async move { Ok(port.translate(gate, request).await) })
+            let router = Arc::clone(self);
+            ResponseFuture::other(async move { Ok(router.translate(protocol, request).await) })
         };
-        record.observe(answering)
+        record.observe(response)
     }
 
-    /// Nothing that waits holds a request itself: what is spawned for it stays small,
-    /// and so it is cheap to make and to move.
-    fn call(&self, request: Request<Incoming>) -> Answering {
+    /// Handles a native gRPC call. The future does not hold the request, so it stays small and
+    /// cheap to spawn.
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
         match self.grpc.of_path(request.uri().path()) {
-            Some(service) => self.grpc.answer(service, request),
+            Some(service) => self.grpc.handle(service, request),
             None => self.http(request),
         }
     }
 
-    /// The answer to what is no native call. Over HTTP/1.1 it comes when the request's
-    /// body has ended, or says that the connection does.
+    /// Handles any other request. Over HTTP/1.1, the response waits for the end of the request
+    /// body, or closes the connection.
     async fn translate(
         &self,
-        gate: Result<Dialect, Refusal>,
+        protocol: Result<GrpcProtocol, ProtocolError>,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let is_named = request.version() != Version::HTTP_11 || host::is_named_once(&request);
-        let is_awaited = unread_body::is_awaited(request.headers());
-        let (request, rest) = unread_body::follow(request);
-        let answering = if !is_named {
+        let is_host_valid = request.version() != Version::HTTP_11 || host::is_valid(&request);
+        let expects_continue = unread_body::expects_continue(request.headers());
+        let (request, remaining) = unread_body::track(request);
+        let response = if !is_host_valid {
             drop(request);
-            Answering::ready(fallback::unnamed().map(Body::new))
+            ResponseFuture::ready(fallback::bad_host().map(Body::new))
         } else if let Some(service) = self.grpc.of_path(request.uri().path()) {
-            self.grpc.answer_translated(service, gate, request)
+            self.grpc.handle_translated(service, protocol, request)
         } else {
             self.http(request)
         };
-        let mut response = answering.await;
-        let is_at_end = match rest {
-            Some(rest) => rest.discard(is_awaited).await,
+        let mut response = response.await;
+        let is_at_end = match remaining {
+            Some(remaining) => remaining.discard(expects_continue).await,
             None => true,
         };
-        if !is_named || !is_at_end {
+        if !is_host_valid || !is_at_end {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
         response
     }
 
-    fn http<B>(&self, request: Request<B>) -> Answering
+    fn http<B>(&self, request: Request<B>) -> ResponseFuture
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let answer = self.http.clone().call(request);
-        Answering::other(async { answer.await.map(|response| response.map(Body::new)) })
+        let response = self.http.clone().call(request);
+        ResponseFuture::other(async { response.await.map(|response| response.map(Body::new)) })
+    }
+}
+
+impl RequestHandler for Router {
+    type Response = ObservedFuture<ResponseFuture>;
+
+    fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Self::Response {
+        self.handle_observed(request)
+    }
+
+    fn evidence(&self, method: &Method, path: &str) -> CallerEvidence {
+        caller_evidence::of(method, path)
     }
 }

@@ -1,9 +1,9 @@
-//! The rest of a request's body over HTTP/1.1, where its answer is there before its end.
+//! Discards the rest of an HTTP/1.1 request body whose response is ready before its end.
 //!
-//! The next request on a connection begins where the body ends. When that end has not been
-//! reached, hyper closes the connection after the answer, and a client that was not told
-//! so sends its next request into it. So the rest is read as far as that is cheap, and
-//! beyond that the answer says that it is the last one.
+//! The next request on a connection begins where the body ends. hyper closes the connection
+//! after a response to an unfinished body, and a client without notice would send its next
+//! request into the closed connection. So a short rest is read and discarded; otherwise the
+//! response has `Connection: close`.
 
 use std::{
     future::poll_fn,
@@ -21,72 +21,74 @@ use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 
-/// How much is read and thrown away, in bytes. A connection that is closed on unread bytes
-/// is reset, and then its client may not get to read the answer.
+/// The limit on discarded bytes. Closing a connection with unread bytes resets it, and the
+/// client may lose the response.
 const MAX_DISCARDED: usize = 1024 * 1024;
 
-/// How long that may take.
-const MAX_TIME: Duration = Duration::from_secs(1);
+/// The limit on the time to discard a body.
+const MAX_DISCARD_TIME: Duration = Duration::from_secs(1);
 
-/// A body that is followed to its end.
-pub(crate) struct Followed {
-    /// There until it is dropped.
+/// A request body that reports its progress to a [`RemainingBody`].
+pub(crate) struct TrackedBody {
+    /// `None` only during drop.
     body: Option<Incoming>,
-    rest: Option<Rest>,
+    remaining: Option<RemainingBody>,
     is_begun: bool,
 }
 
-/// What has become of a body. Clones share it.
+/// The progress of a body. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Rest(Arc<Mutex<State>>);
+pub(crate) struct RemainingBody(Arc<Mutex<BodyProgress>>);
 
-enum State {
-    /// Somebody has it.
-    Held,
-    /// It was read to its end.
-    Ended,
-    /// It was let go of before that.
-    Left { body: Incoming, is_begun: bool },
+enum BodyProgress {
+    /// A handler owns the body.
+    Owned,
+    /// The body was read to its end.
+    Complete,
+    /// The body was dropped before its end.
+    Dropped { body: Incoming, is_begun: bool },
 }
 
-/// Follows the body of a request whose answer could come before its end, and would have to
-/// say so.
-pub(crate) fn follow(request: Request<Incoming>) -> (Request<Followed>, Option<Rest>) {
-    let is_followed =
+/// Tracks the body of an HTTP/1.1 request; there is no [`RemainingBody`] for HTTP/2 or an
+/// empty body.
+pub(crate) fn track(request: Request<Incoming>) -> (Request<TrackedBody>, Option<RemainingBody>) {
+    let is_tracked =
         request.version() < Version::HTTP_2 && !HttpBody::is_end_stream(request.body());
-    let rest = is_followed.then(|| Rest(Arc::new(Mutex::new(State::Held))));
-    let followed = rest.clone();
-    let request = request.map(|body| Followed {
+    let remaining = is_tracked.then(|| RemainingBody(Arc::new(Mutex::new(BodyProgress::Owned))));
+    let tracked = remaining.clone();
+    let request = request.map(|body| TrackedBody {
         body: Some(body),
-        rest: followed,
+        remaining: tracked,
         is_begun: false,
     });
-    (request, rest)
+    (request, remaining)
 }
 
-/// Whether a client waits to be told to send its body.
-pub(crate) fn is_awaited(headers: &HeaderMap) -> bool {
+/// Whether the client waits for `100 Continue` before it sends the body.
+pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
     let expected = headers.get(header::EXPECT);
     expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-impl Rest {
-    /// Reads on to the end of the body, once it is answered; whether that was reached. A
-    /// client that waits to be told to send its body is not told.
-    pub(crate) async fn discard(self, is_awaited: bool) -> bool {
-        match self.replace(State::Held) {
-            State::Ended => true,
-            State::Held => false,
-            State::Left {
+impl RemainingBody {
+    /// Discards the rest of the body; `true` if its end was reached. Does not ask for the body
+    /// of a client that waits for `100 Continue`.
+    pub(crate) async fn discard(self, expects_continue: bool) -> bool {
+        match self.replace(BodyProgress::Owned) {
+            BodyProgress::Complete => true,
+            BodyProgress::Owned => false,
+            BodyProgress::Dropped {
                 is_begun: false, ..
-            } if is_awaited => false,
-            State::Left { body, .. } => timeout(MAX_TIME, read_to_end(body)).await.unwrap_or(false),
+            } if expects_continue => false,
+            BodyProgress::Dropped { body, .. } => timeout(MAX_DISCARD_TIME, read_to_end(body))
+                .await
+                .unwrap_or(false),
         }
     }
 
-    fn replace(&self, state: State) -> State {
-        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut own, state)
+    fn replace(&self, progress: BodyProgress) -> BodyProgress {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut current, progress)
     }
 }
 
@@ -104,7 +106,7 @@ async fn read_to_end(mut body: Incoming) -> bool {
     true
 }
 
-impl HttpBody for Followed {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -121,14 +123,14 @@ impl HttpBody for Followed {
             Poll::Ready(None) => true,
             Poll::Ready(Some(Ok(_))) => HttpBody::is_end_stream(body),
             Poll::Ready(Some(Err(_))) => {
-                // There is nothing to be read after an error: it stays without an end.
-                self.rest = None;
+                // A body with an error cannot be read to its end.
+                self.remaining = None;
                 false
             }
             Poll::Pending => false,
         };
-        if is_end && let Some(rest) = self.rest.take() {
-            rest.replace(State::Ended);
+        if is_end && let Some(remaining) = self.remaining.take() {
+            remaining.replace(BodyProgress::Complete);
         }
         frame
     }
@@ -145,11 +147,11 @@ impl HttpBody for Followed {
     }
 }
 
-impl Drop for Followed {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
-        if let (Some(body), Some(rest)) = (self.body.take(), self.rest.take()) {
+        if let (Some(body), Some(remaining)) = (self.body.take(), self.remaining.take()) {
             let is_begun = self.is_begun;
-            rest.replace(State::Left { body, is_begun });
+            remaining.replace(BodyProgress::Dropped { body, is_begun });
         }
     }
 }

@@ -1,10 +1,12 @@
-//! Leave to ask for a hash.
+//! The permission to request a hash.
 
-use super::{Purpose, engine::Demand};
-use crate::deadline::Deadline;
+use bcrypt_lanes::JobOptions;
 
-/// Says that there was room for a hash of this purpose a moment ago. Without it, no hash
-/// is computed: so no use case reads the database for a hash that is refused.
+use super::Purpose;
+use crate::deadline::{Deadline, Source};
+
+/// A proof that the engine had room for a hash of this purpose a moment ago. Computing a
+/// hash requires one, so that no use case reads the database for a refused hash.
 #[derive(Clone, Copy, Debug)]
 pub struct Admission {
     pub(super) purpose: Purpose,
@@ -12,12 +14,11 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// What is asked of the engine with each hash.
-    pub(super) fn demand(self) -> Demand {
-        Demand {
-            purpose: self.purpose,
-            deadline: self.deadline,
-            only_if_idle: false,
+    /// The options of each hash computed with this admission.
+    pub(super) fn job_options(self) -> JobOptions<Source> {
+        JobOptions {
+            class: self.purpose.class(),
+            ..JobOptions::new(self.deadline.source(), self.deadline.instant())
         }
     }
 }

@@ -1,38 +1,34 @@
-//! What bcrypt costs on this machine.
+//! Measures the speed of bcrypt on this machine.
 
 use std::{
     hint::black_box,
     time::{Duration, Instant},
 };
 
+use bcrypt_lanes::{Engine, EngineConfig, Input, JobOptions, MAX_LANES};
 use tokio::task::JoinSet;
 
-use super::{
-    Demand, HashingError, Purpose,
-    engine::{DEFAULT_SHARE, Engine},
-    kernel::{self, Input, MAX_LANES},
-};
-use crate::deadline::Deadline;
+use super::HashingError;
 
-/// What is measured: dear enough that nothing but bcrypt counts. Each step of the
-/// cost doubles the work, and nothing else changes.
+/// The measured cost, high enough that everything but bcrypt is negligible. Each step of
+/// the cost doubles the work and changes nothing else.
 const COST: u32 = 10;
 
-/// Nobody waits here.
+/// Longer than any wait during a measurement.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How often everything is measured in turn, so that a moment in which the machine is
-/// busy with something else does not fall on one figure alone.
+/// The number of measurements of each figure. The figures are measured in turn, so that a
+/// short load on the machine does not affect one figure alone.
 const ROUNDS: usize = 5;
 
-/// What was measured, all at cost 10.
+/// The measured figures, all at cost 10.
 #[derive(Clone, Copy, Debug)]
 pub struct Calibration {
-    /// How many threads hash: the machine.
+    /// The number of hashing threads of `machine`.
     pub threads: usize,
-    /// How long one hash takes when there is no other.
+    /// The time of one hash while no other is computed.
     pub lone: Duration,
-    /// Logins per second of one thread with all of its lanes taken.
+    /// Logins per second of one thread with all of its lanes in use.
     pub one_core: f64,
     /// Logins per second of all threads.
     pub machine: f64,
@@ -42,19 +38,19 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// How much dearer a cost is than the measured one: 1 for cost 10, 2 for 11.
+    /// The work of a cost relative to the measured one: 1 for cost 10, 2 for 11.
     pub fn factor(cost: u32) -> f64 {
         2_f64.powi(cost as i32 - COST as i32)
     }
 
-    /// Measures for a few seconds, with so many threads.
+    /// Measures for a few seconds, with this number of threads.
     ///
     /// # Errors
     ///
-    /// When the operating system gives no threads, or a hash fails.
+    /// If the operating system refuses a thread, or a hash fails.
     pub async fn measure(threads: usize) -> Result<Self, CalibrationError> {
-        let one_core = Engine::start(1, PATIENCE, DEFAULT_SHARE)?;
-        let machine = Engine::start(threads, PATIENCE, DEFAULT_SHARE)?;
+        let one_core = start_engine(1)?;
+        let machine = start_engine(threads)?;
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
             rounds.push([
@@ -79,10 +75,10 @@ impl Calibration {
     }
 }
 
-/// Why nothing was measured.
+/// The reason for a failed measurement.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrationError {
-    /// There is nothing to hash on.
+    /// The engine cannot start.
     #[error("cannot start its threads: {0}")]
     Start(#[from] std::io::Error),
     /// A hash failed.
@@ -90,30 +86,34 @@ pub enum CalibrationError {
     Hash(#[from] HashingError),
 }
 
-/// Hashes per second with the `bcrypt` crate.
-fn one_at_a_time() -> f64 {
-    let begun = Instant::now();
-    black_box(kernel::reference(&input(0)));
-    begun.elapsed().as_secs_f64().recip()
+fn start_engine(threads: usize) -> std::io::Result<Engine<()>> {
+    Engine::start(EngineConfig {
+        threads,
+        max_wait: PATIENCE,
+        ..EngineConfig::default()
+    })
 }
 
-/// Hashes per second of so many that are there at once.
-async fn rate(engine: &Engine, jobs: usize) -> Result<f64, HashingError> {
-    let demand = Demand {
-        purpose: Purpose::Login,
-        deadline: Deadline::after(PATIENCE),
-        only_if_idle: false,
-    };
-    let begun = Instant::now();
-    let mut under_way = JoinSet::new();
+/// Hashes per second with the `bcrypt` crate.
+fn one_at_a_time() -> f64 {
+    let start = Instant::now();
+    black_box(input(0).reference_digest());
+    start.elapsed().as_secs_f64().recip()
+}
+
+/// Hashes per second of this number of concurrent jobs.
+async fn rate(engine: &Engine<()>, jobs: usize) -> Result<f64, HashingError> {
+    let options = JobOptions::new((), Instant::now() + PATIENCE);
+    let start = Instant::now();
+    let mut in_progress = JoinSet::new();
     for number in 0..jobs {
         let engine = engine.clone();
-        under_way.spawn(async move { engine.bcrypt(input(number), demand).await });
+        in_progress.spawn(async move { engine.bcrypt(input(number), options).await });
     }
-    while let Some(ended) = under_way.join_next().await {
-        black_box(ended.map_err(|_| HashingError::Broken)??);
+    while let Some(ended) = in_progress.join_next().await {
+        black_box(ended.map_err(|_| HashingError::Panicked)??);
     }
-    Ok(jobs as f64 / begun.elapsed().as_secs_f64())
+    Ok(jobs as f64 / start.elapsed().as_secs_f64())
 }
 
 fn input(number: usize) -> Input {

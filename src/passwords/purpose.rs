@@ -1,25 +1,27 @@
-//! What a hash is computed for.
+//! The purposes of hashes.
 
-/// Those that wait for the same purpose are served in order; the purposes share
-/// the cores evenly, so that a flood of one starves none of the others.
+use std::num::NonZeroU16;
+
+/// The reason for computing a hash. Hashes with the same purpose are computed in order; the
+/// purposes share the cores evenly, so a flood of one does not starve the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Somebody opens an account.
+    /// A new account.
     Registration,
-    /// Somebody logs in.
+    /// A login.
     Login,
-    /// A user changes their password.
+    /// A change of the password by its user.
     PasswordChange,
-    /// Somebody sets a new password with a reset token.
+    /// A new password, set with a reset token.
     PasswordReset,
 }
 
 impl Purpose {
-    /// In the order of their declaration.
-    pub(super) const ALL: [Self; 4] = [
-        Self::Registration,
-        Self::Login,
-        Self::PasswordChange,
-        Self::PasswordReset,
-    ];
+    /// The weights of all purposes, in the order of their declaration.
+    pub(super) const WEIGHTS: [NonZeroU16; 4] = [NonZeroU16::MIN; 4];
+
+    /// The engine's class for this purpose.
+    pub(super) fn class(self) -> usize {
+        self as usize
+    }
 }

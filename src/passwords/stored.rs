@@ -1,18 +1,20 @@
-//! What a password is stored as: our own two formats, and those of other
-//! services, which are read so that their users can be taken over.
+//! The formats of stored hashes: the two formats that this service writes, and those of
+//! other services, which are read so that their users can be imported.
 //!
-//! What a hash may cost to compute is bounded for every format: a core for a
-//! few seconds (bcrypt's highest cost takes the longest), and 128 MiB.
+//! The cost of a hash is limited for each format, to a few seconds of a core (bcrypt's
+//! highest cost takes the longest) and 128 MiB.
 
 mod argon2;
-#[cfg(test)]
-mod at_once;
 mod bcrypt;
+#[cfg(test)]
+mod blocking;
 mod fields;
 mod key;
 mod limits;
 mod pbkdf2;
 mod pepper;
+#[cfg(test)]
+mod published_vectors;
 mod scrypt;
 mod unreadable;
 #[cfg(test)]
@@ -31,33 +33,32 @@ pub use self::{
 };
 use crate::domain::{HashedPassword, Password};
 
-/// What comparing a password with a stored hash comes to.
+/// The result of comparing a password with a stored hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is not the password.
+    /// The password is wrong.
     Wrong,
-    /// It is the password.
+    /// The password is right.
     Right,
-    /// It is the password, but the stored hash is not what would be stored
-    /// today: of another cost, in a foreign format, or of the password as
-    /// presented and not in NFC.
+    /// The password is right, and the stored hash should be replaced: it has another cost
+    /// or a foreign format, or its password is not in NFC.
     Outdated,
 }
 
-/// A stored hash, taken apart.
+/// A parsed hash.
 pub(super) struct StoredHash {
     pub(super) family: Family,
-    /// Of the service that the hash is from.
+    /// The pepper of the service that made the hash.
     pepper: Option<(PepperScheme, Pepper)>,
 }
 
-/// The function that a hash was computed with.
+/// The hash function.
 pub(super) enum Family {
     Bcrypt(BcryptHash),
     Foreign(Arc<ForeignHash>),
 }
 
-/// One that is not bcrypt at heart.
+/// A hash not based on bcrypt.
 pub(super) enum ForeignHash {
     Argon2(Argon2Hash),
     Pbkdf2(Pbkdf2Hash),
@@ -65,7 +66,7 @@ pub(super) enum ForeignHash {
 }
 
 impl StoredHash {
-    /// Takes a stored text apart, with the pepper that is set.
+    /// Parses a stored hash, with the configured pepper.
     pub(super) fn parse(stored: &str, pepper: Option<&Pepper>) -> Result<Self, UnreadableHash> {
         if stored == HashedPassword::NONE {
             return Err(UnreadableHash::NoPassword);
@@ -84,16 +85,17 @@ impl StoredHash {
         })
     }
 
-    /// The password as the service had it that the hash is from.
-    pub(super) fn mixed(&self, password: &[u8]) -> Zeroizing<Vec<u8>> {
+    /// The input that the original service hashed for this password: with its pepper, where
+    /// it used one.
+    pub(super) fn with_pepper(&self, password: &[u8]) -> Zeroizing<Vec<u8>> {
         match &self.pepper {
             Some((scheme, pepper)) => scheme.mix(pepper, password, &self.family),
             None => Zeroizing::new(password.to_owned()),
         }
     }
 
-    /// What it comes to that a password matches in NFC, or as it was presented, or
-    /// not: other services did not normalise.
+    /// The verdict for a password that matches in NFC, or in the form in which it was
+    /// presented, which other services did not normalise.
     pub(super) fn verdict(
         &self,
         password: &Password,
@@ -122,7 +124,7 @@ impl Family {
         let starts_with = |prefix: &&str| stored.starts_with(*prefix);
         let foreign = if argon2::PREFIXES.iter().any(starts_with) {
             ForeignHash::Argon2(Argon2Hash::parse(stored)?)
-        } else if Pbkdf2Hash::is(stored) {
+        } else if Pbkdf2Hash::recognises(stored) {
             ForeignHash::Pbkdf2(Pbkdf2Hash::parse(stored)?)
         } else if scrypt::PREFIXES.iter().any(starts_with) {
             ForeignHash::Scrypt(ScryptHash::parse(stored)?)
@@ -137,13 +139,12 @@ impl Family {
     }
 }
 
-/// Whether a password can be compared with a stored text, once the pepper is there that it
-/// may need.
+/// Checks whether a stored hash can be verified. A missing pepper is not an error.
 ///
 /// # Errors
 ///
-/// When it is in no format that is known, damaged, or asks for more than is computed, or
-/// says that there is no password.
+/// If its format is unknown, it is damaged, its cost exceeds the limits, or it stands for
+/// an account without a password.
 pub fn check(stored: &str) -> Result<(), UnreadableHash> {
     match StoredHash::parse(stored, None) {
         Ok(_) | Err(UnreadableHash::NoPepper(_)) => Ok(()),
@@ -151,17 +152,17 @@ pub fn check(stored: &str) -> Result<(), UnreadableHash> {
     }
 }
 
-/// What to store for a hash of a service with a pepper: the same with the name of its scheme
-/// before it, where the scheme has to do with such a hash.
+/// Converts the hash of a service with a pepper to its stored form: prefixed with the name
+/// of the scheme, if the service uses the pepper for such a hash.
 pub fn peppered(hash: &str, scheme: PepperScheme) -> HashedPassword {
-    HashedPassword::new(if scheme.is_in(hash) {
+    HashedPassword::new(if scheme.applies_to(hash) {
         format!("{}{hash}", scheme.prefix())
     } else {
         hash.to_owned()
     })
 }
 
-/// What the hashes begin with that were made with a pepper.
+/// The prefixes of stored hashes that were made with a pepper.
 pub fn pepper_prefixes() -> impl Iterator<Item = String> {
     PepperScheme::ALL.into_iter().map(PepperScheme::prefix)
 }
@@ -181,10 +182,10 @@ impl ForeignHash {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{at_once::hash, vectors::VECTORS, *};
+    use super::{blocking::hash, vectors::VECTORS, *};
 
     #[test]
-    fn what_would_be_stored_anew() {
+    fn outdated_hashes_are_recognised() {
         let long = "long".repeat(30);
         let at = |password: &str, cost| hash(password.as_bytes(), cost).unwrap();
         let short_by_passlib =
@@ -202,20 +203,21 @@ mod tests {
                 4,
                 Verdict::Outdated,
             ),
-            // Right in NFC, whatever form it was presented in.
+            // The hash of a password in NFC, for any presented form.
             (at("\u{E9}", 4).expose(), "e\u{301}", 4, Verdict::Right),
             (at("e\u{301}", 4).expose(), "e\u{301}", 4, Verdict::Outdated),
             (at("e\u{301}", 4).expose(), "\u{E9}", 4, Verdict::Wrong),
             (at("short", 5).expose(), "Short", 4, Verdict::Wrong),
         ] {
             let stored_hash = StoredHash::parse(stored, None).unwrap();
-            let verdict = at_once::verdict(&stored_hash, &Password::new(password.to_owned()), cost);
+            let verdict =
+                blocking::verdict(&stored_hash, &Password::new(password.to_owned()), cost);
             assert_eq!(verdict, expected, "{stored} {password}");
         }
     }
 
     #[test]
-    fn what_belongs_to_no_family_is_refused() {
+    fn unknown_formats_are_refused() {
         for stored in [
             "",
             "secret",
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_password_or_needs_a_pepper_says_so() {
+    fn missing_passwords_and_peppers_have_errors_of_their_own() {
         let plain = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
         let unreadable = |stored: &str| StoredHash::parse(stored, None).err();
         assert_eq!(unreadable("!"), Some(UnreadableHash::NoPassword));
@@ -266,12 +268,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_stored_text_panics(text in any::<String>()) {
+        fn no_stored_hash_panics(text in any::<String>()) {
             let _ = StoredHash::parse(&text, None);
         }
 
         #[test]
-        fn no_damage_panics(
+        fn no_damaged_hash_panics(
             vector in 0..VECTORS.len(),
             at in any::<prop::sample::Index>(),
             cut in 0..4_usize,

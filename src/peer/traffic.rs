@@ -1,4 +1,4 @@
-//! What one connection has in progress, and which of its replies wait to be sent.
+//! The requests that one connection has in progress, and its unsent replies.
 
 use std::{
     sync::{
@@ -10,13 +10,13 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::reply_room::ReplyMemory;
+use super::reply_memory::ReplyMemory;
 
-/// Replies are told apart by the period in which they began to wait: a reply that is
-/// still there when its period would begin again has waited for all the others.
+/// Unsent replies are counted by the period in which they were created. A reply is overdue
+/// if it is still unsent when its period comes round again.
 const PERIODS: usize = 8;
 
-/// A clock that is cheap to read: somebody sets it, several times a second.
+/// A coarse clock with cheap reads. Its owner advances it several times a second.
 #[derive(Clone, Debug)]
 pub struct CoarseClock {
     start: Instant,
@@ -24,17 +24,17 @@ pub struct CoarseClock {
 }
 
 impl CoarseClock {
-    /// How often it is to be set.
+    /// The interval between calls of [`advance`](Self::advance).
     pub const TICK: Duration = Duration::from_millis(100);
 
-    /// Sets it.
+    /// Sets the clock to the present time.
     pub fn advance(&self) {
         let ticks = self.start.elapsed().as_millis() / Self::TICK.as_millis();
         self.now
             .store(u32::try_from(ticks).unwrap_or(u32::MAX), Relaxed);
     }
 
-    /// The ticks since it was made, as of the last time that it was set.
+    /// The ticks from the clock's creation to its last advance.
     pub fn now(&self) -> u32 {
         self.now.load(Relaxed)
     }
@@ -49,26 +49,26 @@ impl Default for CoarseClock {
     }
 }
 
-/// What the requests of one connection share. All but the counters' readers run on the
-/// task of the connection.
+/// The state that the requests of one connection share. It is written on the connection's
+/// task and read on any.
 #[derive(Debug)]
 pub struct Traffic {
     max_requests: usize,
-    /// Those that were counted in and whose replies have not been sent whole.
+    /// Requests in progress: their replies have not been sent in full.
     requests: AtomicUsize,
     clock: CoarseClock,
     last_request: AtomicU32,
-    /// Replies that wait to be sent, by their period.
-    waiting: [AtomicU32; PERIODS],
+    /// Unsent chunks of replies, by period.
+    unsent: [AtomicU32; PERIODS],
     period: AtomicU8,
-    /// Bytes that may still wait on this connection.
-    pub(super) room: Semaphore,
-    pub(super) memory: ReplyMemory,
-    is_cut_off: AtomicBool,
+    /// Bytes of this connection's share of the reply memory that are not reserved.
+    pub(super) available_bytes: Semaphore,
+    pub(super) reply_memory: ReplyMemory,
+    is_aborted: AtomicBool,
     has_recognised: AtomicBool,
 }
 
-/// A request that counts as in progress until this is dropped.
+/// Counts a request as in progress until it is dropped.
 #[derive(Debug)]
 pub struct RequestPermit(Arc<Traffic>);
 
@@ -78,38 +78,38 @@ impl Drop for RequestPermit {
     }
 }
 
-/// A part of a reply that waits to be sent until this is dropped.
+/// Counts a chunk of a reply as unsent until it is dropped.
 #[derive(Debug)]
-pub struct WaitingReply {
+pub struct UnsentReply {
     traffic: Arc<Traffic>,
     period: u8,
 }
 
-impl Drop for WaitingReply {
+impl Drop for UnsentReply {
     fn drop(&mut self) {
         let period = usize::from(self.period);
-        self.traffic.waiting[period].fetch_sub(1, Relaxed);
+        self.traffic.unsent[period].fetch_sub(1, Relaxed);
     }
 }
 
 impl Traffic {
-    /// A connection that may have so many requests in progress.
-    pub fn new(max_requests: usize, memory: &ReplyMemory, clock: &CoarseClock) -> Arc<Self> {
+    /// The state of a new connection, which may have `max_requests` in progress.
+    pub fn new(max_requests: usize, reply_memory: &ReplyMemory, clock: &CoarseClock) -> Arc<Self> {
         Arc::new(Self {
             max_requests,
             requests: AtomicUsize::new(0),
             clock: clock.clone(),
             last_request: AtomicU32::new(clock.now()),
-            waiting: Default::default(),
+            unsent: Default::default(),
             period: AtomicU8::new(0),
-            room: Semaphore::new(memory.per_connection()),
-            memory: memory.clone(),
-            is_cut_off: AtomicBool::new(false),
+            available_bytes: Semaphore::new(reply_memory.max_per_connection()),
+            reply_memory: reply_memory.clone(),
+            is_aborted: AtomicBool::new(false),
             has_recognised: AtomicBool::new(false),
         })
     }
 
-    /// Counts a request in; `None` when the connection has its share in progress.
+    /// Counts a request as in progress; `None` when the connection is at its limit.
     pub fn begin_request(self: &Arc<Self>) -> Option<RequestPermit> {
         self.last_request.store(self.clock.now(), Relaxed);
         if self.requests.fetch_add(1, Relaxed) >= self.max_requests {
@@ -119,11 +119,11 @@ impl Traffic {
         Some(RequestPermit(Arc::clone(self)))
     }
 
-    /// Counts a part of a reply that waits to be sent from now on.
-    pub fn begin_to_wait(self: &Arc<Self>) -> WaitingReply {
+    /// Counts a chunk of a reply as unsent.
+    pub fn unsent_reply(self: &Arc<Self>) -> UnsentReply {
         let period = self.period.load(Relaxed);
-        self.waiting[usize::from(period)].fetch_add(1, Relaxed);
-        WaitingReply {
+        self.unsent[usize::from(period)].fetch_add(1, Relaxed);
+        UnsentReply {
             traffic: Arc::clone(self),
             period,
         }
@@ -134,59 +134,59 @@ impl Traffic {
         self.requests.load(Relaxed) > 0
     }
 
-    /// When the last request came, or the connection, by the [`CoarseClock`].
+    /// The time of the last request, else of the connection, by the [`CoarseClock`].
     pub fn last_request(&self) -> u32 {
         self.last_request.load(Relaxed)
     }
 
-    /// Whether any reply waits to be sent.
-    pub fn has_waiting(&self) -> bool {
-        self.waiting.iter().any(|count| count.load(Relaxed) > 0)
+    /// Whether a reply is unsent.
+    pub fn has_unsent(&self) -> bool {
+        self.unsent.iter().any(|count| count.load(Relaxed) > 0)
     }
 
-    /// How long a period lasts so that no reply waits for longer than `longest` and a
-    /// seventh of it.
-    pub fn period(longest: Duration) -> Duration {
-        longest / (PERIODS as u32 - 1)
+    /// The length of a period that detects overdue replies after `timeout` to 8/7 of it.
+    pub fn period(timeout: Duration) -> Duration {
+        timeout / (PERIODS as u32 - 1)
     }
 
-    /// Ends a period. `true` when a reply has waited for all the periods; or for one,
-    /// while memory for replies is scarce.
+    /// Ends a period. `true` when a reply has been unsent for all periods, or for one while
+    /// reply memory is scarce.
     pub fn end_period(&self) -> bool {
         let current = usize::from(self.period.load(Relaxed));
         let next = (current + 1) % PERIODS;
-        let waits = |period: usize| self.waiting[period].load(Relaxed) > 0;
+        let has_unsent = |period: usize| self.unsent[period].load(Relaxed) > 0;
         let earlier = (0..PERIODS).filter(|period| *period != current);
-        if waits(next) || self.memory.is_scarce() && earlier.into_iter().any(waits) {
+        if has_unsent(next) || self.reply_memory.is_scarce() && earlier.into_iter().any(has_unsent)
+        {
             return true;
         }
         self.period.store(next as u8, Relaxed);
         false
     }
 
-    /// Whether memory for replies is scarce, so that nobody is to be waited for.
+    /// Whether reply memory is scarce: a connection with overdue replies gets no grace.
     pub fn is_short_of_memory(&self) -> bool {
-        self.memory.is_scarce()
+        self.reply_memory.is_scarce()
     }
 
-    /// Notes that a session of a batch was recognised.
+    /// Records that a batch contained a known session.
     pub fn note_recognised(&self) {
         self.has_recognised.store(true, Relaxed);
     }
 
-    /// Whether a session of a batch was recognised.
+    /// Whether a batch contained a known session.
     pub fn has_recognised(&self) -> bool {
         self.has_recognised.load(Relaxed)
     }
 
-    /// Notes that the connection ends without what it has not sent.
-    pub fn cut_off(&self) {
-        self.is_cut_off.store(true, Relaxed);
+    /// Records that the connection is closed without sending its unsent bytes.
+    pub fn abort(&self) {
+        self.is_aborted.store(true, Relaxed);
     }
 
-    /// Whether the connection ends without what it has not sent.
-    pub fn is_cut_off(&self) -> bool {
-        self.is_cut_off.load(Relaxed)
+    /// Whether the connection is closed without sending its unsent bytes.
+    pub fn is_aborted(&self) -> bool {
+        self.is_aborted.load(Relaxed)
     }
 }
 
@@ -213,27 +213,27 @@ mod tests {
     fn a_reply_is_overdue_after_all_periods() {
         let traffic = traffic(&ReplyMemory::default());
         assert!(!traffic.end_period());
-        let sent = traffic.begin_to_wait();
-        let waiting = traffic.begin_to_wait();
+        let first = traffic.unsent_reply();
+        let second = traffic.unsent_reply();
         for _ in 0..PERIODS - 1 {
             assert!(!traffic.end_period());
         }
         assert!(traffic.end_period());
-        drop(waiting);
-        assert!(traffic.end_period(), "the other waits still");
-        drop(sent);
-        assert!(!traffic.end_period() && !traffic.has_waiting());
+        drop(second);
+        assert!(traffic.end_period(), "the first is still unsent");
+        drop(first);
+        assert!(!traffic.end_period() && !traffic.has_unsent());
     }
 
     #[test]
-    fn a_reply_has_less_time_while_memory_is_scarce() {
+    fn a_reply_is_overdue_after_one_period_while_memory_is_scarce() {
         let memory = ReplyMemory::new(1_000, 1_000);
         let (traffic, other) = (traffic(&memory), traffic(&memory));
-        let _waiting = traffic.begin_to_wait();
-        let most = other.try_reply_room(900).unwrap();
+        let _unsent = traffic.unsent_reply();
+        let reservation = other.try_reserve_reply(900).unwrap().unwrap();
         assert!(!traffic.end_period(), "its first period is not over");
         assert!(traffic.end_period());
-        drop(most);
+        drop(reservation);
         assert!(!traffic.end_period());
     }
 }

@@ -1,4 +1,4 @@
-//! The address of the client of a request, where proxies stand in front of the service.
+//! The address of a request's client, where the service runs behind proxies.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -7,9 +7,8 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address that a request comes from: the peer's, or, where the peer is a trusted
-/// proxy, the last hop of `X-Forwarded-For` that is not a trusted proxy. Hops before
-/// that one can be forged by any client.
+/// The client's address: the peer's, or, where the peer is a trusted proxy, the last untrusted
+/// hop of `X-Forwarded-For`. Any client can forge the hops before that.
 pub(crate) fn of_request(peer: IpAddr, trusted_proxies: &[IpNet], headers: &HeaderMap) -> IpAddr {
     let values = headers.get_all(FORWARDED_FOR).iter();
     last_untrusted(peer, trusted_proxies, values.map(HeaderValue::as_bytes))
@@ -28,14 +27,15 @@ fn last_untrusted<'a>(
     while is_trusted(&client) {
         match hops.next().and_then(parse_hop) {
             Some(ip) => client = ip,
-            // The request is the proxy's own, or the proxy hides its client.
+            // The proxy sent the request itself, or hides its client.
             None => break,
         }
     }
     client
 }
 
-/// An address as proxies write it: alone, or with a port; IPv6 perhaps in brackets.
+/// Parses a hop as proxies write it: an address, with or without a port; IPv6 with or
+/// without brackets.
 fn parse_hop(bytes: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(bytes).ok()?.trim_matches([' ', '\t']);
     let bracketed = text
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_is_believed() {
+    fn only_trusted_proxies_may_forward_an_address() {
         let forged = &["192.0.2.66"][..];
         assert_eq!(client("198.51.100.1", &[], forged), "198.51.100.1");
         assert_eq!(
@@ -87,9 +87,9 @@ mod tests {
             (&["198.51.100.7, [2001:db8::2]"], "198.51.100.7"),
             (&["::ffff:198.51.100.7"], "198.51.100.7"),
             (&["2001:db9::1"], "2001:db9::1"),
-            // All are trusted: the one that is farthest away.
+            // All are trusted: the first hop.
             (&["10.0.0.9, 10.0.0.2"], "10.0.0.9"),
-            // Nothing, or nothing that can be read: nothing beyond it counts.
+            // A missing or invalid hop ends the search.
             (&[], "10.0.0.1"),
             (&[""], "10.0.0.1"),
             (&["198.51.100.7, unknown"], "10.0.0.1"),
@@ -103,7 +103,7 @@ mod tests {
                 "{forwarded_for:?}"
             );
         }
-        // What a client sends itself hides nothing of what the proxy appends.
+        // A client's own invalid header does not hide the hop that the proxy appends.
         for sent in [&b"\xFF"[..], b"caf\xC3\xA9", b"\xA0"] {
             let appended = [sent, b",\t198.51.100.7"].concat();
             assert_eq!(client("10.0.0.1", trusted, &[appended]), "198.51.100.7");

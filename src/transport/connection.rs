@@ -1,4 +1,4 @@
-//! One connection: its deadlines, and what its requests know of it.
+//! One connection: a byte stream with timeouts for each of its stages.
 
 use std::{
     io::{self, IoSlice},
@@ -13,22 +13,22 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
-    connection_limits::Place,
-    head_timer::Received,
-    outgoing_frames::Outgoing,
-    refusal_log::{Met, TurnedAway},
+    connection_limits::ConnectionPermit,
+    head_timer::ReceivedBytes,
+    outgoing_frames::OutgoingFrames,
+    refusal_log::{RefusalKind, RefusalLog},
+    stream::ByteStream,
 };
 use crate::{config::LimitSettings, domain::Network, peer::Peer};
 
-/// The first byte of a TLS connection: the type of a handshake record (RFC 8446, 5.1).
+/// The first byte of a TLS connection: the content type of a handshake record (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 22;
 
-/// How long each stage of a connection may last, from its start.
+/// The time by which each stage of a connection must end, from the connection's start.
 #[derive(Clone, Copy)]
 pub(crate) struct Timeouts {
     first_byte: Duration,
@@ -49,58 +49,58 @@ impl Timeouts {
 
     fn of(&self, stage: &Stage) -> Duration {
         match stage {
-            Stage::Silent => self.first_byte,
+            Stage::FirstByte => self.first_byte,
             Stage::Handshake => self.handshake,
             Stage::Established => self.age,
         }
     }
 }
 
-/// How far a connection has come.
+/// The stage of a connection.
 #[derive(PartialEq, Eq)]
 enum Stage {
-    /// The peer has said nothing.
-    Silent,
-    /// The peer has begun: an HTTP/2 preface, or the head of a request.
+    /// The peer has sent no byte.
+    FirstByte,
+    /// The peer has sent part of an HTTP/2 preface or of a request head.
     Handshake,
-    /// The server has answered, so the preface or the request was whole.
+    /// The server has replied, so the preface or the request was complete.
     Established,
 }
 
 impl Stage {
-    /// The setting that limits it.
+    /// The setting that limits the stage.
     fn setting(&self) -> &'static str {
         match self {
-            Self::Silent => "first-byte-timeout",
+            Self::FirstByte => "first-byte-timeout",
             Self::Handshake => "handshake-timeout",
             Self::Established => "max-connection-age",
         }
     }
 }
 
-/// A TCP connection that ends itself when a stage lasts too long: hyper
-/// would wait for ever for a peer that says nothing or half a preface.
-pub(crate) struct Connection {
-    socket: TcpStream,
+/// A byte stream that fails with `TimedOut` when a stage lasts too long: hyper would wait
+/// indefinitely for the first byte or the rest of a preface.
+pub(crate) struct Connection<S: ByteStream> {
+    stream: S,
     stage: Stage,
     start: Instant,
     timeouts: Timeouts,
     deadline: Pin<Box<Sleep>>,
-    /// Whether the socket takes nothing, because the peer reads nothing.
+    /// Whether the last write was pending, since the peer does not read.
     is_blocked: bool,
     peer: Peer,
-    heard: Heard,
-    received: Received,
-    outgoing: Outgoing,
-    turned_away: Arc<TurnedAway>,
-    _place: Place,
+    request_seen: RequestSeen,
+    received: ReceivedBytes,
+    outgoing: OutgoingFrames,
+    refusal_log: Arc<RefusalLog>,
+    _permit: ConnectionPermit,
 }
 
-/// Whether a connection has brought a whole request. Clones share the answer.
+/// Whether a connection has received a complete request head. Clones share the state.
 #[derive(Clone, Default)]
-pub(crate) struct Heard(Arc<AtomicBool>);
+pub(crate) struct RequestSeen(Arc<AtomicBool>);
 
-impl Heard {
+impl RequestSeen {
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -110,46 +110,45 @@ impl Heard {
     }
 }
 
-impl Connection {
+impl<S: ByteStream> Connection<S> {
     pub(crate) fn new(
-        socket: TcpStream,
+        stream: S,
         peer: Peer,
         timeouts: Timeouts,
-        turned_away: &Arc<TurnedAway>,
-        place: Place,
+        refusal_log: &Arc<RefusalLog>,
+        permit: ConnectionPermit,
     ) -> Self {
-        // Replies are small and awaited. A socket that cannot be told so still
-        // works.
-        let _ = socket.set_nodelay(true);
-        let (start, stage) = (Instant::now(), Stage::Silent);
+        // Replies are small, and callers wait for them.
+        stream.set_nodelay();
+        let (start, stage) = (Instant::now(), Stage::FirstByte);
         Self {
-            socket,
+            stream,
             start,
             timeouts,
             deadline: Box::pin(sleep_until(start + timeouts.of(&stage))),
             stage,
             is_blocked: false,
             peer,
-            heard: Heard::default(),
-            received: Received::default(),
-            outgoing: Outgoing::default(),
-            turned_away: Arc::clone(turned_away),
-            _place: place,
+            request_seen: RequestSeen::default(),
+            received: ReceivedBytes::default(),
+            outgoing: OutgoingFrames::default(),
+            refusal_log: Arc::clone(refusal_log),
+            _permit: permit,
         }
     }
 
-    /// Who is at the other end.
+    /// The peer of the connection.
     pub(crate) fn peer(&self) -> Peer {
         self.peer.clone()
     }
 
-    /// To be set by the first request.
-    pub(crate) fn heard(&self) -> Heard {
-        self.heard.clone()
+    /// The flag that the first request sets.
+    pub(crate) fn request_seen(&self) -> RequestSeen {
+        self.request_seen.clone()
     }
 
-    /// The count of the bytes that it has received.
-    pub(crate) fn received(&self) -> Received {
+    /// The count of received bytes.
+    pub(crate) fn received(&self) -> ReceivedBytes {
         self.received.clone()
     }
 
@@ -159,27 +158,27 @@ impl Connection {
         self.stage = stage;
     }
 
-    /// Gives the peer some time to read, or, once it has read, that of its stage again.
+    /// Applies the send timeout while writes are pending, else the timeout of the stage.
     fn set_blocked(&mut self, is_blocked: bool) {
         if self.is_blocked == is_blocked {
             return;
         }
         self.is_blocked = is_blocked;
-        let of_stage = self.start + self.timeouts.of(&self.stage);
+        let stage_deadline = self.start + self.timeouts.of(&self.stage);
         self.deadline.as_mut().reset(match is_blocked {
-            true => of_stage.min(Instant::now() + self.timeouts.send),
-            false => of_stage,
+            true => stage_deadline.min(Instant::now() + self.timeouts.send),
+            false => stage_deadline,
         });
     }
 
-    /// `Pending`, or `TimedOut` once the stage's deadline has passed.
+    /// `Pending`, or `TimedOut` after the deadline of the stage.
     fn pending<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         while self.deadline.as_mut().poll(context).is_ready() {
-            // A request that is being worked on has had its handshake, although
-            // nothing has been written yet.
-            if self.is_blocked || self.stage == Stage::Established || !self.heard.get() {
-                self.tell_end();
-                self.peer.traffic().cut_off();
+            // A request in progress has completed the handshake, although no reply has been
+            // written yet.
+            if self.is_blocked || self.stage == Stage::Established || !self.request_seen.get() {
+                self.log_timeout();
+                self.peer.traffic().abort();
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             self.enter(Stage::Established);
@@ -187,34 +186,36 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Counts the refusals of hyper in the bytes that were written.
-    fn follow(&mut self, slices: &[IoSlice<'_>], written: &Poll<io::Result<usize>>) {
-        let Poll::Ready(Ok(mut left)) = *written else {
+    /// Counts hyper's refusals in the written bytes.
+    fn count_refusals(&mut self, slices: &[IoSlice<'_>], written: &Poll<io::Result<usize>>) {
+        let Poll::Ready(Ok(mut remaining)) = *written else {
             return;
         };
         for slice in slices {
-            let sent = &slice[..left.min(slice.len())];
-            left -= sent.len();
-            self.outgoing.follow(sent, |met| {
+            let sent = &slice[..remaining.min(slice.len())];
+            remaining -= sent.len();
+            self.outgoing.scan(sent, |kind| {
                 let network = Network::of(self.peer.address().ip());
-                self.turned_away.met(met, network);
+                self.refusal_log.record(kind, network);
             });
         }
     }
 
-    /// Says why the connection ends: in a line of its own where only a debugger asks for it,
+    /// Logs the timeout that closes the connection; at debug level, except for unread replies,
     /// since browsers open connections that they never use.
-    fn tell_end(&self) {
+    fn log_timeout(&self) {
         let address = self.peer.address();
         if self.is_blocked {
-            self.turned_away.met(Met::Unread, Network::of(address.ip()));
+            self.refusal_log
+                .record(RefusalKind::Unread, Network::of(address.ip()));
         } else {
             let setting = self.stage.setting();
-            tracing::debug!(peer = %address, setting, "a connection was closed: its time is over");
+            tracing::debug!(peer = %address, setting, "a connection was closed: timeout");
         }
     }
 
-    fn written(
+    /// Updates the stage and its deadline after a write.
+    fn after_write(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
@@ -230,48 +231,47 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl<S: ByteStream> Drop for Connection<S> {
     fn drop(&mut self) {
-        if self.peer.traffic().is_cut_off() {
-            // The operating system would keep for minutes what the peer does not read.
-            let _ = self.socket.set_zero_linger();
+        if self.peer.traffic().is_aborted() {
+            self.stream.discard_unsent();
         }
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: ByteStream> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_pending() {
             return self.pending(context);
         }
         let new = &buffer.filled()[before..];
-        self.received.note(new);
-        if self.stage == Stage::Silent {
+        self.received.record(new);
+        if self.stage == Stage::FirstByte {
             self.enter(Stage::Handshake);
             if new.first() == Some(&TLS_HANDSHAKE) {
                 let network = Network::of(self.peer.address().ip());
-                self.turned_away.began_with_tls(network);
+                self.refusal_log.record_tls(network);
             }
         }
         read
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: ByteStream> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.follow(&[IoSlice::new(bytes)], &written);
-        self.written(context, written)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.count_refusals(&[IoSlice::new(bytes)], &written);
+        self.after_write(context, written)
     }
 
     fn poll_write_vectored(
@@ -279,20 +279,23 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
-        self.follow(slices, &written);
-        self.written(context, written)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.count_refusals(slices, &written);
+        self.after_write(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! How many connections there are, and from where. When there is no place left, the
-//! connection that has been idle longest is ended for a new one.
+//! The limits on open connections: in total and per network. When the total is reached, the
+//! connection with the longest idle time is closed for a new one.
 
 mod known_networks;
 mod network_counts;
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use self::{
     known_networks::KnownNetworks,
     network_counts::NetworkCounts,
-    open_connections::{Connected, Group, OpenConnections},
+    open_connections::{NetworkGroup, OpenConnection, OpenConnections},
 };
 use crate::{
     config::LimitSettings,
@@ -24,205 +24,222 @@ use crate::{
     peer::{CoarseClock, Traffic},
 };
 
-/// One of so many places is kept for networks that are known.
-const KEPT: usize = 8;
+/// One in this many connections is reserved for known networks.
+const RESERVED_FRACTION: usize = 8;
 
-/// The most connections that were told to end and are still there.
-const MOST_LEAVING: usize = 16;
+/// The limit on evicted connections that are not closed yet.
+const MAX_EVICTED: usize = 16;
 
-/// The connections that may be open at once: in all, from one network, and from one wide
-/// network.
-pub(crate) struct Places {
-    taken: Mutex<Taken>,
-    most: usize,
-    most_per_network: usize,
-    most_per_wide_network: usize,
+/// The connections that may be open at once: in total, per network and per wide network.
+pub(crate) struct ConnectionLimits {
+    connections: Mutex<Connections>,
+    max_connections: usize,
+    max_per_network: usize,
+    max_per_wide_network: usize,
     trusted_proxies: Vec<IpNet>,
-    /// Whether connections are ended for new ones.
+    /// Whether idle connections are closed for new ones.
     evicts: bool,
     clock: CoarseClock,
-    left: Notify,
+    evicted_closed: Notify,
 }
 
 #[derive(Default)]
-struct Taken {
+struct Connections {
     counts: NetworkCounts,
     open: OpenConnections,
-    known: KnownNetworks,
-    /// Connections that were told to end and are still there.
-    leaving: usize,
+    known_networks: KnownNetworks,
+    /// Evicted connections that are not closed yet.
+    evicted: usize,
 }
 
-/// An admitted connection's place, given back when dropped.
-pub(crate) struct Place {
-    places: Arc<Places>,
+/// The permit of an open connection, returned when dropped.
+pub(crate) struct ConnectionPermit {
+    connection_limits: Arc<ConnectionLimits>,
     id: u64,
 }
 
-impl Place {
-    /// The number of its connection.
+impl ConnectionPermit {
+    /// The id of the connection.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 }
 
-/// A place, and how its connection learns that another one needs it.
-pub(crate) struct Admitted {
-    pub(crate) place: Place,
+/// A permit, and the signal to close the connection for another one.
+pub(crate) struct AdmittedConnection {
+    pub(crate) permit: ConnectionPermit,
     pub(crate) evicted: oneshot::Receiver<()>,
-    /// Whether another connection had to go.
+    /// Whether another connection was evicted for this one.
     pub(crate) has_evicted: bool,
 }
 
-/// Which limit a connection would exceed.
+/// The limit that a connection would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoPlace {
-    /// `max-connections`, and none of those that are open is idle.
-    All,
+pub(crate) enum ConnectionRefusal {
+    /// `max-connections`, and no open connection is idle.
+    Total,
     /// `max-connections-per-peer`.
     Network,
     /// `max-connections-per-wide-network`.
     WideNetwork,
 }
 
-impl Places {
-    /// So many places in all, and for the rest the limits that are set.
-    pub(crate) fn new(most: usize, limits: &LimitSettings) -> Self {
+impl ConnectionLimits {
+    /// Limits the total to `max_connections`, and takes the other limits from the settings.
+    pub(crate) fn new(max_connections: usize, limits: &LimitSettings) -> Self {
         Self {
-            taken: Mutex::default(),
-            most,
-            most_per_network: limits.max_connections_per_peer,
-            most_per_wide_network: limits.max_connections_per_wide_network(),
+            connections: Mutex::default(),
+            max_connections,
+            max_per_network: limits.max_connections_per_peer,
+            max_per_wide_network: limits.max_connections_per_wide_network(),
             trusted_proxies: Vec::new(),
             evicts: false,
             clock: CoarseClock::default(),
-            left: Notify::new(),
+            evicted_closed: Notify::new(),
         }
     }
 
-    /// Counts these in all, but by no network: a proxy connects for many.
-    pub(crate) fn trusting(self, trusted_proxies: Vec<IpNet>) -> Self {
+    /// Exempts these proxies from the limits per network: a proxy connects for many clients.
+    pub(crate) fn with_trusted_proxies(self, trusted_proxies: Vec<IpNet>) -> Self {
         Self {
             trusted_proxies,
             ..self
         }
     }
 
-    /// Ends connections that are idle for new ones, and keeps places for known networks.
-    pub(crate) fn evicting(self) -> Self {
+    /// Closes idle connections for new ones, and reserves connections for known networks.
+    pub(crate) fn with_eviction(self) -> Self {
         Self {
             evicts: true,
             ..self
         }
     }
 
-    /// What idle times are measured by.
+    /// The clock of idle times.
     pub(crate) fn clock(&self) -> &CoarseClock {
         &self.clock
     }
 
-    /// A place for a connection from an address.
+    /// Acquires a permit for a connection from an address.
     ///
     /// # Errors
     ///
-    /// The limit that it would exceed.
-    pub(crate) fn take(
+    /// The limit that the connection would exceed.
+    pub(crate) fn acquire(
         self: &Arc<Self>,
         address: IpAddr,
         traffic: &Arc<Traffic>,
-    ) -> Result<Admitted, NoPlace> {
+    ) -> Result<AdmittedConnection, ConnectionRefusal> {
         let network = self.network_of(address);
         let mut guard = self.lock();
-        let taken = &mut *guard;
+        let connections = &mut *guard;
         if let Some(network) = network {
-            if taken.counts.of(network) >= self.most_per_network {
-                return Err(NoPlace::Network);
+            if connections.counts.of(network) >= self.max_per_network {
+                return Err(ConnectionRefusal::Network);
             }
-            if taken.counts.of_wide(network) >= self.most_per_wide_network {
-                return Err(NoPlace::WideNetwork);
+            if connections.counts.of_wide(network) >= self.max_per_wide_network {
+                return Err(ConnectionRefusal::WideNetwork);
             }
         }
+        let now = self.clock.now();
         let group = match network {
-            Some(network) if !taken.known.contains(network, self.clock.now()) => Group::Unknown,
-            _ => Group::Known,
+            Some(network) if !connections.known_networks.contains(network, now) => {
+                NetworkGroup::Unknown
+            }
+            _ => NetworkGroup::Known,
         };
-        let has_evicted = self.make_room(taken, group)?;
+        let has_evicted = self.make_room(connections, group)?;
         if let Some(network) = network {
-            taken.counts.add(network);
+            connections.counts.add(network);
         }
         let (evict, evicted) = oneshot::channel();
-        let connected = Connected {
+        let connection = OpenConnection {
             network,
             traffic: Arc::clone(traffic),
             evict,
         };
-        let id = taken.open.add(connected, group, self.clock.now());
+        let id = connections.open.add(connection, group, now);
         drop(guard);
-        let places = Arc::clone(self);
-        Ok(Admitted {
-            place: Place { places, id },
+        let connection_limits = Arc::clone(self);
+        Ok(AdmittedConnection {
+            permit: ConnectionPermit {
+                connection_limits,
+                id,
+            },
             evicted,
             has_evicted,
         })
     }
 
-    /// Makes sure that there is a place for one more of a group. `true` when another
-    /// connection has to go for it.
-    fn make_room(&self, taken: &mut Taken, group: Group) -> Result<bool, NoPlace> {
-        let kept = if self.evicts { self.most / KEPT } else { 0 };
-        let is_full = taken.open.len() >= self.most;
-        let is_over_share =
-            group == Group::Unknown && taken.open.of(Group::Unknown) >= self.most - kept;
+    /// Ensures that one more connection of a group may be opened. `true` when another one was
+    /// evicted for it.
+    fn make_room(
+        &self,
+        connections: &mut Connections,
+        group: NetworkGroup,
+    ) -> Result<bool, ConnectionRefusal> {
+        let reserved = if self.evicts {
+            self.max_connections / RESERVED_FRACTION
+        } else {
+            0
+        };
+        let is_full = connections.open.len() >= self.max_connections;
+        let is_over_share = group == NetworkGroup::Unknown
+            && connections.open.of(NetworkGroup::Unknown) >= self.max_connections - reserved;
         if !is_full && !is_over_share {
             return Ok(false);
         }
         if !self.evicts {
-            return Err(NoPlace::All);
+            return Err(ConnectionRefusal::Total);
         }
         let now = self.clock.now();
-        let known = taken.open.of(Group::Known);
-        let groups: &[Group] = match group {
-            Group::Known => &[Group::Unknown, Group::Known],
-            // The known ones hold more than both groups can have.
-            Group::Unknown if known > self.most / 2 => &[Group::Known, Group::Unknown],
-            // Those whose places are kept do not have to go for those whose are not.
-            Group::Unknown if known > kept && !is_over_share => &[Group::Unknown, Group::Known],
-            Group::Unknown => &[Group::Unknown],
+        let known = connections.open.of(NetworkGroup::Known);
+        let groups: &[NetworkGroup] = match group {
+            NetworkGroup::Known => &[NetworkGroup::Unknown, NetworkGroup::Known],
+            // Known networks have more than half of the connections.
+            NetworkGroup::Unknown if known > self.max_connections / 2 => {
+                &[NetworkGroup::Known, NetworkGroup::Unknown]
+            }
+            // Reserved connections are not evicted for unknown networks.
+            NetworkGroup::Unknown if known > reserved && !is_over_share => {
+                &[NetworkGroup::Unknown, NetworkGroup::Known]
+            }
+            NetworkGroup::Unknown => &[NetworkGroup::Unknown],
         };
         let mut groups = groups.iter();
-        let evicted = groups.find_map(|group| taken.open.take_idle(*group, now));
+        let evicted = groups.find_map(|group| connections.open.remove_idle(*group, now));
         let Some(evicted) = evicted else {
-            return Err(NoPlace::All);
+            return Err(ConnectionRefusal::Total);
         };
         if let Some(network) = evicted.network {
-            taken.counts.remove(network);
+            connections.counts.remove(network);
         }
-        taken.leaving += 1;
-        // One that ends just now need not be told.
+        connections.evicted += 1;
+        // The connection may be closing already.
         let _ = evicted.evict.send(());
         Ok(true)
     }
 
-    /// Notes that the service knows callers of a connection's network.
-    pub(crate) fn note_known(&self, connection: u64) {
-        let mut taken = self.lock();
-        if let Some(Some(network)) = taken.open.make_known(connection) {
-            taken.known.note(network, self.clock.now());
+    /// Marks the network of a connection as known.
+    pub(crate) fn mark_known(&self, connection_id: u64) {
+        let mut connections = self.lock();
+        if let Some(Some(network)) = connections.open.make_known(connection_id) {
+            connections.known_networks.insert(network, self.clock.now());
         }
     }
 
-    /// Waits while many connections that were told to end are still there.
-    pub(crate) async fn settle(&self) {
+    /// Waits while too many evicted connections are not closed yet.
+    pub(crate) async fn wait_for_evicted(&self) {
         loop {
-            let left = self.left.notified();
-            if self.lock().leaving <= MOST_LEAVING {
+            let closed = self.evicted_closed.notified();
+            if self.lock().evicted <= MAX_EVICTED {
                 return;
             }
-            left.await;
+            closed.await;
         }
     }
 
-    /// What a connection counts against; nothing for a trusted proxy.
+    /// The network that a connection counts against; `None` for a trusted proxy.
     fn network_of(&self, address: IpAddr) -> Option<Network> {
         let canonical = address.to_canonical();
         let mut proxies = self.trusted_proxies.iter();
@@ -230,28 +247,31 @@ impl Places {
         (!is_proxy).then(|| Network::of(address))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
-        match taken.open.remove(self.id) {
-            Some((connected, group)) => {
-                if let Some(network) = connected.network {
-                    taken.counts.remove(network);
-                    if group == Group::Known {
-                        taken.known.note(network, self.places.clock.now());
+        let mut connections = self.connection_limits.lock();
+        match connections.open.remove(self.id) {
+            Some((connection, group)) => {
+                if let Some(network) = connection.network {
+                    connections.counts.remove(network);
+                    if group == NetworkGroup::Known {
+                        let now = self.connection_limits.clock.now();
+                        connections.known_networks.insert(network, now);
                     }
                 }
             }
-            // It was counted out when it was told to end.
+            // An evicted connection was removed from the counts when it was evicted.
             None => {
-                taken.leaving -= 1;
-                drop(taken);
-                self.places.left.notify_waiters();
+                connections.evicted -= 1;
+                drop(connections);
+                self.connection_limits.evicted_closed.notify_waiters();
             }
         }
     }

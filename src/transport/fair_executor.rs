@@ -1,6 +1,5 @@
-//! The streams of an HTTP/2 connection run on the connection's own task, and
-//! connections take turns: whoever asks for much at once waits for itself, not others
-//! for it.
+//! Runs the streams of an HTTP/2 connection on the connection's own task, one time slice
+//! after the other, so that a connection with many requests does not delay others.
 
 use std::{
     collections::VecDeque,
@@ -15,104 +14,104 @@ use std::{
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use hyper::rt::Executor;
 
-use super::write_timeout::Overdue;
+use super::write_timeout::WriteTimeout;
 
-/// How long the streams of one connection go on before it is others' turn: several
-/// answers from memory.
-const TURN: Duration = Duration::from_micros(50);
+/// The time for which the streams of one connection run before the task yields: enough for
+/// several replies from memory.
+const TIME_SLICE: Duration = Duration::from_micros(50);
 
-type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
+type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Streams that nobody has looked at yet.
-type Arrived = Mutex<VecDeque<Stream>>;
+/// Streams that have not been polled yet.
+type NewStreams = Mutex<VecDeque<StreamTask>>;
 
-/// The streams of one connection.
+/// Runs the streams of one connection.
 #[derive(Default)]
-pub(crate) struct Turns {
-    arrived: Arc<Arrived>,
-    /// Those that wait for something: not for their connection's turn.
-    waiting: FuturesUnordered<Stream>,
+pub(crate) struct FairExecutor {
+    new_streams: Arc<NewStreams>,
+    /// Streams that have been polled and were pending.
+    pending: FuturesUnordered<StreamTask>,
 }
 
-/// Why a connection is served no longer.
+/// The reason why [`FairExecutor::serve`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Served {
-    /// It has ended, in whatever way.
+pub(crate) enum ServeEnd {
+    /// The connection has ended, with or without an error.
     Ended,
-    /// A reply waits for too long to be read.
-    Overdue,
+    /// A reply has been unsent for too long.
+    WriteTimeout,
 }
 
-/// Where hyper leaves the streams of a connection.
+/// Takes the streams of a connection from hyper.
 #[derive(Clone)]
-pub(crate) struct Entrance(Weak<Arrived>);
+pub(crate) struct StreamSpawner(Weak<NewStreams>);
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Entrance {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamSpawner {
     fn execute(&self, stream: F) {
-        // Without a connection there is nobody to answer.
-        if let Some(arrived) = self.0.upgrade() {
-            // A panic ends this stream and nothing else.
+        // Without a connection there is no peer to reply to.
+        if let Some(new_streams) = self.0.upgrade() {
+            // A panic ends this stream only.
             let stream = AssertUnwindSafe(stream).catch_unwind().map(|_| ());
-            lock(&arrived).push_back(Box::pin(stream));
+            lock(&new_streams).push_back(Box::pin(stream));
         }
     }
 }
 
-impl Turns {
-    /// To be given to the connection.
-    pub(crate) fn entrance(&self) -> Entrance {
-        Entrance(Arc::downgrade(&self.arrived))
+impl FairExecutor {
+    /// The spawner to pass to hyper.
+    pub(crate) fn spawner(&self) -> StreamSpawner {
+        StreamSpawner(Arc::downgrade(&self.new_streams))
     }
 
-    /// Goes on with a connection and its streams, until the connection ends or a reply
-    /// is overdue.
+    /// Runs a connection and its streams until the connection ends or a reply is overdue.
     pub(crate) async fn serve<C: Future>(
         &mut self,
         mut connection: Pin<&mut C>,
-        overdue: &mut Overdue,
-    ) -> Served {
+        write_timeout: &mut WriteTimeout,
+    ) -> ServeEnd {
         poll_fn(|context| {
-            // Nothing is sent or read until all that came at once has been looked at.
-            let may_send = lock(&self.arrived).is_empty();
-            if may_send {
+            // All new streams are polled once before more is written or read.
+            let may_poll_connection = lock(&self.new_streams).is_empty();
+            if may_poll_connection {
                 if connection.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Served::Ended);
+                    return Poll::Ready(ServeEnd::Ended);
                 }
-                // All has been sent that the peer takes.
-                if overdue.poll_unpin(context).is_ready() {
-                    return Poll::Ready(Served::Overdue);
+                // The connection has written all that the socket takes.
+                if write_timeout.poll_unpin(context).is_ready() {
+                    return Poll::Ready(ServeEnd::WriteTimeout);
                 }
             }
-            if self.take(context) || !may_send {
+            if self.run_slice(context) || !may_poll_connection {
                 context.waker().wake_by_ref();
-            } else if overdue.poll_unpin(context).is_ready() {
-                // A stream may have begun to wait for its peer.
-                return Poll::Ready(Served::Overdue);
+            } else if write_timeout.poll_unpin(context).is_ready() {
+                // A stream may have produced a reply.
+                return Poll::Ready(ServeEnd::WriteTimeout);
             }
             Poll::Pending
         })
         .await
     }
 
-    /// One turn. Whether there is more to do at once: to send answers, or to go on.
-    fn take(&mut self, context: &mut Context<'_>) -> bool {
-        if self.waiting.is_empty() && lock(&self.arrived).is_empty() {
+    /// Runs streams for one time slice. `true` if the task must be polled again at once, to
+    /// write replies or to run more streams.
+    fn run_slice(&mut self, context: &mut Context<'_>) -> bool {
+        if self.pending.is_empty() && lock(&self.new_streams).is_empty() {
             return false;
         }
         let start = Instant::now();
-        let mut is_ended = false;
-        while start.elapsed() < TURN {
-            if let Poll::Ready(Some(())) = self.waiting.poll_next_unpin(context) {
-                is_ended = true;
+        let mut has_finished = false;
+        while start.elapsed() < TIME_SLICE {
+            if let Poll::Ready(Some(())) = self.pending.poll_next_unpin(context) {
+                has_finished = true;
                 continue;
             }
-            let next = lock(&self.arrived).pop_front();
+            let next = lock(&self.new_streams).pop_front();
             let Some(mut stream) = next else {
-                return is_ended;
+                return has_finished;
             };
             match stream.as_mut().poll(context) {
-                Poll::Ready(()) => is_ended = true,
-                Poll::Pending => self.waiting.push(stream),
+                Poll::Ready(()) => has_finished = true,
+                Poll::Pending => self.pending.push(stream),
             }
         }
         true
@@ -132,32 +131,31 @@ mod tests {
     use super::*;
     use crate::peer::{CoarseClock, ReplyMemory, Traffic};
 
-    fn overdue(traffic: &Arc<Traffic>, longest: Duration) -> Overdue {
-        Overdue::new(Arc::clone(traffic), longest)
+    fn write_timeout(traffic: &Arc<Traffic>, timeout: Duration) -> WriteTimeout {
+        WriteTimeout::new(Arc::clone(traffic), timeout)
     }
 
     fn traffic() -> Arc<Traffic> {
         Traffic::new(9, &ReplyMemory::default(), &CoarseClock::default())
     }
 
-    /// Serves a connection that brings some streams at once.
-    async fn serve(streams: Vec<Stream>, end: impl Future<Output = ()>) {
-        let mut turns = Turns::default();
-        let entrance = turns.entrance();
+    /// Serves a connection that starts some streams at once.
+    async fn serve(streams: Vec<StreamTask>, end: impl Future<Output = ()>) {
+        let mut executor = FairExecutor::default();
+        let spawner = executor.spawner();
         let connection = async move {
             for stream in streams {
-                entrance.execute(stream);
+                spawner.execute(stream);
             }
             end.await;
         };
-        let mut overdue = overdue(&traffic(), Duration::from_secs(60));
-        let served = turns.serve(pin!(connection), &mut overdue).await;
-        assert_eq!(served, Served::Ended);
+        let mut write_timeout = write_timeout(&traffic(), Duration::from_secs(60));
+        let served = executor.serve(pin!(connection), &mut write_timeout).await;
+        assert_eq!(served, ServeEnd::Ended);
     }
 
-    /// The end of a connection that wakes nobody: it is there when it is asked for a
-    /// second time.
-    async fn next_time() {
+    /// Completes on its second poll, without waking its task.
+    async fn second_poll() {
         let mut is_first = true;
         poll_fn(|_| match std::mem::take(&mut is_first) {
             true => Poll::Pending,
@@ -166,86 +164,86 @@ mod tests {
         .await;
     }
 
-    /// Streams that take more than a turn each, and tell of it.
-    fn slow(name: char, count: usize, told: &mpsc::UnboundedSender<char>) -> Vec<Stream> {
+    /// Streams that each take more than a time slice and then send their name.
+    fn slow(name: char, count: usize, sender: &mpsc::UnboundedSender<char>) -> Vec<StreamTask> {
         let stream = |_| {
-            let told = told.clone();
+            let sender = sender.clone();
             Box::pin(async move {
-                thread::sleep(TURN);
-                told.send(name).unwrap();
-            }) as Stream
+                thread::sleep(TIME_SLICE);
+                sender.send(name).unwrap();
+            }) as StreamTask
         };
         (0..count).map(stream).collect()
     }
 
     #[tokio::test]
-    async fn connections_take_turns() {
-        let (told, mut tells) = mpsc::unbounded_channel();
+    async fn connections_run_in_turn() {
+        let (sender, mut names) = mpsc::unbounded_channel();
         tokio::join!(
-            tokio::spawn(serve(slow('a', 5, &told), next_time())),
-            tokio::spawn(serve(slow('b', 2, &told), next_time())),
+            tokio::spawn(serve(slow('a', 5, &sender), second_poll())),
+            tokio::spawn(serve(slow('b', 2, &sender), second_poll())),
         )
         .0
         .unwrap();
-        drop(told);
+        drop(sender);
         let mut order = String::new();
-        while let Some(name) = tells.recv().await {
+        while let Some(name) = names.recv().await {
             order.push(name);
         }
         assert_eq!(order, "ababaaa");
     }
 
     #[tokio::test]
-    async fn what_waits_is_looked_at_again_and_what_panics_ends_alone() {
-        let (told, mut tells) = mpsc::unbounded_channel();
-        let (news, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (waiting, hears, ends) = (told.clone(), Arc::clone(&news), Arc::clone(&end));
-        let waits = Box::pin(async move {
-            hears.notified().await;
-            waiting.send('w').unwrap();
-            hears.notified().await;
-            ends.notify_one();
+    async fn pending_streams_are_polled_again_and_a_panic_ends_only_its_stream() {
+        let (sender, mut names) = mpsc::unbounded_channel();
+        let (resume, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (own_sender, resumed, ended) = (sender.clone(), Arc::clone(&resume), Arc::clone(&end));
+        let waiting = Box::pin(async move {
+            resumed.notified().await;
+            own_sender.send('w').unwrap();
+            resumed.notified().await;
+            ended.notify_one();
         });
-        let panics = Box::pin(async { panic!("canary") });
-        let mut streams: Vec<Stream> = vec![waits, panics];
-        streams.extend(slow('s', 1, &told));
+        let panicking = Box::pin(async { panic!("canary") });
+        let mut streams: Vec<StreamTask> = vec![waiting, panicking];
+        streams.extend(slow('s', 1, &sender));
         let served = tokio::spawn(serve(streams, async move { end.notified().await }));
-        assert_eq!(tells.recv().await, Some('s'));
-        news.notify_one();
-        assert_eq!(tells.recv().await, Some('w'));
-        news.notify_one();
+        assert_eq!(names.recv().await, Some('s'));
+        resume.notify_one();
+        assert_eq!(names.recv().await, Some('w'));
+        resume.notify_one();
         served.await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_reply_that_waits_ends_it() {
-        let (traffic, mut turns) = (traffic(), Turns::default());
-        let (entrance, replies) = (turns.entrance(), Arc::clone(&traffic));
-        let mut overdue = overdue(&traffic, Duration::from_millis(70));
+    async fn an_overdue_reply_ends_the_connection() {
+        let (traffic, mut executor) = (traffic(), FairExecutor::default());
+        let (spawner, replies) = (executor.spawner(), Arc::clone(&traffic));
+        let mut write_timeout = write_timeout(&traffic, Duration::from_millis(70));
         let connection = async move {
             let stream = async move {
-                let _waiting = replies.begin_to_wait();
+                let _unsent = replies.unsent_reply();
                 std::future::pending().await
             };
-            entrance.execute(stream);
+            spawner.execute(stream);
             std::future::pending::<()>().await;
         };
         let start = Instant::now();
-        let served = turns.serve(pin!(connection), &mut overdue).await;
-        assert_eq!(served, Served::Overdue);
+        let served = executor.serve(pin!(connection), &mut write_timeout).await;
+        assert_eq!(served, ServeEnd::WriteTimeout);
         assert!(start.elapsed() >= Duration::from_millis(70));
     }
 
     #[tokio::test]
     async fn streams_end_with_their_connection() {
-        let turns = Turns::default();
+        let executor = FairExecutor::default();
         let alive = Arc::new(());
         let held = Arc::clone(&alive);
-        let entrance = turns.entrance();
-        let own = entrance.clone();
-        entrance.execute(async move { drop((held, own)) });
+        let spawner = executor.spawner();
+        let own = spawner.clone();
+        spawner.execute(async move { drop((held, own)) });
         assert_eq!(Arc::strong_count(&alive), 2);
-        drop(turns);
+        drop(executor);
         assert_eq!(Arc::strong_count(&alive), 1);
     }
 }

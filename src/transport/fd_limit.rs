@@ -1,35 +1,37 @@
-//! How many connections the operating system lets the process have.
+//! Limits the connections to the file descriptors that the process may open.
 
-use super::connection_limits::Places;
+use super::connection_limits::ConnectionLimits;
 use crate::config::LimitSettings;
 
-/// File descriptors that are not for callers: the runtime's own, the log's,
-/// and some to spare.
+/// File descriptors for the runtime, the log and other uses besides connections.
 const RESERVE: u64 = 32;
 
-/// How many each connection to the database may take: SQLite opens the file,
-/// its log and its index.
+/// File descriptors per database connection: SQLite opens the database, its write-ahead log
+/// and that log's index.
 const PER_DATABASE_CONNECTION: u64 = 3;
 
-/// Asks for as many file descriptors as the process may have, and makes places
-/// for no more connections than there are. Without that, callers would take the
-/// last ones, and the database could not be reached.
-pub(crate) fn places(limits: &LimitSettings, database_connections: u32) -> Places {
-    // One more is SQLite's writer.
+/// Raises the process's limit on file descriptors as far as needed and permitted, and limits
+/// the connections accordingly. Otherwise callers could use up the file descriptors that
+/// the database connections need.
+pub(crate) fn connection_limits(
+    limits: &LimitSettings,
+    database_connections: u32,
+) -> ConnectionLimits {
+    // SQLite has one more connection, for writing.
     let database = PER_DATABASE_CONNECTION * (u64::from(database_connections) + 1);
     let wanted = limits.max_connections as u64 + RESERVE + database;
-    let most = match rlimit::increase_nofile_limit(wanted) {
+    let max_connections = match rlimit::increase_nofile_limit(wanted) {
         Ok(granted) if granted < wanted => {
             let rest = granted.saturating_sub(RESERVE + database).max(1);
-            let most = usize::try_from(rest).unwrap_or(usize::MAX);
+            let max_connections = usize::try_from(rest).unwrap_or(usize::MAX);
             tracing::warn!(
-                "max-connections is {most}, not {}: the process may open {granted} files; \
-                 raise that limit (ulimit -n, LimitNOFILE) for more",
+                "max-connections is lowered to {max_connections} from {}: the process may open \
+                 {granted} files; raise that limit (ulimit -n, LimitNOFILE)",
                 limits.max_connections
             );
-            most
+            max_connections
         }
         _ => limits.max_connections,
     };
-    Places::new(most, limits)
+    ConnectionLimits::new(max_connections, limits)
 }

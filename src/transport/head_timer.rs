@@ -1,8 +1,8 @@
-//! How long an HTTP/1.1 connection waits for the head of a request.
+//! The timeouts of an HTTP/1.1 connection that waits for the head of a request.
 //!
-//! hyper has one time for that, which begins as soon as the response before has been sent.
-//! So the timer that hyper is given tells the two waits apart: for a head that has begun,
-//! and for one that has not, on a connection that its proxy or client keeps for later.
+//! hyper has a single timeout for the head, which starts when the previous response has been
+//! sent. The timer given to hyper here distinguishes a partly received head from an idle
+//! connection, kept open by a proxy or client for a later request.
 
 use std::{
     pin::Pin,
@@ -23,40 +23,40 @@ use tokio::time;
 
 use crate::config::LimitSettings;
 
-/// The ends of a blank line, which ends a head and a chunked body.
+/// The last bytes of a blank line, which ends a head and a chunked body.
 const BLANK_LINE: [u8; 3] = *b"\n\r\n";
 const BARE_BLANK_LINE: [u8; 2] = *b"\n\n";
 
-/// The bytes that a connection has received. Clones share the count, all on the task of the
-/// connection.
+/// The bytes that a connection has received. Clones share the count; all are used on the
+/// connection's task.
 #[derive(Clone, Default)]
-pub(crate) struct Received(Arc<State>);
+pub(crate) struct ReceivedBytes(Arc<Received>);
 
 #[derive(Default)]
-struct State {
+struct Received {
     bytes: AtomicUsize,
     /// The last three bytes.
     tail: AtomicU32,
     has_request: AtomicBool,
-    /// Whether the last request has a body whose end does not show in its bytes.
+    /// Whether the last request has a body with a length, whose end its bytes do not mark.
     has_length: AtomicBool,
 }
 
-impl Received {
-    /// Notes some bytes.
-    pub(crate) fn note(&self, bytes: &[u8]) {
-        let state = &*self.0;
+impl ReceivedBytes {
+    /// Records received bytes.
+    pub(crate) fn record(&self, bytes: &[u8]) {
+        let received = &*self.0;
         let end = &bytes[bytes.len().saturating_sub(3)..];
-        let tail = end.iter().fold(state.tail.load(Relaxed), |tail, byte| {
+        let tail = end.iter().fold(received.tail.load(Relaxed), |tail, byte| {
             tail << 8 | u32::from(*byte)
         });
-        state.tail.store(tail, Relaxed);
-        let all = state.bytes.load(Relaxed).wrapping_add(bytes.len());
-        state.bytes.store(all, Relaxed);
+        received.tail.store(tail, Relaxed);
+        let total = received.bytes.load(Relaxed).wrapping_add(bytes.len());
+        received.bytes.store(total, Relaxed);
     }
 
-    /// Notes the head of an HTTP/1.1 request.
-    pub(crate) fn note_head(&self, request: &Request<Incoming>) {
+    /// Records the head of an HTTP/1.1 request.
+    pub(crate) fn record_head(&self, request: &Request<Incoming>) {
         let length = request.body().size_hint().exact();
         let has_length = length.is_some_and(|length| length > 0);
         self.0.has_length.store(has_length, Relaxed);
@@ -67,31 +67,31 @@ impl Received {
         self.0.bytes.load(Relaxed)
     }
 
-    /// Whether the connection has had a request, and no byte is known to have come after
-    /// it. Bytes after a body with a length do not show: until more come, they count for
-    /// none.
+    /// Whether the connection has received a request and, as far as is known, no byte after
+    /// it. Bytes that arrived together with the end of a body with a length go unnoticed
+    /// until more bytes arrive.
     fn is_idle(&self) -> bool {
         let [_, tail @ ..] = self.0.tail.load(Relaxed).to_be_bytes();
-        let ends = self.0.has_length.load(Relaxed)
+        let ends_request = self.0.has_length.load(Relaxed)
             || tail == BLANK_LINE
             || tail.ends_with(&BARE_BLANK_LINE);
-        self.0.has_request.load(Relaxed) && ends
+        self.0.has_request.load(Relaxed) && ends_request
     }
 }
 
 /// The timer of one HTTP/1.1 connection.
 pub(crate) struct HeadTimer {
-    received: Received,
-    head: Duration,
-    idle: Duration,
+    received: ReceivedBytes,
+    head_timeout: Duration,
+    idle_timeout: Duration,
 }
 
 impl HeadTimer {
-    pub(crate) fn new(received: Received, limits: &LimitSettings) -> Self {
+    pub(crate) fn new(received: ReceivedBytes, limits: &LimitSettings) -> Self {
         Self {
             received,
-            head: limits.handshake_timeout,
-            idle: limits.idle_timeout,
+            head_timeout: limits.handshake_timeout,
+            idle_timeout: limits.idle_timeout,
         }
     }
 }
@@ -101,30 +101,30 @@ impl Timer for HeadTimer {
         self.sleep_until(Instant::now() + duration)
     }
 
-    /// hyper asks for this when it begins to wait for a head; a part of the head that it
-    /// has read by then came along with the request before.
+    /// hyper calls this when it begins to wait for a head; it may have read part of that head
+    /// together with the previous request.
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
         let is_idle = self.received.is_idle();
         let end = match is_idle {
-            true => Instant::now() + self.idle,
+            true => Instant::now() + self.idle_timeout,
             false => deadline,
         };
         Box::pin(HeadSleep {
             received: self.received.clone(),
-            head: self.head,
-            idle_at: is_idle.then(|| self.received.bytes()),
-            end: Box::pin(time::sleep_until(end.into())),
+            head_timeout: self.head_timeout,
+            idle_since: is_idle.then(|| self.received.bytes()),
+            sleep: Box::pin(time::sleep_until(end.into())),
         })
     }
 }
 
-/// The time of one head. hyper looks at it after each attempt to read.
+/// The timeout of one head. hyper polls it after each attempt to read.
 struct HeadSleep {
-    received: Received,
-    head: Duration,
-    /// How much had been received when the wait began, as long as that is all.
-    idle_at: Option<usize>,
-    end: Pin<Box<time::Sleep>>,
+    received: ReceivedBytes,
+    head_timeout: Duration,
+    /// The count of received bytes at the start of the wait, until more arrive.
+    idle_since: Option<usize>,
+    sleep: Pin<Box<time::Sleep>>,
 }
 
 impl Sleep for HeadSleep {}
@@ -133,22 +133,22 @@ impl Future for HeadSleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.idle_at.is_some_and(|at| at != self.received.bytes()) {
-            self.idle_at = None;
-            let end = time::Instant::now() + self.head;
-            self.end.as_mut().reset(end);
+        if self
+            .idle_since
+            .is_some_and(|count| count != self.received.bytes())
+        {
+            self.idle_since = None;
+            let end = time::Instant::now() + self.head_timeout;
+            self.sleep.as_mut().reset(end);
         }
-        let end = self.end.as_mut().poll(context);
-        if end.is_ready() {
-            let setting = match self.idle_at {
+        let elapsed = self.sleep.as_mut().poll(context);
+        if elapsed.is_ready() {
+            let setting = match self.idle_since {
                 Some(_) => "idle-timeout",
                 None => "handshake-timeout",
             };
-            tracing::debug!(
-                setting,
-                "an HTTP/1.1 connection was closed: its time is over"
-            );
+            tracing::debug!(setting, "an HTTP/1.1 connection was closed: timeout");
         }
-        end
+        elapsed
     }
 }

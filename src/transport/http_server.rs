@@ -1,14 +1,12 @@
-//! From accepted connections to answered requests, until it is time to stop.
+//! Serves HTTP on accepted connections until shutdown.
 //!
-//! hyper is driven directly: tonic's own server knows no limits for HTTP/1.1,
-//! answers a `grpc-timeout` in words of its own, and cuts an old connection
-//! without asking it to close first.
+//! hyper is driven directly: tonic's own server sets no limits for HTTP/1.1, replies to an
+//! expired `grpc-timeout` with a status of its own, and closes an old connection without
+//! a graceful shutdown.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use axum::http::{Request, Version};
 use futures_util::FutureExt as _;
-use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -21,57 +19,54 @@ use tokio::{
 };
 
 use super::{
-    client_address,
-    fair_executor::{Entrance, Served, Turns},
+    fair_executor::{FairExecutor, ServeEnd, StreamSpawner},
     head_timer::HeadTimer,
     listener::{Accepted, Listener},
-    refusal_log::{Met, TurnedAway},
-    reply::Sending,
-    write_timeout::Overdue,
+    refusal_log::{RefusalKind, RefusalLog},
+    request_handler::RequestHandler,
+    request_service::RequestService,
+    write_timeout::WriteTimeout,
 };
-use crate::gateway::router::Port;
 use crate::{config::LimitSettings, domain::Network, peer::CoarseClock};
 
-/// How much of a stream's request may be on its way unread: more than the
-/// largest message, and far less than hyper's megabyte.
+/// The flow control window of a stream, in bytes: more than the largest message, and far less
+/// than hyper's default of 1 MiB.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// The same for all streams of a connection.
+/// The flow control window of a connection, in bytes.
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// How much of a stream's answer is kept for a peer that does not read it.
+/// The bytes of a stream's response that are buffered for a peer that does not read.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// The least that hyper takes for the buffer of an HTTP/1.1 connection.
+/// hyper's minimum for the buffer of an HTTP/1.1 connection, in bytes.
 const MIN_BUFFER: usize = 8 * 1024;
 
-/// How long a connection that has brought no request yet may still bring one
-/// after it was asked to close.
-const UNHEARD: Duration = Duration::from_secs(1);
+/// The time in which a connection without a request may still send one after the server
+/// asked it to close.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// Connections being served.
-pub(crate) struct Serving {
+/// Serves connections with a request handler.
+pub(crate) struct HttpServer<H> {
     limits: LimitSettings,
-    port: Arc<Port>,
-    max_age: Duration,
+    handler: Arc<H>,
     trusted_proxies: Arc<[IpNet]>,
     connections: JoinSet<()>,
-    stop: watch::Sender<()>,
+    shutdown: watch::Sender<()>,
 }
 
-impl Serving {
-    pub(crate) fn new(port: Port, limits: &LimitSettings, trusted_proxies: Vec<IpNet>) -> Self {
+impl<H: RequestHandler> HttpServer<H> {
+    pub(crate) fn new(handler: H, limits: &LimitSettings, trusted_proxies: Vec<IpNet>) -> Self {
         Self {
             limits: limits.clone(),
-            port: Arc::new(port),
-            max_age: limits.max_connection_age,
+            handler: Arc::new(handler),
             trusted_proxies: trusted_proxies.into(),
             connections: JoinSet::new(),
-            stop: watch::Sender::new(()),
+            shutdown: watch::Sender::new(()),
         }
     }
 
-    /// Takes connections on until `shutdown` resolves.
+    /// Accepts and serves connections until `shutdown` resolves.
     pub(crate) async fn accept(
         &mut self,
         mut listener: Listener,
@@ -80,10 +75,10 @@ impl Serving {
         let mut shutdown = pin!(shutdown);
         let mut ticks = time::interval(CoarseClock::TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let turned_away = Arc::clone(listener.turned_away());
+        let refusal_log = Arc::clone(listener.refusal_log());
         loop {
             tokio::select! {
-                accepted = listener.next() => self.serve(accepted, &turned_away),
+                accepted = listener.next() => self.serve(accepted, &refusal_log),
                 Some(_) = self.connections.join_next() => {}
                 _ = ticks.tick() => listener.clock().advance(),
                 () = &mut shutdown => return,
@@ -91,114 +86,104 @@ impl Serving {
         }
     }
 
-    /// Asks every connection to close once its requests are done, and waits.
-    /// Those that are not done in time are cut; `false` then.
+    /// Asks every connection to close after its requests in progress, and waits for that.
+    /// `false` if some were still open at the deadline; they are closed then.
     pub(crate) async fn drain(mut self, deadline: Instant) -> bool {
-        let _ = self.stop.send(());
+        let _ = self.shutdown.send(());
         let drained = async { while self.connections.join_next().await.is_some() {} };
         time::timeout_at(deadline, drained).await.is_ok()
     }
 
-    fn serve(&mut self, accepted: Accepted, turned_away: &Arc<TurnedAway>) {
+    fn serve(&mut self, accepted: Accepted, refusal_log: &Arc<RefusalLog>) {
         let Accepted {
             connection,
-            standing,
+            known_callers,
             mut evicted,
         } = accepted;
-        let (port, peer) = (Arc::clone(&self.port), connection.peer());
-        let traffic = Arc::clone(peer.traffic());
-        let (heard, hears) = (connection.heard(), connection.heard());
-        let received = connection.received();
-        let timer = HeadTimer::new(received.clone(), &self.limits);
-        let trusted_proxies = Arc::clone(&self.trusted_proxies);
+        let peer = connection.peer();
         let network = Network::of(peer.address().ip());
-        let (turned_away, tells) = (Arc::clone(turned_away), Arc::clone(turned_away));
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            hears.set();
-            if request.version() < Version::HTTP_2 {
-                received.note_head(&request);
-            }
-            let client =
-                client_address::of_request(peer.client_ip(), &trusted_proxies, request.headers());
-            let peer = peer.with_client_ip(client);
-            let traffic = Arc::clone(peer.traffic());
-            let proof = standing.proof(&request, &traffic);
-            if let Some(permit) = traffic.begin_request() {
-                request.extensions_mut().insert(peer);
-                return Sending::new(port.answer(request), traffic, permit, proof);
-            }
-            let (port, turned_away) = (Arc::clone(&port), Arc::clone(&turned_away));
-            let begin = move || {
-                let permit = peer.traffic().begin_request();
-                let peer = match &permit {
-                    Some(_) => peer,
-                    None => {
-                        turned_away.met(Met::Requests, network);
-                        peer.over_limit()
-                    }
-                };
-                request.extensions_mut().insert(peer);
-                (port.answer(request), permit)
-            };
-            Sending::later(Box::new(begin), traffic, proof)
-        });
-        let mut turns = Turns::default();
-        let served = http(&self.limits, timer, turns.entrance())
+        let traffic = Arc::clone(peer.traffic());
+        let request_seen = connection.request_seen();
+        let timer = HeadTimer::new(connection.received(), &self.limits);
+        let service = RequestService {
+            handler: Arc::clone(&self.handler),
+            peer,
+            trusted_proxies: Arc::clone(&self.trusted_proxies),
+            known_callers,
+            request_seen: request_seen.clone(),
+            received: connection.received(),
+            refusal_log: Arc::clone(refusal_log),
+        };
+        let mut executor = FairExecutor::default();
+        let served = builder(&self.limits, timer, executor.spawner())
             .serve_connection(TokioIo::new(connection), service)
             .into_owned();
-        let mut overdue = Overdue::new(Arc::clone(&traffic), self.limits.send_timeout);
-        let grace = self.limits.max_connection_age_grace;
-        let (max_age, mut stopped) = (self.max_age, self.stop.subscribe());
+        let mut write_timeout = WriteTimeout::new(Arc::clone(&traffic), self.limits.send_timeout);
+        let max_age = self.limits.max_connection_age;
+        let max_age_grace = self.limits.max_connection_age_grace;
+        let mut shutdown = self.shutdown.subscribe();
+        let refusal_log = Arc::clone(refusal_log);
         self.connections.spawn(async move {
             let mut served = pin!(served);
-            let patience = tokio::select! {
+            let grace = tokio::select! {
                 biased;
-                end = turns.serve(served.as_mut(), &mut overdue) => match end {
-                    // How a connection ends is its peer's affair.
-                    Served::Ended => return,
-                    Served::Overdue => {
-                        tells.met(Met::Unread, network);
+                end = executor.serve(served.as_mut(), &mut write_timeout) => match end {
+                    ServeEnd::Ended => return,
+                    ServeEnd::WriteTimeout => {
+                        refusal_log.record(RefusalKind::Unread, network);
                         match traffic.is_short_of_memory() {
                             true => Duration::ZERO,
-                            false => grace,
+                            false => max_age_grace,
                         }
                     }
                 },
                 Ok(()) = &mut evicted => Duration::ZERO,
-                () = time::sleep(max_age) => patience(heard.get()),
-                _ = stopped.changed() => patience(heard.get()),
+                () = time::sleep(max_age) => grace_period(request_seen.get()),
+                _ = shutdown.changed() => grace_period(request_seen.get()),
             };
             served.as_mut().graceful_shutdown();
-            if patience.is_zero() {
-                // The peer is told, as far as its socket takes it.
-                let _ = turns.serve(served.as_mut(), &mut overdue).now_or_never();
+            if grace.is_zero() {
+                // Sends a GOAWAY, if the socket takes it.
+                let _ = executor
+                    .serve(served.as_mut(), &mut write_timeout)
+                    .now_or_never();
             } else {
                 tokio::select! {
                     biased;
-                    _ = turns.serve(served.as_mut(), &mut overdue) => {}
+                    _ = executor.serve(served.as_mut(), &mut write_timeout) => {}
                     Ok(()) = &mut evicted => {}
-                    () = time::sleep(patience) => {}
+                    () = time::sleep(grace) => {}
                 }
             }
-            if traffic.has_waiting() {
-                traffic.cut_off();
+            if traffic.has_unsent() {
+                traffic.abort();
             }
         });
     }
 }
 
-/// How long a connection that is asked to close may go on.
-fn patience(is_heard: bool) -> Duration {
-    if is_heard { Duration::MAX } else { UNHEARD }
+/// The time for which a connection may stay open after the server asked it to close.
+fn grace_period(request_seen: bool) -> Duration {
+    if request_seen {
+        Duration::MAX
+    } else {
+        FIRST_REQUEST_GRACE
+    }
 }
 
-fn http(limits: &LimitSettings, timer: HeadTimer, entrance: Entrance) -> Builder<Entrance> {
-    let mut http = Builder::new(entrance);
-    http.http1()
+fn builder(
+    limits: &LimitSettings,
+    timer: HeadTimer,
+    spawner: StreamSpawner,
+) -> Builder<StreamSpawner> {
+    let mut builder = Builder::new(spawner);
+    builder
+        .http1()
         .timer(timer)
         .header_read_timeout(limits.handshake_timeout)
         .max_buf_size(limits.max_header_list_size.max(MIN_BUFFER));
-    http.http2()
+    builder
+        .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_concurrent_streams())
         .max_local_error_reset_streams(limits.max_local_error_reset_streams)
@@ -208,5 +193,5 @@ fn http(limits: &LimitSettings, timer: HeadTimer, entrance: Entrance) -> Builder
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
-    http
+    builder
 }

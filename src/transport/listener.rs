@@ -1,4 +1,4 @@
-//! Accepting connections.
+//! Accepts connections.
 
 use std::{
     io::{self, ErrorKind},
@@ -15,9 +15,9 @@ use tokio::{
 
 use super::{
     connection::{Connection, Timeouts},
-    connection_limits::{Admitted, Places},
-    known_callers::Standing,
-    refusal_log::TurnedAway,
+    connection_limits::{AdmittedConnection, ConnectionLimits},
+    known_callers::KnownCallers,
+    refusal_log::RefusalLog,
 };
 use crate::{
     config::LimitSettings,
@@ -25,15 +25,15 @@ use crate::{
     peer::{CoarseClock, Peer, ReplyMemory, Traffic},
 };
 
-/// How long to wait before accepting again when the operating system has no
-/// more file descriptors, so that the wait does not eat a core.
+/// The delay after a failed accept, such as for lack of file descriptors: retrying at once
+/// would keep a core busy.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How often to say so in the log.
-const WARN_EVERY: Duration = Duration::from_secs(10);
+/// The least interval between warnings of failed accepts.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many connections may wait to be accepted; the rest of a burst would
-/// have to wait for TCP's retransmission.
+/// The number of connections that may wait to be accepted. Those beyond it wait for TCP's
+/// retransmission.
 const BACKLOG: u32 = 1_024;
 
 /// Binds a listening socket.
@@ -42,62 +42,66 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // A restart need not wait for the last connections of the run before.
+    // Allows a restart while connections of the previous process are in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// A listening socket that keeps count of who is connected.
+/// A listening socket whose connections are limited.
 pub(crate) struct Listener {
     socket: TcpListener,
-    places: Arc<Places>,
+    connection_limits: Arc<ConnectionLimits>,
     requests_per_connection: usize,
     reply_memory: ReplyMemory,
     timeouts: Timeouts,
-    warned: Option<Instant>,
-    turned_away: Arc<TurnedAway>,
+    last_warning: Option<Instant>,
+    refusal_log: Arc<RefusalLog>,
 }
 
-/// A connection that has a place.
+/// A connection within the limits.
 pub(crate) struct Accepted {
-    pub(crate) connection: Connection,
-    /// Whether its network is known.
-    pub(crate) standing: Standing,
-    /// Resolves when another connection needs its place.
+    pub(crate) connection: Connection<TcpStream>,
+    /// Whether the connection's network is known.
+    pub(crate) known_callers: KnownCallers,
+    /// Resolves when the connection must close for a new one.
     pub(crate) evicted: oneshot::Receiver<()>,
 }
 
 impl Listener {
-    pub(crate) fn new(socket: TcpListener, places: Places, limits: &LimitSettings) -> Self {
+    pub(crate) fn new(
+        socket: TcpListener,
+        connection_limits: ConnectionLimits,
+        limits: &LimitSettings,
+    ) -> Self {
         Self {
             socket,
-            places: Arc::new(places),
+            connection_limits: Arc::new(connection_limits),
             requests_per_connection: limits.max_requests_per_connection(),
             reply_memory: ReplyMemory::new(limits.max_unsent, limits.max_unsent_per_connection),
             timeouts: Timeouts::new(limits),
-            warned: None,
-            turned_away: Arc::default(),
+            last_warning: None,
+            refusal_log: Arc::default(),
         }
     }
 
-    /// What idle times are measured by; to be set several times a second.
+    /// The clock of idle times, to be advanced every [`CoarseClock::TICK`].
     pub(crate) fn clock(&self) -> &CoarseClock {
-        self.places.clock()
+        self.connection_limits.clock()
     }
 
-    /// Where callers that meet a limit are counted.
-    pub(crate) fn turned_away(&self) -> &Arc<TurnedAway> {
-        &self.turned_away
+    /// The log of refused connections and requests.
+    pub(crate) fn refusal_log(&self) -> &Arc<RefusalLog> {
+        &self.refusal_log
     }
 
-    /// The next connection that has a place. Nothing is lost when this is
-    /// dropped before it is ready.
+    /// Accepts the next connection within the limits. Cancel safe: no connection is lost when
+    /// the future is dropped.
     pub(crate) async fn next(&mut self) -> Accepted {
         loop {
-            // A flood of connections waits in the backlog until those that it displaces
-            // have closed their files.
-            self.places.settle().await;
+            // A flood of connections waits in the backlog until the connections evicted for
+            // it have closed their file descriptors.
+            self.connection_limits.wait_for_evicted().await;
             match self.socket.accept().await {
                 Ok((socket, address)) => {
                     if let Some(accepted) = self.admit(socket, address) {
@@ -106,51 +110,52 @@ impl Listener {
                 }
                 Err(error) if failed_before_accept(&error) => {}
                 Err(error) => {
-                    if self.warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
+                    if self
+                        .last_warning
+                        .is_none_or(|at| at.elapsed() > WARNING_INTERVAL)
+                    {
                         tracing::warn!(%error, "cannot accept connections for now");
-                        self.warned = Some(Instant::now());
+                        self.last_warning = Some(Instant::now());
                     }
                     time::sleep(BACK_OFF).await;
                 }
             }
         }
     }
-}
 
-impl Listener {
-    /// Gives a connection its place; without one it is disconnected at once.
+    /// Acquires a permit for the connection, or closes it.
     fn admit(&mut self, socket: TcpStream, address: SocketAddr) -> Option<Accepted> {
         let network = Network::of(address.ip());
         let traffic = Traffic::new(
             self.requests_per_connection,
             &self.reply_memory,
-            self.places.clock(),
+            self.connection_limits.clock(),
         );
-        let Admitted {
-            place,
+        let AdmittedConnection {
+            permit,
             evicted,
             has_evicted,
-        } = match self.places.take(address.ip(), &traffic) {
+        } = match self.connection_limits.acquire(address.ip(), &traffic) {
             Ok(admitted) => admitted,
-            Err(why) => {
-                self.turned_away.refused(why, network);
+            Err(refusal) => {
+                self.refusal_log.record_connection(refusal, network);
                 return None;
             }
         };
         if has_evicted {
-            self.turned_away.ended_idle(network);
+            self.refusal_log.record_eviction(network);
         }
-        let standing = Standing::new(&self.places, place.id());
+        let known_callers = KnownCallers::new(&self.connection_limits, permit.id());
         let peer = Peer::new(address, traffic);
         Some(Accepted {
-            connection: Connection::new(socket, peer, self.timeouts, &self.turned_away, place),
-            standing,
+            connection: Connection::new(socket, peer, self.timeouts, &self.refusal_log, permit),
+            known_callers,
             evicted,
         })
     }
 }
 
-/// Whether it was that one connection which failed; the next may be fine.
+/// Whether only the accepted connection failed, so that the next can be accepted at once.
 fn failed_before_accept(error: &io::Error) -> bool {
     matches!(
         error.kind(),

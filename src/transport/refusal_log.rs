@@ -1,34 +1,29 @@
-//! Callers that met a limit of the transport: counted, and said in one line of the log for
-//! each kind at most every ten seconds, however many there are. Nothing else tells of most
-//! of them: a connection without a place is closed, and hyper refuses streams by itself.
+//! Logs the connections and requests refused by the limits of the transport: one line for
+//! each kind at most every ten seconds, with counts. Most of these refusals are logged nowhere
+//! else: excess connections are closed, and hyper refuses streams by itself.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod aggregated_warning;
 
-use tokio::{
-    runtime::Handle,
-    time::{self, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use super::connection_limits::NoPlace;
+use self::aggregated_warning::AggregatedWarning;
+use super::connection_limits::ConnectionRefusal;
 use crate::domain::Network;
 
-/// How often to say so.
-const EVERY: Duration = Duration::from_secs(10);
+/// The least interval between two lines of one kind.
+const INTERVAL: Duration = Duration::from_secs(10);
 
-/// A limit that was met on a connection that has a place.
+/// A refusal on an open connection, by the limit that caused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Met {
-    /// A request came while `max-requests-per-connection` were in progress.
+pub(crate) enum RefusalKind {
+    /// A request arrived while `max-requests-per-connection` were in progress.
     Requests,
     /// A stream was refused: `max-concurrent-streams` were open.
     Streams,
-    /// A stream was reset: its frames broke the rules of HTTP/2, or its head was over
-    /// `max-header-list-size`, again.
+    /// A stream was reset: its frames violated HTTP/2, or its head was over
+    /// `max-header-list-size` and not the first such head on its connection.
     Reset,
-    /// The head of a request was over `max-header-list-size`; over HTTP/2 for the first time
+    /// The head of a request was over `max-header-list-size`; over HTTP/2, the first such head
     /// on its connection.
     Head,
     /// The connection was closed: over `max-local-error-reset-streams` of its streams were
@@ -38,46 +33,46 @@ pub(crate) enum Met {
     Unread,
 }
 
-/// The counts of one port.
-pub(crate) struct TurnedAway {
-    connections: Arc<Line<4>>,
-    calls: Arc<Line<6>>,
-    tls: Arc<Line<1>>,
+/// The refusals of one listener.
+pub(crate) struct RefusalLog {
+    connections: Arc<AggregatedWarning<4>>,
+    requests: Arc<AggregatedWarning<6>>,
+    tls: Arc<AggregatedWarning<1>>,
 }
 
-impl TurnedAway {
-    /// Counts a connection that was refused.
-    pub(crate) fn refused(&self, why: NoPlace, network: Network) {
-        let index = match why {
-            NoPlace::Network => 0,
-            NoPlace::WideNetwork => 1,
-            NoPlace::All => 2,
+impl RefusalLog {
+    /// Counts a refused connection.
+    pub(crate) fn record_connection(&self, refusal: ConnectionRefusal, network: Network) {
+        let index = match refusal {
+            ConnectionRefusal::Network => 0,
+            ConnectionRefusal::WideNetwork => 1,
+            ConnectionRefusal::Total => 2,
         };
         self.connections.add(index, network);
     }
 
-    /// Counts an idle connection that was ended for a new one, from this network.
-    pub(crate) fn ended_idle(&self, network: Network) {
+    /// Counts an idle connection closed for a new one from this network.
+    pub(crate) fn record_eviction(&self, network: Network) {
         self.connections.add(3, network);
     }
 
-    /// Counts a refusal by a limit of a connection.
-    pub(crate) fn met(&self, what: Met, network: Network) {
-        self.calls.add(what as usize, network);
+    /// Counts a refusal on an open connection.
+    pub(crate) fn record(&self, kind: RefusalKind, network: Network) {
+        self.requests.add(kind as usize, network);
     }
 
-    /// Counts a connection that began with TLS.
-    pub(crate) fn began_with_tls(&self, network: Network) {
+    /// Counts a connection that began with a TLS handshake.
+    pub(crate) fn record_tls(&self, network: Network) {
         self.tls.add(0, network);
     }
 }
 
-impl Default for TurnedAway {
+impl Default for RefusalLog {
     fn default() -> Self {
         Self {
-            connections: Line::new(EVERY, write_connections),
-            calls: Line::new(EVERY, write_calls),
-            tls: Line::new(EVERY, write_tls),
+            connections: AggregatedWarning::new(INTERVAL, write_connections),
+            requests: AggregatedWarning::new(INTERVAL, write_requests),
+            tls: AggregatedWarning::new(INTERVAL, write_tls),
         }
     }
 }
@@ -95,8 +90,8 @@ fn write_connections(counts: [u64; 4], network: Option<Network>) {
         refused,
         ended_idle,
         network = network.map(|network| network.to_string()),
-        "connections were refused, or ended while idle to make room: where their callers mean \
-         well, raise {}",
+        "connections were refused, or closed while idle for new ones: if their callers are \
+         legitimate, raise {}",
         settings([
             (refused_per_peer, "--max-connections-per-peer"),
             (
@@ -108,7 +103,7 @@ fn write_connections(counts: [u64; 4], network: Option<Network>) {
     );
 }
 
-fn write_calls(counts: [u64; 6], network: Option<Network>) {
+fn write_requests(counts: [u64; 6], network: Option<Network>) {
     let [requests, streams, resets, heads, stream_errors, unread] = counts;
     tracing::warn!(
         refused_requests = requests,
@@ -118,8 +113,8 @@ fn write_calls(counts: [u64; 6], network: Option<Network>) {
         closed_connections = stream_errors,
         unread_replies = unread,
         network = network.map(|network| network.to_string()),
-        "requests were refused, or their connections closed, by the limits of a connection: \
-         where their callers read their replies and keep to what is announced to them, raise {}",
+        "requests were refused, or their connections closed, by the limits on one connection: \
+         if their callers read replies and respect the HTTP/2 settings, raise {}",
         settings([
             (requests, "--max-requests-per-connection"),
             (streams, "--max-concurrent-streams"),
@@ -134,101 +129,16 @@ fn write_tls([connections]: [u64; 1], network: Option<Network>) {
     tracing::warn!(
         connections,
         network = network.map(|network| network.to_string()),
-        "callers began with TLS, which this port does not speak: let them call without \
-         (http://, grpcurl -plaintext), or through a proxy that ends TLS"
+        "callers began a TLS handshake, but this port does not speak TLS: call it without TLS \
+         (http://, grpcurl -plaintext) or through a proxy that terminates TLS"
     );
 }
 
-/// The settings that were met.
+/// The settings whose limits were reached.
 fn settings<const N: usize>(counts: [(u64, &str); N]) -> String {
-    let met = counts.into_iter().filter(|(count, _)| *count > 0);
-    let names: Vec<&str> = met.map(|(_, name)| name).collect();
+    let reached = counts.into_iter().filter(|(count, _)| *count > 0);
+    let names: Vec<&str> = reached.map(|(_, name)| name).collect();
     names.join(", ")
-}
-
-/// The counts that are said in one line.
-struct Line<const N: usize> {
-    state: Mutex<State<N>>,
-    every: Duration,
-    write: fn([u64; N], Option<Network>),
-}
-
-struct State<const N: usize> {
-    /// The counts since the last line.
-    counts: [u64; N],
-    /// Where all of that comes from; `None` where that is more than one network.
-    only: Option<Network>,
-    said: Option<Instant>,
-    /// Whether it will be said at its time.
-    is_scheduled: bool,
-}
-
-impl<const N: usize> Line<N> {
-    fn new(every: Duration, write: fn([u64; N], Option<Network>)) -> Arc<Self> {
-        let state = State {
-            counts: [0; N],
-            only: None,
-            said: None,
-            is_scheduled: false,
-        };
-        Arc::new(Self {
-            state: Mutex::new(state),
-            every,
-            write,
-        })
-    }
-
-    /// The first is said at once, the next ones together when it is time again.
-    fn add(self: &Arc<Self>, index: usize, network: Network) {
-        let mut state = self.lock();
-        if state.counts == [0; N] {
-            state.only = Some(network);
-        } else if state.only != Some(network) {
-            state.only = None;
-        }
-        state.counts[index] += 1;
-        let due = state.said.map(|said| said + self.every);
-        let Some(due) = due.filter(|due| *due > Instant::now()) else {
-            drop(state);
-            self.say();
-            return;
-        };
-        if !state.is_scheduled
-            && let Ok(runtime) = Handle::try_current()
-        {
-            state.is_scheduled = true;
-            let line = Arc::downgrade(self);
-            runtime.spawn(async move {
-                time::sleep_until(due).await;
-                if let Some(line) = line.upgrade() {
-                    line.lock().is_scheduled = false;
-                    line.say();
-                }
-            });
-        }
-    }
-
-    fn say(&self) {
-        let mut state = self.lock();
-        let counts = std::mem::replace(&mut state.counts, [0; N]);
-        let network = state.only.take();
-        if counts == [0; N] {
-            return;
-        }
-        state.said = Some(Instant::now());
-        drop(state);
-        (self.write)(counts, network);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<N>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<const N: usize> Drop for Line<N> {
-    fn drop(&mut self) {
-        self.say();
-    }
 }
 
 #[cfg(test)]
@@ -236,31 +146,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_names_the_settings_that_were_met() {
-        let met = [(1, "--one"), (0, "--two"), (2, "--three")];
-        assert_eq!(settings(met), "--one, --three");
-    }
-
-    #[tokio::test]
-    async fn the_first_is_said_at_once_and_the_rest_together() {
-        static SAID: Mutex<Vec<(u64, bool)>> = Mutex::new(Vec::new());
-        let line = Line::new(Duration::from_secs(1), |[count]: [u64; 1], network| {
-            SAID.lock().unwrap().push((count, network.is_some()));
-        });
-        let said = || std::mem::take(&mut *SAID.lock().unwrap());
-        let [one, other] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(|ip| Network::of(ip.into()));
-        line.add(0, one);
-        assert_eq!(said(), [(1, true)]);
-        for network in [one, one, other] {
-            line.add(0, network);
-        }
-        assert_eq!(said(), []);
-        while SAID.lock().unwrap().is_empty() {
-            time::sleep(Duration::from_millis(5)).await;
-        }
-        assert_eq!(said(), [(3, false)], "the networks are two");
-        line.add(0, other);
-        drop(line);
-        assert_eq!(said(), [(1, true)]);
+    fn only_settings_with_a_count_are_named() {
+        let counts = [(1, "--one"), (0, "--two"), (2, "--three")];
+        assert_eq!(settings(counts), "--one, --three");
     }
 }

@@ -1,6 +1,5 @@
-//! Replies on their way to the socket. A request stays in progress until the last byte
-//! of its reply has been handed over, and until then the connection knows that a reply
-//! waits.
+//! Replies on their way to the socket. A request counts as in progress, and its reply as
+//! unsent, until the last byte of the reply has been handed to the socket.
 
 use std::{
     convert::Infallible,
@@ -14,130 +13,138 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Status, body::Body};
 
-use super::known_callers::Proof;
-use crate::peer::{ReplyRoom, RequestPermit, Traffic, WaitingReply};
+use super::known_callers::CallerProof;
+use crate::peer::{ReplyReservation, RequestPermit, Traffic, UnsentReply};
 
-/// The answer to a request, which is in progress until the reply has been sent.
-pub(crate) struct Sending<F> {
-    answer: Answer<F>,
-    held: Option<Held>,
-    proof: Option<Proof>,
+/// The reply to a request. It holds the permits of the request until the reply has been sent.
+pub(crate) struct ReplyFuture<F> {
+    response: PendingResponse<F>,
+    permits: Option<ReplyPermits>,
+    proof: Option<CallerProof>,
 }
 
-enum Answer<F> {
-    Begun(F),
-    /// It begins when its turn comes; there until then.
-    Later(Option<Begin<F>>),
+enum PendingResponse<F> {
+    Started(F),
+    /// Starts on the first poll; `None` after that.
+    Deferred(Option<StartResponse<F>>),
 }
 
-/// Begins an answer, and counts its request in where its connection has a share left.
-type Begin<F> = Box<dyn FnOnce() -> (F, Option<RequestPermit>) + Send>;
+/// Starts a response, and counts its request if the connection is below its limit.
+type StartResponse<F> = Box<dyn FnOnce() -> (F, Option<RequestPermit>) + Send>;
 
-/// What a reply holds while it is made and sent.
-struct Held {
+/// The resources that a reply holds until it has been sent.
+struct ReplyPermits {
     traffic: Arc<Traffic>,
-    /// None for a request that its connection had no share left for.
-    permit: Option<RequestPermit>,
-    room: Option<ReplyRoom>,
+    /// `None` for a request over its connection's limit.
+    request: Option<RequestPermit>,
+    memory: Option<ReplyReservation>,
 }
 
-impl<F> Sending<F> {
-    /// The answer to a request of a connection with this traffic, and what its success
-    /// would show.
+impl<F> ReplyFuture<F> {
+    /// The reply to a request with a permit; `proof` is checked against the response.
     pub(crate) fn new(
-        answer: F,
+        response: F,
         traffic: Arc<Traffic>,
         permit: RequestPermit,
-        proof: Option<Proof>,
+        proof: Option<CallerProof>,
     ) -> Self {
-        Self::of(Answer::Begun(answer), traffic, Some(permit), proof)
+        Self::of(
+            PendingResponse::Started(response),
+            traffic,
+            Some(permit),
+            proof,
+        )
     }
 
-    /// The same of a request that came while its connection had its share in progress.
-    /// By its turn those are gone that the caller has given up in favour of it: their
-    /// streams run on the same task.
-    pub(crate) fn later(begin: Begin<F>, traffic: Arc<Traffic>, proof: Option<Proof>) -> Self {
-        Self::of(Answer::Later(Some(begin)), traffic, None, proof)
+    /// The reply to a request that arrived while its connection was at its limit. It starts on
+    /// the first poll: by then, the requests that the caller has just cancelled are dropped,
+    /// since their streams run on the same task.
+    pub(crate) fn deferred(
+        start: StartResponse<F>,
+        traffic: Arc<Traffic>,
+        proof: Option<CallerProof>,
+    ) -> Self {
+        Self::of(PendingResponse::Deferred(Some(start)), traffic, None, proof)
     }
 
     fn of(
-        answer: Answer<F>,
+        response: PendingResponse<F>,
         traffic: Arc<Traffic>,
-        permit: Option<RequestPermit>,
-        proof: Option<Proof>,
+        request: Option<RequestPermit>,
+        proof: Option<CallerProof>,
     ) -> Self {
-        let held = Held {
+        let permits = ReplyPermits {
             traffic,
-            permit,
-            room: None,
+            request,
+            memory: None,
         };
         Self {
-            answer,
-            held: Some(held),
+            response,
+            permits: Some(permits),
             proof,
         }
     }
 }
 
-impl<F> Future for Sending<F>
+impl<F> Future for ReplyFuture<F>
 where
     F: Future<Output = Result<Response<Body>, Infallible>> + Unpin,
 {
-    type Output = Result<Response<Reply>, Infallible>;
+    type Output = Result<Response<ReplyBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let answer = match &mut this.answer {
-            Answer::Begun(answer) => answer,
-            Answer::Later(begin) => {
-                let Some(begin) = begin.take() else {
+        let response = match &mut this.response {
+            PendingResponse::Started(response) => response,
+            PendingResponse::Deferred(start) => {
+                let Some(start) = start.take() else {
                     return Poll::Pending;
                 };
-                let (answer, permit) = begin();
-                if let Some(held) = &mut this.held {
-                    held.permit = permit;
+                let (response, permit) = start();
+                if let Some(permits) = &mut this.permits {
+                    permits.request = permit;
                 }
-                this.answer = Answer::Begun(answer);
+                this.response = PendingResponse::Started(response);
                 return self.poll(context);
             }
         };
-        Pin::new(answer).poll(context).map_ok(|response| {
+        Pin::new(response).poll(context).map_ok(|response| {
             if let Some(proof) = this.proof.take() {
-                proof.note(&response);
+                proof.check(&response);
             }
             let (mut head, body) = response.into_parts();
-            let mut held = this.held.take();
-            if let Some(held) = &mut held {
-                held.room = head.extensions.remove();
+            let mut permits = this.permits.take();
+            if let Some(permits) = &mut permits {
+                permits.memory = head.extensions.remove();
             }
-            Response::from_parts(head, Reply { body, held })
+            Response::from_parts(head, ReplyBody { body, permits })
         })
     }
 }
 
 /// The body of a reply.
-pub(crate) struct Reply {
+pub(crate) struct ReplyBody {
     body: Body,
-    held: Option<Held>,
+    permits: Option<ReplyPermits>,
 }
 
-impl HttpBody for Reply {
-    type Data = Part;
+impl HttpBody for ReplyBody {
+    type Data = ReplyChunk;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Part>, Status>>> {
+    ) -> Poll<Option<Result<Frame<ReplyChunk>, Status>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if polled.is_pending()
-            && let Some(held) = &mut self.held
+            && let Some(permits) = &mut self.permits
         {
-            // A stream waits for something to tell. That may take for ever, and is no
+            // A server stream may wait for its next event indefinitely, and then is not a
             // request in progress.
-            held.permit = None;
+            permits.request = None;
         }
-        polled.map_ok(|frame| frame.map_data(|bytes| self.part(bytes)))
+        polled.map_ok(|frame| frame.map_data(|bytes| self.chunk(bytes)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -149,41 +156,41 @@ impl HttpBody for Reply {
     }
 }
 
-impl Reply {
-    /// Some bytes to be sent, which hold what the reply holds from now on.
-    fn part(&mut self, bytes: Bytes) -> Part {
-        let waiting = self.held.as_mut().map(|held| {
-            let room = held.room.take();
-            if let Some(room) = &room {
-                room.shrink_to(bytes.len());
+impl ReplyBody {
+    /// Makes a chunk, which takes over the permits of the reply.
+    fn chunk(&mut self, bytes: Bytes) -> ReplyChunk {
+        let permits = self.permits.as_mut().map(|permits| {
+            let memory = permits.memory.take();
+            if let Some(memory) = &memory {
+                memory.shrink_to(bytes.len());
             }
-            Waiting {
-                _reply: held.traffic.begin_to_wait(),
-                _permit: held.permit.take(),
-                _room: room,
+            ChunkPermits {
+                _unsent: permits.traffic.unsent_reply(),
+                _request: permits.request.take(),
+                _memory: memory,
             }
         });
-        Part {
+        ReplyChunk {
             bytes,
-            _waiting: waiting,
+            _permits: permits,
         }
     }
 }
 
-/// A part of a body. It is dropped by hyper when it has been written to the socket, or
-/// when its stream or connection is gone.
-pub(crate) struct Part {
+/// A chunk of a body. hyper drops it once it has been written to the socket, or when its
+/// stream or connection ends.
+pub(crate) struct ReplyChunk {
     bytes: Bytes,
-    _waiting: Option<Waiting>,
+    _permits: Option<ChunkPermits>,
 }
 
-struct Waiting {
-    _reply: WaitingReply,
-    _permit: Option<RequestPermit>,
-    _room: Option<ReplyRoom>,
+struct ChunkPermits {
+    _unsent: UnsentReply,
+    _request: Option<RequestPermit>,
+    _memory: Option<ReplyReservation>,
 }
 
-impl Buf for Part {
+impl Buf for ReplyChunk {
     fn remaining(&self) -> usize {
         self.bytes.remaining()
     }

@@ -1,4 +1,4 @@
-//! The internal listener: who gets in, what is there, and who is cut off.
+//! The internal listener: authentication, its service, and the end of slow streams.
 
 use std::{
     fs,
@@ -25,14 +25,14 @@ use crate::harness::{
     watch::{ADMIN_TOKEN, TokenFile, authorized, head, log_after, open_sessions},
 };
 
-/// More events than what may be on its way to one who does not read.
+/// More events than the buffers of a stream without a reader hold.
 const MANY: usize = 20_000;
 
-/// How long the next message waits for one who does not read.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the next message waits for a stream without a reader.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_off_unless_it_is_asked_for() {
+async fn the_internal_listener_is_off_by_default() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::sqlite();
     let server = TestServer::start(&database).await;
@@ -44,7 +44,7 @@ async fn it_is_off_unless_it_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_takes_the_one_token_and_nothing_else() {
+async fn only_the_admin_token_is_accepted() {
     let database = Database::sqlite();
     let server = TestServer::start_watched(&database, &[]).await;
     let channel = Client::connect(server.admin_address.unwrap()).await.channel;
@@ -76,7 +76,7 @@ async fn it_takes_the_one_token_and_nothing_else() {
             .await
     };
     for wrong in wrongs {
-        // Without the token, nobody is told whether the rest made sense.
+        // Without the token, the rest of the request is not validated.
         for since_revision in [None, Some(0), Some(-1), Some(i64::MAX)] {
             let refusal = watch(wrong, since_revision).await;
             refusal.expect_refusal(Code::Unauthenticated, "ADMIN_TOKEN_INVALID");
@@ -95,7 +95,7 @@ async fn each_listener_has_its_own_service() {
     public.expect_refusal(Code::Unimplemented, "UNIMPLEMENTED");
     let internal = Client::connect(server.admin_address.unwrap()).await;
     for refusal in [
-        internal.check("sess_nobody").await.map(drop),
+        internal.check("sess_unknown").await.map(drop),
         internal.register(EMAIL, PASSWORD).await.map(drop),
     ] {
         refusal.expect_refusal(Code::Unimplemented, "UNIMPLEMENTED");
@@ -107,20 +107,20 @@ async fn each_listener_has_its_own_service() {
     }
 }
 
-/// Runs it with settings that it cannot start with.
+/// Runs the binary with settings that prevent its start.
 fn fails_with(settings: &[&str]) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     let mut command = command(folder.path());
     command.arg("--listen=127.0.0.1:0").args(settings);
     let ended = run(command);
     assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
-    assert_eq!(ended.output, "", "it never said that it listens");
+    assert_eq!(ended.output, "", "it announced a listener");
     assert!(!ended.errors.contains(ADMIN_TOKEN), "{}", ended.errors);
     ended
 }
 
 #[test]
-fn a_token_that_is_no_secret_is_not_taken() {
+fn a_weak_token_is_refused() {
     let long = "x".repeat(1_025);
     for (content, mode, advice) in [
         (ADMIN_TOKEN, 0o644, "run chmod 600"),
@@ -163,9 +163,9 @@ fn a_token_that_is_no_secret_is_not_taken() {
     );
 }
 
-/// As an editor or `echo` leaves it, and as a secret of a group is mounted.
+/// Written by an editor or `echo`, or mounted as a secret readable by a group.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_with_a_newline_is_the_same() {
+async fn a_trailing_newline_is_not_part_of_the_token() {
     for (content, mode) in [
         (format!("{ADMIN_TOKEN}\n"), 0o640),
         (format!("{ADMIN_TOKEN}\r\n"), 0o400),
@@ -181,7 +181,7 @@ async fn a_token_with_a_newline_is_the_same() {
 }
 
 #[test]
-fn its_settings_go_together() {
+fn the_admin_settings_require_each_other() {
     let file = TokenFile::new();
     let [listen, token_file] = file.settings();
     for (setting, missing) in [
@@ -203,7 +203,7 @@ fn its_settings_go_together() {
     );
 }
 
-/// A connection that takes next to nothing before it is read.
+/// A connection with minimal flow-control windows.
 async fn narrow(process: &Process) -> Channel {
     Endpoint::from_shared(format!("http://{}", process.admin_address.unwrap()))
         .unwrap()
@@ -214,7 +214,7 @@ async fn narrow(process: &Process) -> Channel {
         .unwrap()
 }
 
-/// The most memory that it has had, in bytes.
+/// The peak memory of the process, in bytes.
 fn peak_memory(process: &Process) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -222,7 +222,7 @@ fn peak_memory(process: &Process) -> usize {
     kibibytes.parse::<usize>().unwrap() * 1_024
 }
 
-/// A process with a user who has many sessions; the user's id.
+/// A process with a user with many sessions; returns the user's id, too.
 async fn with_many_sessions(database: &Database, settings: &[&str]) -> (Process, i64) {
     let folder = tempfile::tempdir().unwrap();
     let all = [
@@ -237,10 +237,10 @@ async fn with_many_sessions(database: &Database, settings: &[&str]) -> (Process,
     (process, user.id)
 }
 
-/// Those who do not read cost no memory to speak of, hold nobody up, and are told
-/// where they have to go on.
+/// Streams without a reader cost little memory, do not delay other streams, and end with
+/// the revision to resume from.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_read_is_cut_off() {
+async fn a_stream_without_a_reader_is_ended() {
     let database = Database::sqlite();
     let (process, _) = with_many_sessions(&database, &[]).await;
     let mut reader = process.watch(None).await.unwrap();
@@ -254,9 +254,9 @@ async fn who_does_not_read_is_cut_off() {
     database.execute("DELETE FROM sessions");
     let last = head(&database);
     assert_eq!(reader.until(last).await.len(), MANY);
-    // By then each of the others has had its time.
+    // By then the write timeout of each of the others has passed.
     let start = Instant::now();
-    while start.elapsed() < PATIENCE + Duration::from_secs(1) {
+    while start.elapsed() < WRITE_TIMEOUT + Duration::from_secs(1) {
         reader.next().await.unwrap();
     }
     let grown = peak_memory(&process).saturating_sub(before);
@@ -268,9 +268,9 @@ async fn who_does_not_read_is_cut_off() {
             status.get_details_error_info().unwrap().reason,
             "SLOW_READER"
         );
-        assert!(watcher.last < last, "it was told everything");
+        assert!(watcher.last < last, "it received everything");
     }
-    // What they missed is there.
+    // The missed events can be read.
     let mut again = process.watch(Some(stalled[0].last)).await.unwrap();
     let missed = log_after(&database, stalled[0].last).len();
     assert_eq!(again.until(last).await.len(), missed);
@@ -295,9 +295,9 @@ async fn a_stop_ends_every_stream() {
     assert!(start.elapsed() < Duration::from_secs(5), "{log}");
 }
 
-/// One who does not read does not hold up a stop, either.
+/// A stream without a reader does not delay the stop beyond the shutdown timeout.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_waits_no_longer_than_it_may() {
+async fn a_stop_does_not_wait_for_a_stream_without_a_reader() {
     let database = Database::sqlite();
     let (process, _) = with_many_sessions(&database, &["--shutdown-timeout=1s"]).await;
     let mut reader = process.watch(None).await.unwrap();
@@ -313,14 +313,14 @@ async fn a_stop_waits_no_longer_than_it_may() {
     let (status, log) = process.wait();
     assert_eq!(status.code(), Some(0));
     assert!(log.contains("cut off"), "{log}");
-    // What the machine takes to end a process comes on top.
+    // Includes the time that the machine takes to end a process.
     assert!(start.elapsed() < Duration::from_secs(8), "{log}");
     stalled.end().await;
     assert!(stalled.last < last);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_is_room_for_so_many_and_then_for_none() {
+async fn the_number_of_streams_is_limited() {
     let database = Database::sqlite();
     let server = TestServer::start_watched(&database, &[]).await;
     let address = server.admin_address.unwrap();
@@ -338,7 +338,7 @@ async fn there_is_room_for_so_many_and_then_for_none() {
                 Err(status) => refused(&status, Code::ResourceExhausted, "OVERLOADED"),
             };
             refusals += 1;
-            // One leaves, and there is room before long.
+            // A closed stream makes room for another.
             watchers.pop();
             sleep(Duration::from_millis(5)).await;
         }

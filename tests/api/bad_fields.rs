@@ -1,5 +1,5 @@
-//! Whatever stands in a field gets its code from the table, and the next
-//! request is served as if nothing had happened.
+//! Invalid fields get the codes of the table, and the next request on the connection is
+//! served.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use diesel::connection::SimpleConnection as _;
@@ -11,14 +11,14 @@ use crate::harness::{
 };
 
 on_each_database! {
-    /// Missing, empty and over-long fields; controls and NUL.
-    async fn fields(database: Database) {
+    /// Missing, empty and over-long fields; control characters and NUL.
+    async fn invalid_fields_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let long_local = format!("{}@example.com", "a".repeat(65));
         let long_email = format!("a@{}.com", "b".repeat(250));
         let long_password = "kP3 ".repeat(257);
-        for (email, password, field, says) in [
+        for (email, password, field, expected_text) in [
             ("", PASSWORD, "email", "is missing"),
             ("eve", PASSWORD, "email", "one @"),
             ("eve@a@example.com", PASSWORD, "email", "one @"),
@@ -44,7 +44,7 @@ on_each_database! {
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
             let (named, description) = violation(&details);
             assert_eq!(named, field, "{email:?} {password:?}");
-            assert!(description.contains(says), "{description}");
+            assert!(description.contains(expected_text), "{description}");
         }
         for (email, password, field) in [
             ("", PASSWORD, "email"),
@@ -56,7 +56,7 @@ on_each_database! {
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
             assert_eq!(violation(&details).0, field);
         }
-        // What cannot be set is compared all the same, and is wrong.
+        // A login compares passwords that the policy would refuse.
         for password in ["seven77", "with a \0 inside", &long_password, &"x".repeat(15_000)] {
             server
                 .client
@@ -64,10 +64,10 @@ on_each_database! {
                 .await
                 .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
         }
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
-    /// SQL, templates and formats are letters like any other.
+    /// SQL, templates and format strings are ordinary text.
     async fn nothing_in_a_field_is_interpreted(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -87,7 +87,7 @@ on_each_database! {
                 .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
             server
                 .client
-                .has_no_session(payload).await;
+                .expect_no_session(payload).await;
             let email = format!("{}@example.com", payload.replace([' ', '\\', ';', '(', ')', '<', '>'], "_"));
             let user = server.client.register(&email, payload).await;
             if let Ok(user) = user {
@@ -95,18 +95,18 @@ on_each_database! {
                 server.client.login(&email, payload).await.unwrap();
             }
         }
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
-    /// A session_id is the one that was given out, byte for byte, or none.
-    async fn session_ids(database: Database) {
+    /// Only the exact bytes of an issued `session_id` are accepted.
+    async fn altered_session_ids_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let login = server.login().await;
         let (good, handle) = (login.session_id, login.session.unwrap().handle);
         let secret = good.strip_prefix("sess_").unwrap();
         let bytes = URL_SAFE_NO_PAD.decode(secret).unwrap();
-        // The last character holds two bits that mean nothing.
+        // The last character has two unused bits.
         let last = secret.chars().next_back().unwrap();
         let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let twin = alphabet.find(last).map(|at| &alphabet[at + 1..at + 2]).unwrap();
@@ -157,9 +157,9 @@ on_each_database! {
         server.client.check(&good).await.unwrap();
     }
 
-    /// A damaged or ruinous stored hash lets nobody in, tells nobody that the
-    /// account exists, and holds nobody up.
-    async fn stored_hashes(database: Database) {
+    /// A login with a damaged or ruinously expensive stored hash fails, does not reveal the
+    /// account, and does not delay other logins.
+    async fn a_damaged_stored_hash_is_a_wrong_password(database: Database) {
         let server = TestServer::start(&database).await;
         let user = server.register().await;
         server.client.register("bob@example.com", PASSWORD).await.unwrap();
@@ -183,14 +183,13 @@ on_each_database! {
             server.client.login("bob@example.com", PASSWORD).await.unwrap();
         }
         database.execute(&format!("UPDATE users SET hashed_password = '{good}' WHERE id = 1"));
-        server.still_serves().await;
+        server.expect_service().await;
     }
 }
 
-/// Bytes that are no text at all, which only SQLite would keep, and that only
-/// for somebody who tells it to.
+/// A BLOB in the column: only SQLite stores one, and only on request.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stored_hash_that_is_no_text() {
+async fn a_stored_hash_of_invalid_utf8_is_a_wrong_password() {
     let database = Database::sqlite();
     let server = TestServer::start(&database).await;
     let user = server.register().await;
@@ -204,18 +203,18 @@ async fn a_stored_hash_that_is_no_text() {
         user.id
     );
     database.connect_sqlite().batch_execute(&poison).unwrap();
-    // Nobody else is touched, known or not.
+    // Other logins, with known and unknown e-mails, are not affected.
     for n in 0..8 {
         let email = format!("u{n}@example.com");
         server.client.login(&email, PASSWORD).await.unwrap();
-        let email = format!("nobody{n}@example.com");
+        let email = format!("unknown{n}@example.com");
         server
             .client
             .login(&email, PASSWORD)
             .await
             .expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
     }
-    // Another answer than to them would tell that there is an account.
+    // A different reply would reveal the account.
     server
         .client
         .login(EMAIL, PASSWORD)

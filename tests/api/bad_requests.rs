@@ -1,32 +1,21 @@
-//! Bytes that are no request, over each transport: each gets its code from the
-//! table, and the next request is served as if nothing had happened.
+//! Malformed requests over each transport get the codes of the table, and the next request
+//! on the connection is served.
 
 use bienvenue::proto::v1::{LoginRequest, LogoutRequest};
 use prost::Message as _;
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, PASSWORD, TestServer, on_each_database,
+    Database, EMAIL, Expect as _, PASSWORD, TestServer,
+    methods::methods,
+    on_each_database,
     raw::{self, Web, frame, framed},
     refused,
 };
 
-const METHODS: [&str; 10] = [
-    "Register",
-    "Login",
-    "GetUserBySession",
-    "Logout",
-    "ListSessions",
-    "RevokeSession",
-    "RevokeOtherSessions",
-    "ChangePassword",
-    "RequestPasswordReset",
-    "ResetPassword",
-];
-
 on_each_database! {
-    /// Bytes that are no request of the method, over each transport.
-    async fn malformed_messages(database: Database) {
+    /// Malformed messages to every method.
+    async fn malformed_messages_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let whole = framed(&LoginRequest { email: EMAIL.into(), password: PASSWORD.into() });
@@ -37,39 +26,40 @@ on_each_database! {
         let mut bad_flag = whole.clone();
         bad_flag[0] = 7;
         let bodies: Vec<(&str, Vec<u8>)> = vec![
-            ("nothing", vec![]),
-            ("half a frame head", whole[..3].to_vec()),
+            ("an empty body", vec![]),
+            ("half a frame header", whole[..3].to_vec()),
             ("half a message", whole[..whole.len() / 2].to_vec()),
-            ("a length that lies", length_lies),
+            ("a wrong length", length_lies),
             ("garbage after the message", trailing_garbage),
-            ("a flag that does not exist", bad_flag),
+            ("an unknown flag", bad_flag),
             ("garbage", frame(&[0xFF; 32])),
-            ("a field cut short", frame(&[0x0A, 0x20, b'a'])),
+            ("a truncated field", frame(&[0x0A, 0x20, b'a'])),
             ("a wrong wire type", frame(&[0x08, 0x01])),
             ("invalid UTF-8", frame(&[0x0A, 0x02, 0xC3, 0x28])),
-            ("a length beyond all bounds", [&[0, 0xFF, 0xFF, 0xFF, 0xFF], &[0_u8; 64][..]].concat()),
+            ("an enormous length", [&[0, 0xFF, 0xFF, 0xFF, 0xFF], &[0_u8; 64][..]].concat()),
             ("over 16 KiB", framed(&LoginRequest {
                 email: EMAIL.into(),
                 password: "x".repeat(16 * 1024),
             })),
         ];
         for (what, body) in &bodies {
-            for method in METHODS {
-                let path = format!("/bienvenue.v1.AuthService/{method}");
+            for method in methods() {
+                let (channel, path) = (&server.client.channel, method.path());
                 let headers = [("content-type", "application/grpc")];
-                let response =
-                    raw::h2(&server.client.channel, "POST", &path, &headers, body.clone()).await;
+                let response = raw::h2(channel, "POST", &path, &headers, body.clone()).await;
                 assert_eq!(response.status(), 200, "{what}");
-                refused(&raw::status_of(&response), Code::InvalidArgument, "MALFORMED_REQUEST");
+                let status = raw::status_of(&response);
+                assert_eq!(status.code(), Code::InvalidArgument, "{what} to {}", method.name);
+                refused(&status, Code::InvalidArgument, "MALFORMED_REQUEST");
                 for web in [Web::Binary, Web::Text] {
-                    web.call_raw(server.address, method, body)
+                    web.call_raw(server.address, &method.name, body)
                         .await
                         .expect_refusal(Code::InvalidArgument, "MALFORMED_REQUEST");
                 }
             }
-            server.still_serves().await;
+            server.expect_service().await;
         }
-        // base64 that is none.
+        // Invalid base64.
         let response = raw::http1(
             server.address,
             "POST",
@@ -78,11 +68,11 @@ on_each_database! {
             b"!!!!not base64!!!!",
         ).await;
         assert_eq!(response.header("grpc-status"), Some("3"), "{response:?}");
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
-    /// A compressed message is not taken, so that no bomb is.
-    async fn compressed_messages(database: Database) {
+    /// Compressed messages are refused, decompression bombs among them.
+    async fn compressed_messages_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let mut body = framed(&LoginRequest { email: EMAIL.into(), password: PASSWORD.into() });
@@ -93,11 +83,11 @@ on_each_database! {
         body[0] = 1;
         let response = raw::h2(&server.client.channel, "POST", path, &headers[..1], body).await;
         refused(&raw::status_of(&response), Code::InvalidArgument, "MALFORMED_REQUEST");
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
-    /// tonic would run a handler for these; the gate does not.
-    async fn wrong_methods_and_content_types(database: Database) {
+    /// tonic would run a handler for these; the gateway refuses them.
+    async fn wrong_http_methods_and_content_types_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_id = server.login().await.session_id;
@@ -130,18 +120,18 @@ on_each_database! {
         let native = [("content-type", "application/grpc")];
         let response = raw::http1(server.address, "POST", path, &native, &body).await;
         assert_eq!(response.status, 505);
-        server.client.check(&session_id).await.expect("nobody logged out");
+        server.client.check(&session_id).await.expect("the session is open");
     }
 
-    /// What is not there.
-    async fn unknown_methods_and_paths(database: Database) {
+    /// Unknown gRPC methods and HTTP paths.
+    async fn unknown_methods_and_paths_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         for path in [
             "/bienvenue.v1.AuthService/Dance",
             "/bienvenue.v1.AuthService/login",
             "/bienvenue.v2.AuthService/Login",
-            "/nobody.Service/Method",
+            "/unknown.Service/Method",
             "/",
         ] {
             for content_type in ["application/grpc", "application/grpc-web+proto"] {
@@ -163,11 +153,11 @@ on_each_database! {
         }
         let response = raw::http1(server.address, "POST", "/", &[], b"").await;
         assert_eq!((response.status, response.header("allow")), (405, Some("GET,HEAD")));
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
-    /// Random bytes never find a crack: no INTERNAL, no silence.
-    async fn noise(database: Database) {
+    /// Random bytes never cause INTERNAL or a missing reply.
+    async fn random_bytes_are_refused(database: Database) {
         use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -181,10 +171,11 @@ on_each_database! {
                 changed
             }),
         ];
+        let methods = methods();
         let mut runner = TestRunner::deterministic();
         for round in 0..200 {
             let body = frame(&bytes.new_tree(&mut runner).unwrap().current());
-            let path = format!("/bienvenue.v1.AuthService/{}", METHODS[round % METHODS.len()]);
+            let path = methods[round % methods.len()].path();
             let headers = [("content-type", "application/grpc")];
             let response = raw::h2(&server.client.channel, "POST", &path, &headers, body).await;
             let code = raw::status_of(&response).code();
@@ -194,6 +185,6 @@ on_each_database! {
             );
             assert!(known, "{code:?}");
         }
-        server.still_serves().await;
+        server.expect_service().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Checking many sessions in one call.
+//! `BatchGetUserBySession`: many session checks in one call.
 
 use std::{
     ops::Range,
@@ -13,17 +13,14 @@ use prost::Message as _;
 use tonic::{Code, Status};
 
 use crate::harness::{
-    Database, Expect as _, TestServer, on_each_database, raw::Web, server::Client,
+    Database, Expect as _, PATIENCE, TestServer, on_each_database, raw::Web, server::Client,
     status::violation,
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How long what goes on beside the requests may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The most that one call takes.
-const MOST: usize = 256;
+/// The limit of session ids in one call.
+const MAX_IDS: usize = 256;
 
 async fn batch(client: &Client, session_ids: &[String]) -> Result<Vec<Outcome>, Status> {
     let request = BatchGetUserBySessionRequest {
@@ -38,7 +35,7 @@ fn outcomes(response: BatchGetUserBySessionResponse) -> Vec<Outcome> {
     outcomes.collect::<Option<_>>().expect("an outcome of each")
 }
 
-/// What one call after the other says.
+/// The outcomes of single calls, one after the other.
 async fn one_by_one(client: &Client, session_ids: &[String]) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for session_id in session_ids {
@@ -47,7 +44,7 @@ async fn one_by_one(client: &Client, session_ids: &[String]) -> Vec<Outcome> {
             Err(status) => {
                 let refusal = Err::<(), _>(status.clone());
                 refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
-                // A batch has no words of its own for ids of another shape: they are longer.
+                // A batch has one message for malformed ids; those of single calls are longer.
                 let message = match session_id.starts_with("sess_") && session_id.len() == 48 {
                     true => status.message(),
                     false => "the session is not valid; log in again",
@@ -62,9 +59,9 @@ async fn one_by_one(client: &Client, session_ids: &[String]) -> Vec<Outcome> {
     outcomes
 }
 
-/// Well-formed, and nobody's.
+/// Well-formed session ids without a session.
 fn unknown(many: Range<usize>) -> Vec<String> {
-    // 32 bytes in base64url: the last character has four bits.
+    // 32 bytes in base64url: the last character encodes four bits.
     many.map(|n| format!("sess_{n:042}A")).collect()
 }
 
@@ -74,8 +71,8 @@ async fn log_in(server: &TestServer, many: usize) -> Vec<String> {
 }
 
 on_each_database! {
-    /// In the order of the question, whatever is beside it, from memory or not.
-    async fn each_has_what_a_call_of_its_own_says(database: Database) {
+    /// In the order of the request, from memory or from the database.
+    async fn each_outcome_is_that_of_a_single_call(database: Database) {
         let limits = ["--session-idle=2h", "--session-sweep=1d"];
         for size in ["--session-index-size=1000", "--session-index-size=2", "--session-index-size=0"] {
             let settings = [limits.as_slice(), &[size]].concat();
@@ -89,17 +86,17 @@ on_each_database! {
                 server.client.logout(session_id).await.unwrap();
             }
             server.clock.advance(HOUR + HOUR / 2);
-            let malformed = ["", "sess_", "sess_nobody", "nobody", "\u{1F511}"].map(str::to_owned);
+            let malformed = ["", "sess_", "sess_unknown", "unknown", "\u{1F511}"].map(str::to_owned);
             let session_ids = [
                 &open[..2], &malformed, &expired, &open[..1], &unknown(0..3), &ended, &open[1..],
                 &unknown(2..4), &expired[..1], &open[3..],
             ]
             .concat();
-            // What is used for the first time in an hour, and what is not in memory yet,
-            // is said otherwise a moment later.
+            // The first use in an hour, and the loading into memory, change the outcome a
+            // moment later.
             let start = Instant::now();
             let (expected, answered, on_the_web) = loop {
-                assert!(start.elapsed() < PATIENCE, "it never says the same twice");
+                assert!(start.elapsed() < PATIENCE, "the outcomes keep changing");
                 let expected = one_by_one(&server.client, &session_ids).await;
                 let answered = batch(&server.client, &session_ids).await.unwrap();
                 let mut on_the_web = Vec::new();
@@ -123,24 +120,24 @@ on_each_database! {
         }
     }
 
-    async fn none_is_none_and_too_many_are_refused(database: Database) {
+    async fn an_empty_batch_is_answered_and_an_oversized_one_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         assert_eq!(batch(&server.client, &[]).await.unwrap(), []);
-        // In a message of the default size.
-        let session_ids = log_in(&server, MOST).await;
+        // The reply fits gRPC's default message size.
+        let session_ids = log_in(&server, MAX_IDS).await;
         let answered = batch(&server.client, &session_ids).await.unwrap();
         assert_eq!(answered, one_by_one(&server.client, &session_ids).await);
         assert!(answered.iter().all(|outcome| matches!(outcome, Outcome::Found(_))));
-        let same = vec![session_ids[0].clone(); MOST];
+        let same = vec![session_ids[0].clone(); MAX_IDS];
         let answered = batch(&server.client, &same).await.unwrap();
         assert!(answered.iter().all(|outcome| *outcome == answered[0]));
-        let answered = batch(&server.client, &unknown(0..MOST)).await.unwrap();
+        let answered = batch(&server.client, &unknown(0..MAX_IDS)).await.unwrap();
         let is_invalid = |outcome: &Outcome| {
             matches!(outcome, Outcome::Error(error) if error.reason == "SESSION_INVALID")
         };
-        assert!(answered.len() == MOST && answered.iter().all(is_invalid));
-        for too_many in [unknown(0..MOST + 1), vec![String::new(); MOST + 1]] {
+        assert!(answered.len() == MAX_IDS && answered.iter().all(is_invalid));
+        for too_many in [unknown(0..MAX_IDS + 1), vec![String::new(); MAX_IDS + 1]] {
             let refusal = batch(&server.client, &too_many).await;
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
             let (field, problem) = violation(&details);
@@ -149,27 +146,27 @@ on_each_database! {
         }
     }
 
-    /// Made-up ids bring back fewer bytes than they take to send, over each protocol.
-    async fn made_up_ids_cost_their_sender(database: Database) {
+    /// The reply to unknown ids is smaller than the request, over each protocol.
+    async fn unknown_ids_are_not_amplified(database: Database) {
         let server = TestServer::start(&database).await;
         for (session_ids, most) in [
-            (unknown(0..MOST), 256 * 24),
-            (vec![String::new(); MOST], 256 * 26),
+            (unknown(0..MAX_IDS), 256 * 24),
+            (vec![String::new(); MAX_IDS], 256 * 26),
         ] {
             let request = BatchGetUserBySessionRequest { session_ids };
             let native = server.client.stub().batch_get_user_by_session(request.clone()).await;
             let web = Web::Binary.call(server.address, "BatchGetUserBySession", &request).await;
             for response in [native.unwrap().into_inner(), web.unwrap()] {
                 let (sent, received) = (request.encoded_len(), response.encoded_len());
-                println!("{sent} bytes bring back {received}");
-                assert!(received < most, "{sent} bytes bring back {received}");
+                println!("{sent} bytes sent, {received} received");
+                assert!(received < most, "{sent} bytes sent, {received} received");
                 let results = outcomes(response);
                 let reason_of = |outcome: &Outcome| match outcome {
                     Outcome::Error(error) => error.reason.clone(),
                     Outcome::Found(_) => String::new(),
                 };
                 assert!(results.iter().all(|outcome| reason_of(outcome) == "SESSION_INVALID"));
-                // The first ones are in words.
+                // The first ones have messages.
                 let words = |outcome: &Outcome| matches!(outcome, Outcome::Error(error) if !error.message.is_empty());
                 assert_eq!(results.iter().filter(|outcome| words(outcome)).count(), 16);
                 assert!(results[..16].iter().all(words));
@@ -177,9 +174,8 @@ on_each_database! {
         }
     }
 
-    /// Once the reply to a logout is there, no batch that is asked after it says
-    /// otherwise, however many ask.
-    async fn it_is_never_stale(database: Database) {
+    /// No batch sent after the reply to a logout finds the session, under load.
+    async fn a_batch_is_never_stale(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_ids = log_in(&server, 48).await;

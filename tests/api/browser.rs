@@ -1,4 +1,4 @@
-//! What a real browser lets a neighbour do.
+//! Attacks from a sibling host, and calls of a page, in a real browser.
 
 use bienvenue::proto::v1::RequestPasswordResetRequest;
 
@@ -14,7 +14,7 @@ const SERVICE: &str = "accounts.example.localhost";
 const NEIGHBOUR: &str = "blog.example.localhost";
 const MALLORY: &str = "mallory@example.com";
 
-/// What the service's own page does once the neighbour's has planted its cookie.
+/// The requests of the service's own page after the sibling's has planted its cookie.
 const STEPS: &str = "
     const send = (method, path, body) => fetch(path, {
         method, body, redirect: 'manual',
@@ -29,8 +29,8 @@ const STEPS: &str = "
         await send('GET', '/done');
     })();";
 
-/// A page on a sibling host sets a cookie whose name begins with U+2000 and goes on like
-/// ours. The browser lets it pass, since to the browser it is another name.
+/// A page on a sibling host sets a cookie whose name is U+2000 followed by the service's.
+/// The browser accepts it, since to the browser the names differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_on_a_sibling_host_cannot_forge_the_cookie() {
     let relay = Relay::bind(SERVICE).await;
@@ -73,12 +73,12 @@ async fn a_page_on_a_sibling_host_cannot_forge_the_cookie() {
             browser.log()
         );
     }
-    let told: Vec<_> = exchanges
+    let reports: Vec<_> = exchanges
         .iter()
         .map(|exchange| (exchange.line.as_str(), exchange.response.status))
         .collect();
     assert_eq!(
-        told,
+        reports,
         [
             // Not logged in as the attacker.
             ("GET /profile", 403),
@@ -94,11 +94,11 @@ async fn a_page_on_a_sibling_host_cannot_forge_the_cookie() {
         .client
         .check(&forged)
         .await
-        .expect("nobody touched it");
+        .expect("the session is open");
 }
 
-/// Calls of a page whose libraries add headers. The page tells its own server the status of
-/// each, and whether there was a message.
+/// Calls of a page whose libraries add headers. The page reports to its own server the status
+/// of each, and whether there was a message.
 const TRACED_CALLS: &str = "
     const call = async (method, body) => {
         const response = await fetch(`SERVICE/bienvenue.v1.AuthService/${method}`, {
@@ -123,20 +123,20 @@ const TRACED_CALLS: &str = "
         return `${response.status}-${response.headers.get('grpc-status')}-${length > 5}`;
     };
     (async () => {
-        let told;
+        let report;
         try {
             const refused = await call('Logout', [0, 0, 0, 0, 0]);
-            told = `${refused}-${await call('RequestPasswordReset', BODY)}`;
+            report = `${refused}-${await call('RequestPasswordReset', BODY)}`;
         } catch (error) {
-            told = `failed-${error.message.replace(/ /g, '_')}`;
+            report = `failed-${error.message.replace(/ /g, '_')}`;
         }
-        await fetch(`/told/${told}`);
+        await fetch(`/report/${report}`);
         await fetch('/done');
     })();";
 
-/// OpenTelemetry and connect-web add headers to each call of a page.
+/// OpenTelemetry and connect-web add headers to each call.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_with_tracing_calls() {
+async fn cors_allows_tracing_headers() {
     let relay = Relay::bind(NEIGHBOUR).await;
     let origin = format!("https://{NEIGHBOUR}:{}", relay.port);
     let settings = ["--cors-origin", &origin, "--cors-header=x-tenant"];
@@ -150,19 +150,19 @@ async fn a_page_with_tracing_calls() {
         .replace("SERVICE", &format!("https://{SERVICE}:{}", service.port))
         .replace("BODY", &format!("{:?}", framed(&request)));
     let _service = service.to(server.address, "/page", String::new());
-    // The paths by which the page tells its outcome get a 404.
+    // The paths of the page's reports get a 404.
     let mut own = relay.to(server.address, "/page", format!("<script>{steps}</script>"));
     let Some(browser) = Chromium::open(&format!("{origin}/page")) else {
         return;
     };
     let exchanges = own.until("GET /done").await;
-    let told: Vec<&str> = exchanges
+    let reports: Vec<&str> = exchanges
         .iter()
         .map(|exchange| exchange.line.as_str())
         .collect();
     assert_eq!(
-        told,
-        ["GET /told/200-16-false-200-null-true"],
+        reports,
+        ["GET /report/200-16-false-200-null-true"],
         "{}",
         browser.log()
     );

@@ -1,4 +1,4 @@
-//! What a service may keep of the answers to its checks, and until when.
+//! How long a service may cache the replies to its checks.
 
 use std::{
     collections::HashMap,
@@ -18,19 +18,19 @@ use tokio::{
 };
 
 use crate::harness::{
-    Database, EMAIL, NEW_PASSWORD, PASSWORD, Process, TestServer, Watcher, on_each_database,
-    server::Client, watch::head,
+    Database, EMAIL, NEW_PASSWORD, PASSWORD, Process, TestServer, Watcher, eventually,
+    eventually_within, on_each_database, server::Client, watch::head,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// After such a silence, nothing that is kept is used.
+/// After this long without a heartbeat, cached replies are not used.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How much longer than that a busy machine may take.
+/// The additional time that a busy machine may take.
 const LEEWAY: Duration = Duration::from_secs(2);
 
-/// A cache as a service has it, by the rules of `WatchRevocations`.
+/// A cache in a service, by the rules of `WatchRevocations`.
 struct Cache {
     client: Client,
     state: Arc<Mutex<State>>,
@@ -39,12 +39,12 @@ struct Cache {
 
 struct State {
     kept: HashMap<String, (GetUserBySessionResponse, Instant)>,
-    /// The revision of the last event that was about a session or a user.
+    /// The revision of the last event of a session or a user.
     ended: HashMap<String, i64>,
     users: HashMap<i64, i64>,
-    /// Of what was before that, nothing was told.
+    /// Events before this revision are unknown.
     floor: i64,
-    /// The last heartbeat, and its revision.
+    /// The time of the last heartbeat.
     heard: Option<Instant>,
     revision: i64,
 }
@@ -85,8 +85,8 @@ impl Cache {
         }
     }
 
-    /// Whether a session is open, from memory.
-    fn recall(&self, session_id: &str) -> bool {
+    /// Whether the cache holds a session.
+    fn holds(&self, session_id: &str) -> bool {
         let mut state = self.state.lock().unwrap();
         let now = Instant::now();
         if state.heard.is_none_or(|heard| now - heard > SILENCE) {
@@ -96,8 +96,8 @@ impl Cache {
         state.kept.contains_key(session_id)
     }
 
-    /// Asks, and keeps the answer.
-    async fn ask(&self, session_id: &str) -> bool {
+    /// Checks a session and caches the reply.
+    async fn check(&self, session_id: &str) -> bool {
         let asked = Instant::now();
         let Ok(answer) = self.client.check(session_id).await else {
             return false;
@@ -159,9 +159,9 @@ impl State {
 }
 
 on_each_database! {
-    /// No longer than the session lives, and no longer than five minutes or what
-    /// else its use may go unnoticed.
-    async fn an_answer_may_be_kept_for_a_while(database: Database) {
+    /// `cache_for` ends with the session at the latest, and is at most five minutes or the step
+    /// of `last_seen_at`.
+    async fn cache_for_is_limited(database: Database) {
         for (limits, longest) in [
             (["--session-idle=7d", "--session-absolute=30d"], 5 * MINUTE),
             (["--session-idle=10m", "--session-absolute=25m"], MINUTE),
@@ -182,7 +182,7 @@ on_each_database! {
                 assert!(cache_for <= longest, "{cache_for:?}");
                 assert!(cache_for > longest - MINUTE / 2 || minutes == 6, "{cache_for:?}");
             }
-            // Close to its end, as long as it lives.
+            // Close to the session's end, until that end.
             if longest == MINUTE {
                 server.clock.advance(MINUTE / 2);
                 let answer = server.client.check(&session_id).await.unwrap();
@@ -193,8 +193,8 @@ on_each_database! {
         }
     }
 
-    /// Once a heartbeat has told of a revision, no answer is of before it.
-    async fn an_answer_knows_of_what_was_told(database: Database) {
+    /// After a heartbeat with a revision, no reply is older than it.
+    async fn a_reply_includes_all_announced_revisions(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         server.register().await;
         let kept = server.login().await.session_id;
@@ -211,9 +211,9 @@ on_each_database! {
         }
     }
 
-    /// A cache that goes by the rules has forgotten what ended by the time that it is
-    /// told so, and does not say otherwise long before, whoever ended it wherever.
-    async fn a_cache_forgets_in_time(database: Database) {
+    /// A cache that follows the rules drops a session ended on any node, by any means, within
+    /// the promised time.
+    async fn a_cache_drops_ended_sessions_in_time(database: Database) {
         let near = TestServer::start_watched(&database, &[]).await;
         near.register().await;
         // On SQLite there is no other node.
@@ -226,27 +226,28 @@ on_each_database! {
         let logins = near.logins(40).await;
         let session_ids: Vec<String> = logins.into_iter().map(|login| login.session_id).collect();
         let ended: Vec<Mutex<Option<Instant>>> = session_ids.iter().map(|_| Mutex::default()).collect();
-        let (recalled, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (cached, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let checks = join_all((0..4).map(|_| async {
             while !is_over.load(Ordering::SeqCst) {
                 for (session_id, ended) in session_ids.iter().zip(&ended) {
                     let ended = *ended.lock().unwrap();
-                    if cache.recall(session_id) {
-                        recalled.fetch_add(1, Ordering::SeqCst);
+                    if cache.holds(session_id) {
+                        cached.fetch_add(1, Ordering::SeqCst);
                         let stale = ended.map_or(Duration::ZERO, |ended| ended.elapsed());
                         assert!(stale < SILENCE + LEEWAY, "{stale:?}");
                     } else {
-                        cache.ask(session_id).await;
+                        cache.check(session_id).await;
                     }
                 }
                 tokio::task::yield_now().await;
             }
         }));
         let ends = async {
-            // The cache is in use by then.
-            while recalled.load(Ordering::SeqCst) < 100 {
-                sleep(Duration::from_millis(1)).await;
-            }
+            // By then the cache is in use.
+            eventually("100 answers from the cache", async || {
+                cached.load(Ordering::SeqCst) >= 100
+            })
+            .await;
             for (session_id, ended) in session_ids[..30].iter().zip(&ended) {
                 far.logout(session_id).await.unwrap();
                 *ended.lock().unwrap() = Some(Instant::now());
@@ -255,14 +256,11 @@ on_each_database! {
             let last = &session_ids[39];
             far.change_password(last, PASSWORD, NEW_PASSWORD).await.unwrap();
             let last = head(&database);
-            let told = async {
-                while cache.revision() < last {
-                    sleep(Duration::from_millis(1)).await;
-                }
-            };
-            timeout(SILENCE + LEEWAY, told).await.expect("it is told");
+            let limit = SILENCE + LEEWAY;
+            let is_current = async || cache.revision() >= last;
+            eventually_within(limit, "the last revision reaches the cache", is_current).await;
             for session_id in &session_ids {
-                assert!(!cache.recall(session_id));
+                assert!(!cache.holds(session_id));
             }
             is_over.store(true, Ordering::SeqCst);
         };
@@ -270,10 +268,10 @@ on_each_database! {
     }
 }
 
-/// A node that does not hear of anything says nothing either, and a cache that it
-/// tells is off before long. What comes after that is no gap.
+/// A stopped node sends no heartbeats, so its caches turn themselves off, and resume without
+/// a gap.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cache_does_not_rely_on_a_node_that_stands_still() {
+async fn a_cache_does_not_rely_on_a_stopped_node() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -286,26 +284,26 @@ async fn a_cache_does_not_rely_on_a_node_that_stands_still() {
     let kept = other.login().await;
     let cache = Cache::start(still.address, still.admin_address.unwrap()).await;
     for login in [&ended, &kept] {
-        assert!(cache.ask(&login.session_id).await);
-        assert!(cache.recall(&login.session_id));
+        assert!(cache.check(&login.session_id).await);
+        assert!(cache.holds(&login.session_id));
     }
     still.signal("STOP");
     let start = Instant::now();
     other.client.logout(&ended.session_id).await.unwrap();
-    while cache.recall(&ended.session_id) {
-        assert!(start.elapsed() < SILENCE + LEEWAY);
-        sleep(Duration::from_millis(5)).await;
-    }
-    assert!(!cache.recall(&kept.session_id));
+    eventually_within(SILENCE + LEEWAY, "the cache is dropped", async || {
+        !cache.holds(&ended.session_id)
+    })
+    .await;
+    assert!(!cache.holds(&kept.session_id));
     assert!(start.elapsed() >= SILENCE / 2, "{:?}", start.elapsed());
-    // Long enough that it begins anew.
+    // Long enough for a new stream.
     sleep(SILENCE).await;
     still.signal("CONT");
     let start = Instant::now();
-    while !cache.recall(&kept.session_id) {
-        assert!(!cache.recall(&ended.session_id), "user {}", user.id);
+    while !cache.holds(&kept.session_id) {
+        assert!(!cache.holds(&ended.session_id), "user {}", user.id);
         assert!(start.elapsed() < SILENCE + LEEWAY, "it does not recover");
         sleep(Duration::from_millis(1)).await;
     }
-    assert!(!cache.recall(&ended.session_id));
+    assert!(!cache.holds(&ended.session_id));
 }

@@ -1,8 +1,8 @@
-//! What a bcrypt cost comes to on a machine.
+//! `bienvenue calibrate`: the time of each bcrypt cost on a machine.
 
 use crate::harness::process::{command, run};
 
-/// The figures are the machine's; how they belong together is not.
+/// The figures depend on the machine, their ratios do not.
 #[test]
 fn each_cost_has_a_row_of_figures() {
     let folder = tempfile::tempdir().unwrap();
@@ -30,6 +30,6 @@ fn each_cost_has_a_row_of_figures() {
         assert!((1.8..2.2).contains(&ratio), "{}", ended.output);
     }
     assert!(ended.output.contains("--bcrypt-cost=1"), "{}", ended.output);
-    // It opens nothing and leaves nothing.
+    // It creates no files.
     assert_eq!(folder.path().read_dir().unwrap().count(), 0);
 }

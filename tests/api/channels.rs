@@ -1,5 +1,5 @@
-//! Many calls at once on one channel, as gRPC libraries make them: they open as many
-//! streams as are announced, and let further calls wait.
+//! Many calls at once on one channel: gRPC libraries open as many streams as the server
+//! announces, and queue further calls.
 
 use bienvenue::proto::v1::GetUserBySessionRequest;
 use futures_util::future::join_all;
@@ -9,10 +9,10 @@ use crate::harness::{
     server::Client,
 };
 
-/// More than one connection may have in progress.
+/// More than the limit of requests in progress on one connection.
 const CALLS: usize = 400;
 
-/// Every login is let in, however many there are and however busy the machine is.
+/// Limits that admit every login, on a busy machine too.
 const PATIENT: [&str; 2] = ["--hash-max-wait=50s", "--request-timeout=60s"];
 
 on_each_database! {
@@ -29,24 +29,24 @@ on_each_database! {
         assert!(lost.is_empty(), "{} of {CALLS} checks: {:?}", lost.len(), lost[0]);
     }
 
-    /// A client that gives calls up has room for as many at once.
-    async fn calls_instead_of_others_are_served(database: Database) {
+    /// Cancelled calls make room for as many new ones at once.
+    async fn calls_after_cancelled_ones_are_served(database: Database) {
         let server = TestServer::start_with(&database, &["--max-requests-per-connection=8"]).await;
         server.register().await;
         let session_id = server.login().await.session_id;
         let check = framed(&GetUserBySessionRequest { session_id });
         let mut connection = H2::open(server.address, 64 * 1024).await.unwrap();
         for _ in 0..8 {
-            connection.begin_to_ask("Login").await.unwrap();
+            connection.begin_call("Login").await.unwrap();
         }
-        connection.ask_instead("GetUserBySession", &check).await.unwrap();
-        // Those that were given up are answered before, if at all.
+        connection.cancel_and_call("GetUserBySession", &check).await.unwrap();
+        // Cancelled calls are answered before these, if at all.
         let seen = connection.until(|seen| seen.ends + seen.refusals >= 8).await.unwrap();
         assert_eq!((seen.ends, seen.refusals, seen.resets), (8, 0, 0), "{seen:?}");
     }
 }
 
-/// grpcio queues by the announced number, too.
+/// grpcio queues by the announced number of streams, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn grpcio_loses_no_call() {
     let database = Database::sqlite();

@@ -1,13 +1,13 @@
-//! Clocks that are wrong, ahead or behind: nothing is lost to one, and nothing
-//! outlives its limit because of one.
+//! Wrong clocks, ahead or behind: none of them removes live rows or extends a lifetime.
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Process, TestServer, on_each_database,
+    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Process, TestServer, eventually,
+    on_each_database,
     server::TestClock,
     smtp::{Behaviour, SmtpServer},
 };
@@ -15,10 +15,7 @@ use crate::harness::{
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How long something may take that happens within milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Long enough for fifty sweeps. That nothing happens has no event to wait for.
+/// Long enough for fifty sweeps: the absence of an effect has no event to await.
 const FIFTY_SWEEPS: Duration = Duration::from_secs(1);
 
 const SWEEPING: &str = "--session-sweep=20ms";
@@ -28,17 +25,14 @@ fn number(database: &Database, of: &str) -> usize {
     text.parse().unwrap()
 }
 
-async fn until_there_are(database: &Database, many: usize, of: &str) {
-    timeout(PATIENCE, async {
-        while number(database, of) != many {
-            sleep(Duration::from_millis(5)).await;
-        }
+async fn until_count_is(database: &Database, many: usize, of: &str) {
+    eventually(format!("{many} rows of {of}"), async || {
+        number(database, of) == many
     })
-    .await
-    .unwrap_or_else(|_| panic!("{} of {of}, not {many}", number(database, of)));
+    .await;
 }
 
-/// A clock whose calendar is wrong from the start.
+/// A clock with a wrong calendar from the start.
 fn clock_off_by(days: i64) -> TestClock {
     let clock = TestClock::default();
     clock.jump(days * 86_400);
@@ -49,15 +43,15 @@ async fn start_off_by(database: &Database, days: i64) -> TestServer {
     TestServer::start_at_time(database.url(), &[SWEEPING], clock_off_by(days)).await
 }
 
-/// How a query names rows that are dated after now.
+/// The condition for rows dated after now.
 fn later_than(column: &str, clock: &TestClock) -> String {
     let now = clock.now() + chrono::TimeDelta::minutes(6);
     format!("{column} > '{}'", now.format("%Y-%m-%d %H:%M:%S"))
 }
 
 on_each_database! {
-    /// Neither a clock that jumps ahead nor one that is ahead at the start removes
-    /// sessions or the log of revocations.
+    /// A clock that jumps ahead, or is ahead at the start, removes neither sessions nor the log
+    /// of revocations.
     async fn one_wrong_clock_removes_nothing(database: Database) {
         let server = TestServer::start_with(&database, &[SWEEPING]).await;
         server.register().await;
@@ -82,8 +76,8 @@ on_each_database! {
         }
     }
 
-    /// In normal operation a session is removed a day after it has expired.
-    async fn a_sweep_comes_a_day_late(database: Database) {
+    /// In normal operation a session is removed a day after its expiry.
+    async fn a_session_is_removed_a_day_after_its_expiry(database: Database) {
         let settings = ["--session-idle=2h", SWEEPING];
         let server = TestServer::start_with(&database, &settings).await;
         server.register().await;
@@ -95,51 +89,51 @@ on_each_database! {
             let age = format!("UPDATE sessions SET last_seen_at = '{seen}' WHERE handle = '{handle}'");
             assert_eq!(database.execute(&age), 1);
         }
-        until_there_are(&database, 2, "sessions").await;
+        until_count_is(&database, 2, "sessions").await;
         sleep(FIFTY_SWEEPS).await;
         assert_eq!(number(&database, "sessions"), 2);
         if database.is_sqlite() {
             // The database's own clock cannot be moved.
             server.clock.advance(2 * DAY);
-            until_there_are(&database, 0, "sessions").await;
+            until_count_is(&database, 0, "sessions").await;
         }
     }
 
-    /// A session that was opened under a clock far ahead ends within its limits of
-    /// the right one, in memory and in the database.
+    /// A session opened under a clock far ahead ends within its limits by the right clock, in
+    /// memory and in the database.
     async fn a_session_dated_after_now_keeps_its_limits(database: Database) {
         let ahead = start_off_by(&database, 400).await;
         ahead.register().await;
         let (idle, busy) = (ahead.login().await.session_id, ahead.login().await.session_id);
         ahead.stop().await;
         let right = TestServer::start_with(&database, &[SWEEPING]).await;
-        // Memory has it as it was before it is mended.
+        // Memory holds the session with its wrong date.
         right.client.check(&idle).await.unwrap();
         let checked = right.client.check(&busy).await.unwrap();
         let expires = checked.session.unwrap().expires_at.unwrap().seconds;
         assert!(expires <= (right.clock.now() + 7 * DAY + 6 * MINUTE).timestamp());
         let dated_ahead = format!("sessions WHERE {}", later_than("created_at", &right.clock));
-        until_there_are(&database, 0, &dated_ahead).await;
+        until_count_is(&database, 0, &dated_ahead).await;
         for _ in 0..4 {
             right.clock.advance(6 * DAY);
             right.client.check(&busy).await.unwrap();
-            // The use is written behind the reply.
+            // The use is written after the reply.
             let seen = right.clock.now() - DAY;
             let seen = format!("sessions WHERE last_seen_at > '{}'", seen.format("%Y-%m-%d"));
-            until_there_are(&database, 1, &seen).await;
+            until_count_is(&database, 1, &seen).await;
         }
-        right.client.has_no_session(&idle).await;
+        right.client.expect_no_session(&idle).await;
         right.clock.advance(6 * DAY);
-        right.client.has_no_session(&busy).await;
+        right.client.expect_no_session(&busy).await;
         right.stop().await;
         let clock = TestClock::default();
         clock.advance(30 * DAY);
         let again = TestServer::start_at_time(database.url(), &[], clock).await;
-        again.client.has_no_session(&busy).await;
+        again.client.expect_no_session(&busy).await;
     }
 
-    /// Where it is our own clock that is wrong, and behind, sessions stay as they are.
-    async fn a_clock_behind_loses_nothing(database: Database) {
+    /// A clock behind leaves sessions unchanged.
+    async fn a_clock_behind_removes_nothing(database: Database) {
         let server = TestServer::start_with(&database, &[SWEEPING]).await;
         server.register().await;
         let logins = server.logins(5).await;
@@ -166,15 +160,15 @@ on_each_database! {
         }
     }
 
-    /// A reset token that was mailed under a clock far ahead is good for no longer
-    /// than any other, now and when its date has come.
-    async fn a_reset_token_dated_after_now_is_dead_in_time(database: Database) {
+    /// A reset token mailed under a clock far ahead expires like any other, by the right clock
+    /// and by its own date.
+    async fn a_reset_token_dated_after_now_expires_in_time(database: Database) {
         let ahead = start_off_by(&database, 100).await;
         ahead.register().await;
         let token = ahead.reset_token().await;
         ahead.stop().await;
         let right = TestServer::start_with(&database, &[SWEEPING]).await;
-        until_there_are(&database, 0, "users WHERE reset_token IS NOT NULL").await;
+        until_count_is(&database, 0, "users WHERE reset_token IS NOT NULL").await;
         right.clock.advance(16 * MINUTE);
         let refused = right.client.reset_password(&token, NEW_PASSWORD).await;
         refused.expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
@@ -185,8 +179,8 @@ on_each_database! {
         right.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
     }
 
-    /// A mail that is due far ahead, or claimed until then, is sent all the same.
-    async fn a_mail_dated_after_now_does_not_wait_for_it(database: Database) {
+    /// A mail due far ahead, or claimed until then, is sent.
+    async fn a_mail_dated_after_now_is_sent_at_once(database: Database) {
         let smtp = SmtpServer::start().await;
         smtp.behave(Behaviour::RefuseMessage("451 later"));
         let url = format!("--smtp-url={}", smtp.url("", "127.0.0.1"));
@@ -195,7 +189,7 @@ on_each_database! {
         ahead.register().await;
         ahead.client.request_password_reset(EMAIL).await.unwrap();
         let failed = "outgoing_mails WHERE tries > 0 AND claimed_until IS NULL";
-        until_there_are(&database, 1, failed).await;
+        until_count_is(&database, 1, failed).await;
         ahead.stop().await;
         smtp.behave(Behaviour::Accept);
         for claimed in [false, true] {
@@ -208,13 +202,13 @@ on_each_database! {
             }
             let right = TestServer::start_with(&database, &settings).await;
             assert_eq!(smtp.next().await.mail.only_recipient(), EMAIL);
-            until_there_are(&database, 0, "outgoing_mails").await;
+            until_count_is(&database, 0, "outgoing_mails").await;
             right.stop().await;
         }
     }
 
-    /// What is held back, and that it goes on, is said once each.
-    async fn a_doubted_clock_is_said_once(database: Database) {
+    /// The log reports the pause of the sweep, and its end, once each.
+    async fn an_untrusted_clock_is_logged_once(database: Database) {
         let folder = tempfile::tempdir().unwrap();
         let settings = ["--bcrypt-cost=4", "--database-url", database.url(), SWEEPING];
         let start = || Process::start(folder.path(), &settings);
@@ -235,10 +229,10 @@ on_each_database! {
     }
 }
 
-/// A node whose clock is wrong ends no sessions of the others, and what it opens
-/// ends in time on all of them.
+/// A node with a wrong clock ends no sessions of the others, and its own sessions end in time
+/// on all nodes.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_wrong_node_removes_nothing_of_the_others() {
+async fn a_node_with_a_wrong_clock_removes_nothing() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -248,7 +242,7 @@ async fn one_wrong_node_removes_nothing_of_the_others() {
     let wrong = start_off_by(&database, 8).await;
     sleep(FIFTY_SWEEPS).await;
     assert_eq!(number(&database, "sessions"), 20);
-    // Used under the wrong clock, too, as far as it takes them.
+    // Used under the wrong clock, too, as far as that node accepts them.
     for login in &logins {
         let _ = wrong.client.check(&login.session_id).await;
         right.client.check(&login.session_id).await.unwrap();
@@ -261,8 +255,8 @@ async fn one_wrong_node_removes_nothing_of_the_others() {
         .session_id;
     right.client.check(&opened).await.unwrap();
     let dated_ahead = format!("sessions WHERE {}", later_than("created_at", &right.clock));
-    until_there_are(&database, 0, &dated_ahead).await;
+    until_count_is(&database, 0, &dated_ahead).await;
     right.client.check(&opened).await.unwrap();
     right.clock.advance(7 * DAY + MINUTE);
-    right.client.has_no_session(&opened).await;
+    right.client.expect_no_session(&opened).await;
 }

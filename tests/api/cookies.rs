@@ -1,4 +1,4 @@
-//! The session cookie, and pages of other sites that would use it.
+//! The session cookie, and requests of other sites' pages.
 
 use bienvenue::proto::v1::GetUserBySessionRequest;
 use tonic::Code;
@@ -13,17 +13,16 @@ use crate::harness::{
 const PUBLIC: &str = "https://accounts.example.com";
 const LOGIN: [(&str, &str); 2] = [("email", EMAIL), ("password", PASSWORD)];
 
-/// Where the service is public by https, and where it is not: the URL and the
-/// cookie's name.
-const PLACES: [(&str, &str); 2] = [
+/// A public URL with https and one without, and the cookie's name for each.
+const PUBLIC_URLS: [(&str, &str); 2] = [
     ("http://localhost:50051", "session_id"),
     (PUBLIC, "__Host-session_id"),
 ];
 
-/// A server known by this URL, with the usual user.
+/// A server with this public URL and the usual user.
 async fn start(database: &Database, public_url: &str) -> TestServer {
     let server = TestServer::start_with(database, &["--public-url", public_url]).await;
-    // The first of several on one database.
+    // Already registered where an earlier server used the database.
     let _ = server.client.register(EMAIL, PASSWORD).await;
     server
 }
@@ -37,9 +36,9 @@ fn client(server: &TestServer, public_url: &str) -> Session {
 }
 
 on_each_database! {
-    /// Where it is given out, how long it lives, and how it is taken back.
-    async fn attributes(database: Database) {
-        for (url, name) in PLACES {
+    /// Its attributes at login, its lifetime, and its removal.
+    async fn the_cookie_has_its_attributes(database: Database) {
+        for (url, name) in PUBLIC_URLS {
             let secure = if url.starts_with("https") { " Secure;" } else { "" };
             for (setting, max_age) in [("30d", 2_592_000), ("90m", 5_400)] {
                 let settings = ["--public-url", url, "--session-idle=1h", "--session-absolute", setting];
@@ -52,7 +51,7 @@ on_each_database! {
                     login.header("set-cookie").unwrap(),
                     format!("{name}={session_id}; HttpOnly; SameSite=Lax;{secure} Path=/; Max-Age={max_age}")
                 );
-                server.client.check(&session_id).await.expect("it is the session_id");
+                server.client.check(&session_id).await.expect("the cookie's value is the session_id");
                 assert_eq!(client.get("/profile").await.status_code, 200);
                 let away = client.delete("/sessions").allow_redirects(false).await;
                 assert_eq!(
@@ -60,16 +59,16 @@ on_each_database! {
                     format!("{name}=; HttpOnly; SameSite=Lax;{secure} Path=/; Max-Age=0")
                 );
                 assert_eq!(client.cookie(name), None);
-                server.client.has_no_session(&session_id).await;
+                server.client.expect_no_session(&session_id).await;
             }
         }
     }
 
-    /// The one name, over either version of HTTP; a value beside it that proves nothing
-    /// is passed over.
-    async fn another_name_or_another_value_proves_nothing(database: Database) {
-        for (url, name) in PLACES {
-            let other = PLACES.iter().find(|(_, other)| *other != name).unwrap().1;
+    /// Only the one name counts, over either version of HTTP; an invalid value beside a valid
+    /// one is ignored.
+    async fn other_names_and_invalid_values_are_ignored(database: Database) {
+        for (url, name) in PUBLIC_URLS {
+            let other = PUBLIC_URLS.iter().find(|(_, other)| *other != name).unwrap().1;
             let server = start(&database, url).await;
             let good = server.login().await.session_id;
             for (headers, is_read) in [
@@ -104,12 +103,12 @@ on_each_database! {
                     assert_eq!(response.header("set-cookie"), None);
                 }
             }
-            server.client.check(&good).await.expect("nobody logged out");
+            server.client.check(&good).await.expect("the session is open");
         }
     }
 
-    /// A login opens a session of its own and ends the one that it came with.
-    async fn a_login_adopts_no_cookie(database: Database) {
+    /// A login opens a new session and ends the presented one.
+    async fn a_login_does_not_adopt_a_presented_session(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let planted = format!("sess_{}", "A".repeat(43));
@@ -122,26 +121,26 @@ on_each_database! {
             assert_eq!(login.status_code, 200);
             assert_ne!(login.cookie("session_id").unwrap(), value);
         }
-        server.client.has_no_session(&planted).await;
+        server.client.expect_no_session(&planted).await;
         let mut client = Session::new(server.address);
         client.post("/sessions").data(LOGIN).await;
         let first = client.cookie("session_id").unwrap().to_owned();
-        // What fails changes nothing.
+        // A failed login changes nothing.
         let wrong = client.post("/sessions").data([("email", EMAIL), ("password", "wrong")]).await;
         assert_eq!((wrong.status_code, wrong.header("set-cookie")), (401, None));
         server.client.check(&first).await.expect("a session");
         client.post("/sessions").data(LOGIN).await;
         let second = client.cookie("session_id").unwrap().to_owned();
-        server.client.has_no_session(&first).await;
-        // Beside a value that proves nothing, too.
+        server.client.expect_no_session(&first).await;
+        // Beside an invalid value, too.
         let two = format!("session_id={second}; session_id=x");
         let mut other = Session::new(server.address);
         let login = other.post("/sessions").header("cookie", &two).data(LOGIN);
         assert_eq!(login.await.status_code, 200);
-        server.client.has_no_session(&second).await;
+        server.client.expect_no_session(&second).await;
     }
 
-    /// gRPC takes a session_id from the message alone.
+    /// gRPC reads the `session_id` from the message only.
     async fn grpc_reads_no_cookie(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -156,9 +155,9 @@ on_each_database! {
         refused(&raw::status(&response.headers), Code::Unauthenticated, "SESSION_INVALID");
     }
 
-    /// What another site's page makes a browser send changes nothing.
-    async fn pages_of_other_sites(database: Database) {
-        for (url, name) in PLACES {
+    /// Cross-site requests change nothing.
+    async fn cross_site_requests_are_refused(database: Database) {
+        for (url, name) in PUBLIC_URLS {
             let server = start(&database, url).await;
             let session_id = server.login().await.session_id;
             let cookie = format!("{name}={session_id}");
@@ -205,8 +204,8 @@ on_each_database! {
                     assert_eq!(refused.status(), 403, "{method} {path} {headers:?}");
                 }
             }
-            server.client.check(&session_id).await.expect("nobody logged out");
-            // The service's own pages, and programs.
+            server.client.check(&session_id).await.expect("the session is open");
+            // Requests of the service's own pages, and of programs.
             let own: [&[(&str, &str)]; 5] = [
                 &[],
                 &[("origin", url)],
@@ -221,15 +220,15 @@ on_each_database! {
                     login = login.header(name, value);
                 }
                 assert_eq!(login.await.status_code, 200, "{headers:?}");
-                // A link from another site leads to a page that changes nothing.
+                // A link from another site works: GET changes nothing.
                 let profile = client.get("/profile").header("sec-fetch-site", "cross-site");
                 assert_eq!(profile.await.status_code, 200);
             }
         }
     }
 
-    /// Without the setting, the service is known as localhost.
-    async fn the_public_url_where_nobody_says(database: Database) {
+    /// Without the setting, the public URL is localhost.
+    async fn the_public_url_defaults_to_localhost(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         for (host, status) in [("localhost", 200), ("127.0.0.1", 403), ("localhost.evil.example", 403)] {
@@ -240,7 +239,7 @@ on_each_database! {
         }
     }
 
-    /// Pages that may use gRPC-Web may not use the forms.
+    /// Pages allowed to use gRPC-Web may not use the forms.
     async fn cors_is_not_for_forms(database: Database) {
         let app = "https://app.example.com";
         let server = TestServer::start_with(&database, &["--cors-origin", app]).await;

@@ -1,28 +1,27 @@
-//! A row that cannot be read costs its own subject, and nobody else.
+//! An unreadable row affects only its own user.
 
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::harness::{
-    Database, EMAIL, NEW_PASSWORD, PASSWORD, Process, TestServer, outbox::mails_in, server::Client,
+    Database, EMAIL, NEW_PASSWORD, PASSWORD, Process, TestServer, eventually, outbox::mails_in,
+    server::Client,
 };
 
 const BOB: &str = "bob@example.com";
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
 const SETTINGS: [&str; 2] = ["--session-sweep=20ms", "--revocation-retention=1h"];
 
-/// What checks of the schema would keep out: an import, a failing disk or a hand at
-/// the file may bring it in all the same.
+/// Disables the checks of the schema: a failing disk, an import or an edit of the file may
+/// leave such rows.
 const UNCHECKED: &str = "PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF;";
 
 const MAIL: &str =
     "INSERT INTO outgoing_mails (kind, email, created_at, due_at, tries, claimed_until)";
 
-/// Damage to Bob's rows on SQLite, which takes nearly anything in any column.
+/// Damage to Bob's rows on SQLite, which accepts nearly any value in any column.
 const ON_SQLITE: &[(&str, &str)] = &[
     ("users", "email = CAST(x'ff' AS TEXT)"),
     ("users", "email = x'00ff'"),
@@ -71,7 +70,7 @@ const ON_SQLITE: &[(&str, &str)] = &[
     ("revocations", "at = 'no date'"),
 ];
 
-/// The same on PostgreSQL, which keeps most of it out.
+/// The same on PostgreSQL, which refuses most of it.
 const ON_POSTGRES: &[(&str, &str)] = &[
     ("users", "email = 'BOB@example.com'"),
     ("users", "created_at = 'infinity'"),
@@ -96,7 +95,7 @@ const ON_POSTGRES: &[(&str, &str)] = &[
     ("revocations", "at = '294000-01-01'"),
 ];
 
-/// Bob has a session, an ended session and a mail; one of them, or Bob, is damaged.
+/// Gives Bob a session, an ended session and a mail, and damages one of them or Bob's row.
 async fn damage(database: &Database, (table, damage): (&str, &str)) {
     let server = TestServer::start_watched(database, &SETTINGS).await;
     server.register().await;
@@ -116,7 +115,7 @@ async fn damage(database: &Database, (table, damage): (&str, &str)) {
     ));
 }
 
-/// What somebody else does, from the first start on.
+/// Uses every feature as another user, from the first start on.
 async fn everything_works_for_others(database: &Database, damage: (&str, &str)) {
     let server = TestServer::start_watched(database, &SETTINGS).await;
     let mut watcher = server.watch(Some(0)).await.unwrap();
@@ -135,7 +134,7 @@ async fn everything_works_for_others(database: &Database, damage: (&str, &str)) 
     server.client.request_password_reset(EMAIL).await.unwrap();
     server
         .client
-        .request_password_reset("nobody@example.com")
+        .request_password_reset("unknown@example.com")
         .await
         .unwrap();
     let mail = loop {
@@ -150,43 +149,40 @@ async fn everything_works_for_others(database: &Database, damage: (&str, &str)) 
         )),
         1
     );
-    gone(database, &format!("sessions WHERE handle = '{expired}'")).await;
-    gone(
+    until_no_rows_of(database, &format!("sessions WHERE handle = '{expired}'")).await;
+    until_no_rows_of(
         database,
-        "outgoing_mails WHERE email = 'nobody@example.com'",
+        "outgoing_mails WHERE email = 'unknown@example.com'",
     )
     .await;
-    // Memory is loaded, and the log is followed, as far as this.
+    // By then memory is loaded and the log is followed.
     server.client.logout(&login.session_id).await.unwrap();
     let head = database.text("SELECT CAST(max(revision) AS TEXT) FROM revocations");
     watcher.until(head.parse().unwrap()).await;
-    server.client.has_no_session(&login.session_id).await;
+    server.client.expect_no_session(&login.session_id).await;
     server
         .client
         .reset_password(&mail.reset_token(), NEW_PASSWORD)
         .await
         .unwrap();
     server.client.login(EMAIL, NEW_PASSWORD).await.unwrap();
-    gone(database, &format!("outgoing_mails WHERE email = '{EMAIL}'")).await;
-    println!("{damage:?} costs nobody else anything");
+    until_no_rows_of(database, &format!("outgoing_mails WHERE email = '{EMAIL}'")).await;
+    println!("{damage:?} affects no other user");
 }
 
-async fn gone(database: &Database, of: &str) {
+async fn until_no_rows_of(database: &Database, of: &str) {
     let count = format!("SELECT CAST(count(*) AS TEXT) FROM {of}");
-    timeout(PATIENCE, async {
-        while database.text(&count) != "0" {
-            sleep(Duration::from_millis(5)).await;
-        }
+    eventually(format!("no rows of {of}"), async || {
+        database.text(&count) == "0"
     })
-    .await
-    .unwrap_or_else(|_| panic!("{of}"));
+    .await;
 }
 
 async fn each(databases: Vec<Database>, cases: &[(&'static str, &'static str)]) {
     let cases = databases.into_iter().zip(cases.iter().copied());
     stream::iter(cases)
         .for_each_concurrent(4, async |(database, case)| {
-            println!("{case:?} is tried");
+            println!("{case:?} is tested");
             damage(&database, case).await;
             everything_works_for_others(&database, case).await;
         })
@@ -194,13 +190,13 @@ async fn each(databases: Vec<Database>, cases: &[(&'static str, &'static str)]) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_row_costs_nobody_else_on_sqlite() {
+async fn a_damaged_row_affects_no_other_user_on_sqlite() {
     let databases = ON_SQLITE.iter().map(|_| Database::sqlite()).collect();
     each(databases, ON_SQLITE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_row_costs_nobody_else_on_postgres() {
+async fn a_damaged_row_affects_no_other_user_on_postgres() {
     let mut databases = Vec::new();
     for _ in ON_POSTGRES {
         let Some(database) = Database::postgres().await else {
@@ -211,7 +207,7 @@ async fn a_damaged_row_costs_nobody_else_on_postgres() {
     each(databases, ON_POSTGRES).await;
 }
 
-/// A session with damage can be ended, by its own user and by a change of the password.
+/// A damaged session can be ended by its user and by a password change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_session_can_be_ended_in_every_way() {
     for damage in [
@@ -239,22 +235,22 @@ async fn a_damaged_session_can_be_ended_in_every_way() {
                 0 => server.client.logout(&damaged.session_id).await.unwrap(),
                 1 => {
                     let others = server.client.revoke_other_sessions(&own).await.unwrap();
-                    assert_eq!(others, 3, "with those of the round before");
+                    assert_eq!(others, 3, "with those of the previous round");
                 }
                 _ => {
                     let change = server.client.change_password(&own, PASSWORD, NEW_PASSWORD);
                     change.await.unwrap();
                 }
             }
-            server.client.has_no_session(&damaged.session_id).await;
+            server.client.expect_no_session(&damaged.session_id).await;
             server.client.login(EMAIL, password).await.unwrap();
         }
     }
 }
 
-/// A mail that cannot be read is said so once, by its table and id, and set aside.
+/// An unreadable mail is logged once with its table and id, and set aside.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_mail_is_named_once() {
+async fn a_damaged_mail_is_logged_once() {
     let database = Database::sqlite();
     let folder = tempfile::tempdir().unwrap();
     let outbox = folder.path().join("outbox");
@@ -274,16 +270,10 @@ async fn a_damaged_mail_is_named_once() {
          {MAIL} VALUES ('password_changed', CAST(x'ff' AS TEXT), '2020-01-01 00:00:00',
              '2020-01-01 00:00:00', 0, NULL)"
     ));
-    // Longer than the waits between the tries of a mail that cannot be sent.
+    // Longer than the back-off of a mail that failed to send.
     sleep(Duration::from_secs(4)).await;
     client.request_password_reset(EMAIL).await.unwrap();
-    timeout(PATIENCE, async {
-        while mails_in(&outbox).is_empty() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("a mail");
+    eventually("a mail", async || !mails_in(&outbox).is_empty()).await;
     process.signal("TERM");
     let (_, log) = process.wait();
     let lines: Vec<&str> = log

@@ -1,5 +1,5 @@
-//! A PostgreSQL that falls silent: its host dies without a word and another one takes
-//! its address, or one of its processes answers no more.
+//! An unresponsive PostgreSQL: its host dies without closing connections and another takes
+//! its address, or one of its processes stops.
 
 use std::{
     net::TcpListener,
@@ -11,41 +11,38 @@ use diesel::{PgConnection, QueryableByName, RunQueryDsl as _, connection::Simple
 use tokio::{
     runtime::Runtime,
     task::{JoinHandle, JoinSet, spawn_blocking},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tonic::Code;
 
 use crate::harness::{
-    Cluster, EMAIL, Host, PASSWORD, Process, database::connect_postgres, postgres, refused,
-    server::Client,
+    Cluster, EMAIL, Host, PASSWORD, PATIENCE, Process, database::connect_postgres, eventually,
+    eventually_within, postgres, refused, server::Client,
 };
 
-/// How soon somebody can log in once the database is back.
+/// The time limit for the first login once the database is back.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-/// Longer than any unit of work may take, and than it takes to give a connection up.
+/// Longer than the limit of a unit of work plus the time to abandon its connection.
 const LONG: Duration = Duration::from_secs(8);
 
-/// How long anything else may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Longer than TCP delays an acknowledgement.
+/// Longer than TCP's delay of an acknowledgement.
 const ACKNOWLEDGED: Duration = Duration::from_millis(200);
 
-/// Of the server's connections.
+/// The server's number of connections.
 const CONNECTIONS: usize = 4;
 
-/// Those that it works with, by what they are known by.
+/// The condition for the server's working connections.
 const WORKING: &str = "application_name = 'bienvenue'";
 
-struct Scene {
+struct Setup {
     url: String,
     process: Process,
     client: Client,
     _folder: tempfile::TempDir,
 }
 
-impl Scene {
+impl Setup {
     async fn set(cluster: &Cluster) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let connections = format!("--database-connections={CONNECTIONS}");
@@ -66,8 +63,7 @@ impl Scene {
         }
     }
 
-    /// Callers who log in one time after the other; `Unavailable` is all that they are
-    /// told when they cannot.
+    /// Callers with one login after the other; each fails with `Unavailable` at worst.
     fn keep_logging_in(&self) -> JoinSet<()> {
         let mut callers = JoinSet::new();
         for _ in 0..2 * CONNECTIONS {
@@ -84,23 +80,19 @@ impl Scene {
         callers
     }
 
-    /// How long it takes until somebody can log in.
+    /// Waits for a login; returns how long it took.
     async fn recovers(&self, patience: Duration) -> Duration {
         let start = Instant::now();
-        let recovered = async {
-            while self.client.login(EMAIL, PASSWORD).await.is_err() {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(patience, recovered)
-            .await
-            .expect("nobody can log in");
+        eventually_within(patience, "a login", async || {
+            self.client.login(EMAIL, PASSWORD).await.is_ok()
+        })
+        .await;
         start.elapsed()
     }
 
-    /// Locks the table of users, and waits until each of the server's connections waits
-    /// for it.
-    async fn all_wait(&self) -> (PgConnection, JoinSet<()>) {
+    /// Locks the table of users, and waits until each of the server's connections waits for the
+    /// lock.
+    async fn lock_users(&self) -> (PgConnection, JoinSet<()>) {
         let url = self.url.clone();
         let locker = spawn_blocking(move || {
             let mut locker = connect_postgres(&url);
@@ -111,23 +103,18 @@ impl Scene {
         });
         let locker = locker.await.unwrap();
         let callers = self.keep_logging_in();
-        let all = async {
-            let mut looking = connect_postgres(&self.url);
-            while count(
-                &mut looking,
-                &format!("wait_event_type = 'Lock' AND {WORKING}"),
-            ) < CONNECTIONS
-            {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, all).await.expect("each connection works");
+        let mut observer = connect_postgres(&self.url);
+        let is_waiting = format!("wait_event_type = 'Lock' AND {WORKING}");
+        eventually("each connection waits for the lock", async || {
+            count(&mut observer, &is_waiting) >= CONNECTIONS
+        })
+        .await;
         (locker, callers)
     }
 
-    /// As many units of work as ever are under way at once.
+    /// Checks that all connections of the pool can be used at once.
     async fn has_every_connection(&self) {
-        let (mut locker, callers) = self.all_wait().await;
+        let (mut locker, callers) = self.lock_users().await;
         locker.batch_execute("ROLLBACK").unwrap();
         drop(callers);
         self.client.login(EMAIL, PASSWORD).await.unwrap();
@@ -140,7 +127,7 @@ struct Number {
     number: i64,
 }
 
-/// The numbers that a query yields.
+/// The numbers returned by a query.
 fn numbers(connection: &mut PgConnection, sql: &str) -> Vec<i64> {
     let rows: Vec<Number> = diesel::sql_query(sql).load(connection).expect(sql);
     rows.into_iter().map(|row| row.number).collect()
@@ -152,17 +139,20 @@ fn count(connection: &mut PgConnection, condition: &str) -> usize {
 }
 
 #[test]
-fn a_host_that_dies_silently() {
+fn a_database_host_that_dies_is_replaced() {
     let Some(host) = Host::new() else {
         return;
     };
     let Some(cluster) = Cluster::on_a_host(host.address, host.command("setpriv")) else {
-        postgres::skipped("the database host that dies", "beside TEST_POSTGRES_URL");
+        postgres::skipped(
+            "the test of a dying database host",
+            "beside TEST_POSTGRES_URL",
+        );
         return;
     };
-    // What runs inside ends first.
+    // The cluster inside the host ends first.
     let inside = Inside { cluster, host };
-    Runtime::new().unwrap().block_on(dies_silently(inside));
+    Runtime::new().unwrap().block_on(kill_host_silently(inside));
 }
 
 struct Inside {
@@ -171,8 +161,8 @@ struct Inside {
 }
 
 impl Inside {
-    /// Cuts the host off, lets everybody wait, and has another one, which knows of no
-    /// connection, answer at the same address.
+    /// Cuts the host off for a while, and has another host, without those connections, answer at
+    /// the same address.
     async fn replace_after(mut self, away: Duration) -> Self {
         self.host.cut();
         let cut = Instant::now();
@@ -188,74 +178,71 @@ impl Inside {
     }
 }
 
-async fn dies_silently(mut inside: Inside) {
-    let scene = Scene::set(&inside.cluster).await;
+async fn kill_host_silently(mut inside: Inside) {
+    let setup = Setup::set(&inside.cluster).await;
     for away in [Duration::ZERO, LONG] {
-        // It has taken every question, and acknowledged it, before it dies: nothing is
-        // sent any more whose loss would be noticed.
-        let (locker, callers) = scene.all_wait().await;
+        // The host has acknowledged every query before it dies: no retransmission will reveal
+        // the loss.
+        let (locker, callers) = setup.lock_users().await;
         sleep(ACKNOWLEDGED).await;
         inside = inside.replace_after(away).await;
-        let took = scene.recovers(PATIENCE).await;
-        println!("away for {away:?} while it was asked: a login after {took:?}");
+        let took = setup.recovers(PATIENCE).await;
+        println!("away for {away:?} with queries in progress: a login after {took:?}");
         assert!(took < RECOVERY, "{took:?} after {away:?}");
         drop((locker, callers));
-        scene.has_every_connection().await;
+        setup.has_every_connection().await;
 
-        // Nobody uses a connection when it dies.
+        // The connections are idle when the host dies.
         inside = inside.replace_after(away).await;
-        let took = scene.recovers(PATIENCE).await;
-        println!("away for {away:?} unnoticed: a login after {took:?}");
+        let took = setup.recovers(PATIENCE).await;
+        println!("away for {away:?} with idle connections: a login after {took:?}");
         assert!(took < RECOVERY, "{took:?} after {away:?}");
-        scene.has_every_connection().await;
+        setup.has_every_connection().await;
     }
 }
 
 #[test]
-fn processes_that_are_stopped() {
+fn stopped_database_processes_are_abandoned() {
     let port = TcpListener::bind("127.0.0.1:0")
         .and_then(|socket| socket.local_addr())
         .unwrap()
         .port();
     let Some(cluster) = Cluster::on_a_port(port) else {
-        postgres::skipped("processes that are stopped", "beside TEST_POSTGRES_URL");
+        postgres::skipped(
+            "the test of stopped database processes",
+            "beside TEST_POSTGRES_URL",
+        );
         return;
     };
-    Runtime::new().unwrap().block_on(are_stopped(cluster));
+    Runtime::new().unwrap().block_on(stop_processes(cluster));
 }
 
-async fn are_stopped(cluster: Cluster) {
-    let scene = Scene::set(&cluster).await;
-    scene.has_every_connection().await;
+async fn stop_processes(cluster: Cluster) {
+    let setup = Setup::set(&cluster).await;
+    setup.has_every_connection().await;
     let mut looking = connect_postgres(cluster.url());
     let pids = format!("SELECT pid::bigint AS number FROM pg_stat_activity WHERE {WORKING}");
     let stopped = numbers(&mut looking, &pids);
     assert_eq!(stopped.len(), CONNECTIONS);
     signal("STOP", &stopped);
-    // The kernel acknowledges whatever is sent to them.
-    let callers = scene.keep_logging_in();
-    let took = scene.recovers(PATIENCE).await;
+    // The kernel acknowledges all data sent to them.
+    let callers = setup.keep_logging_in();
+    let took = setup.recovers(PATIENCE).await;
     println!("processes stopped: a login after {took:?}");
     drop(callers);
-    // Beside those that are stopped.
-    scene.has_every_connection().await;
+    // In addition to the stopped ones.
+    setup.has_every_connection().await;
     assert!(count(&mut looking, WORKING) <= 2 * CONNECTIONS);
     signal("CONT", &stopped);
-    let closed = async {
-        while numbers(&mut looking, &pids)
-            .iter()
-            .any(|pid| stopped.contains(pid))
-        {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, closed)
-        .await
-        .expect("they are not reused");
-    scene.has_every_connection().await;
+    eventually("the stopped connections close", async || {
+        let open = numbers(&mut looking, &pids);
+        !open.iter().any(|pid| stopped.contains(pid))
+    })
+    .await;
+    setup.has_every_connection().await;
     assert!(count(&mut looking, WORKING) <= CONNECTIONS);
-    scene.process.signal("TERM");
-    let (status, log) = scene.process.wait();
+    setup.process.signal("TERM");
+    let (status, log) = setup.process.wait();
     assert!(status.success());
     for line in ["is abandoned", "an abandoned connection"] {
         assert!(log.contains(line), "{log}");
@@ -270,9 +257,9 @@ fn signal(name: &str, processes: &[i64]) {
     assert!(sent.expect("kill runs").success());
 }
 
-/// Whoever logs in meets no connection that the server has closed meanwhile.
+/// A login does not use a connection that the database has closed.
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_the_server_has_closed() {
+async fn connections_closed_by_the_database_are_not_used() {
     let Some(database) = crate::harness::Database::postgres().await else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Databases that cannot be used, and databases that go away.
+//! Unusable databases, and databases that become unavailable.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ use crate::harness::{
     process::{Binary, Ended, command, run},
 };
 
-/// Runs the binary on a database that it cannot start with.
+/// Runs the binary on an unusable database.
 fn fails_on(folder: &Path, url: &str) -> Ended {
     let mut command = command(folder);
     command.args(["--listen=127.0.0.1:0", "--database-url", url]);
@@ -41,12 +41,12 @@ fn fails_on(folder: &Path, url: &str) -> Ended {
         "{}",
         ended.errors
     );
-    assert_eq!(ended.output, "", "it never said that it listens");
+    assert_eq!(ended.output, "", "it announced a listener");
     ended
 }
 
 #[test]
-fn a_folder_that_is_not_there() {
+fn a_missing_folder_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let ended = fails_on(folder.path(), "sqlite:nowhere/bienvenue.db");
     assert!(
@@ -63,7 +63,7 @@ fn a_folder_that_is_not_there() {
 }
 
 #[test]
-fn a_file_that_is_no_database() {
+fn a_file_of_another_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("notes.txt");
     let notes = "these are notes, not a database\n".repeat(100);
@@ -76,8 +76,8 @@ fn a_file_that_is_no_database() {
 }
 
 #[test]
-fn a_file_that_is_read_only() {
-    let binary = Binary::for_anybody();
+fn a_read_only_file_is_refused() {
+    let binary = Binary::for_all_users();
     for served_before in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("bienvenue.db");
@@ -85,8 +85,8 @@ fn a_file_that_is_read_only() {
             let process = Process::start(folder.path(), &[]);
             process.signal("TERM");
             assert!(process.wait().0.success());
-            // A stop right after the start may leave the log (-wal), which the next
-            // connection to close puts into the file.
+            // A stop right after the start may leave a write-ahead log (-wal); closing
+            // another connection checkpoints it.
             diesel::SqliteConnection::establish(database.to_str().unwrap())
                 .unwrap()
                 .batch_execute("SELECT count(*) FROM users")
@@ -104,7 +104,7 @@ fn a_file_that_is_read_only() {
         }
         let mut command = binary.command(folder.path());
         command.arg("--listen=127.0.0.1:0");
-        // A mode means nothing to root: be somebody else.
+        // root ignores file modes, so another user runs it.
         if fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
             command.uid(65_534).gid(65_534);
         }
@@ -119,7 +119,7 @@ fn a_file_that_is_read_only() {
 }
 
 #[test]
-fn somebody_elses_tables() {
+fn foreign_tables_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.db");
     let mut flask = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
@@ -143,8 +143,8 @@ fn somebody_elses_tables() {
 }
 
 on_each_database! {
-    /// What an older version has written is brought up to date and stays good.
-    async fn a_database_of_the_first_version(database: Database) {
+    /// The sessions of an older version's database survive the migrations.
+    async fn a_database_of_the_first_version_is_migrated(database: Database) {
         database.batch(match database.is_sqlite() {
             true => include_str!("../../migrations/sqlite/0001_users_and_sessions/up.sql"),
             false => include_str!("../../migrations/postgres/0001_users_and_sessions/up.sql"),
@@ -174,14 +174,14 @@ on_each_database! {
         let server = TestServer::start(&database).await;
         let checked = server.client.check(session_id).await.unwrap();
         assert_eq!(checked.user.unwrap().email, EMAIL);
-        server.still_serves().await;
+        server.expect_service().await;
         assert_eq!(server.client.revoke_other_sessions(session_id).await.unwrap(), 1);
         server.client.change_password(session_id, PASSWORD, NEW_PASSWORD).await.unwrap();
-        server.client.has_no_session(session_id).await;
+        server.client.expect_no_session(session_id).await;
     }
 
-    /// A later version's database is left alone.
-    async fn a_database_that_is_newer(database: Database) {
+    /// A later version's database is not changed.
+    async fn a_newer_database_is_refused(database: Database) {
         TestServer::start(&database).await.stop().await;
         database.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999')");
         let before = database.is_sqlite().then(|| fs::read(database.path()).unwrap());
@@ -192,13 +192,13 @@ on_each_database! {
         if let Some(before) = before {
             assert!(fs::read(database.path()).unwrap() == before, "it was changed");
         }
-        // Back to what this version knows, it is served again.
+        // Without the unknown migration it is served again.
         database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '9999'");
         TestServer::start(&database).await.stop().await;
     }
 
-    /// Servers that start together on an empty database do not trip over
-    /// each other: all of them start, or one, where there is room for one.
+    /// Of servers that start together on an empty database, all start on PostgreSQL and one on
+    /// SQLite.
     async fn migrations_do_not_race(database: Database) {
         let starts = (0..4).map(|_| {
             let url = database.url().to_owned();
@@ -217,8 +217,8 @@ on_each_database! {
         assert_eq!(running.len(), if database.is_sqlite() { 1 } else { 4 });
     }
 
-    /// A database that somebody else holds is waited for, and then away.
-    async fn a_database_that_is_locked(database: Database) {
+    /// A locked database is awaited, and then UNAVAILABLE.
+    async fn a_locked_database_is_unavailable(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_id = server.login().await.session_id;
@@ -234,7 +234,7 @@ on_each_database! {
     }
 }
 
-/// Holds the table of sessions against every writer.
+/// Locks the table of sessions against writers.
 pub enum Locker {
     Sqlite(Box<diesel::SqliteConnection>),
     Postgres(Box<diesel::PgConnection>),
@@ -264,14 +264,14 @@ impl Locker {
     }
 }
 
-/// Forwards to PostgreSQL until it is cut.
-struct Wire {
+/// Forwards to PostgreSQL until cut.
+struct Forwarder {
     address: std::net::SocketAddr,
     whole: Arc<AtomicBool>,
     cut: tokio::sync::watch::Sender<()>,
 }
 
-impl Wire {
+impl Forwarder {
     async fn to(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -310,14 +310,14 @@ impl Wire {
 }
 
 #[test]
-fn a_server_that_goes_away_and_comes_back() {
+fn a_lost_database_is_unavailable_until_it_returns() {
     if let Some(database) = Database::postgres_blocking() {
-        database.run(goes_away_and_comes_back);
+        database.run(lose_and_restore);
     }
 }
 
-async fn goes_away_and_comes_back(database: Database) {
-    let wire = Wire::to(server_address(database.url())).await;
+async fn lose_and_restore(database: Database) {
+    let wire = Forwarder::to(server_address(database.url())).await;
     let url = database
         .url()
         .replace(&server_address(database.url()), &wire.address.to_string());
@@ -326,12 +326,12 @@ async fn goes_away_and_comes_back(database: Database) {
     let session_id = server.login().await.session_id;
     for _ in 0..2 {
         wire.set_whole(false);
-        // Memory may be relied on for a second yet.
+        // Checks are answered from memory for up to a second.
         let relied_on = async { while server.client.check(&session_id).await.is_ok() {} };
         tokio::time::timeout(std::time::Duration::from_secs(10), relied_on)
             .await
-            .expect("it does not guess");
-        // Each waits for a connection as long as it may: they wait together.
+            .expect("checks fail without the database");
+        // Each waits for a connection up to its limit: run together.
         let refusals = tokio::join!(
             server.client.check(&session_id),
             server.client.login(EMAIL, PASSWORD),
@@ -344,21 +344,21 @@ async fn goes_away_and_comes_back(database: Database) {
             refusals.2.map(drop),
             refusals.3,
         ] {
-            // Never a wrong password, never a dead session.
+            // Never reported as a wrong password or an invalid session.
             refusal.expect_refusal(Code::Unavailable, "UNAVAILABLE");
         }
         wire.set_whole(true);
-        // Its connections are new: the pool tried the old ones first.
+        // The pool has replaced its broken connections.
         let recovered = async { while server.client.check(&session_id).await.is_err() {} };
         tokio::time::timeout(std::time::Duration::from_secs(10), recovered)
             .await
-            .expect("it recovers by itself");
+            .expect("the server recovers");
         server.login().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_is_named_without_its_password() {
+async fn an_unreachable_database_is_named_without_its_password() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -382,7 +382,7 @@ async fn a_server_that_is_not_there_is_named_without_its_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_postgres_that_takes_no_writes() {
+async fn a_read_only_postgres_is_refused() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -402,8 +402,8 @@ async fn a_postgres_that_takes_no_writes() {
     assert!(ended.errors.contains("read-only"), "{}", ended.errors);
 }
 
-/// The bundled libpq speaks TLS: it refuses a server that does not, instead
-/// of the setting.
+/// The bundled libpq supports TLS: the error is about the server's lack of it, not about the
+/// setting.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bundled_libpq_has_tls() {
     let Some(database) = Database::postgres().await else {
@@ -422,7 +422,7 @@ async fn the_bundled_libpq_has_tls() {
     );
 }
 
-/// flock(2) as volumes without it answer, for the files that end so.
+/// flock(2) as on volumes without it, for files with this suffix.
 const NO_LOCKS: &str = r#"
     #define _GNU_SOURCE
     #include <errno.h>
@@ -444,7 +444,7 @@ const NO_LOCKS: &str = r#"
         return syscall(SYS_flock, fd, operation);
     }"#;
 
-/// A library that stands before flock(2) of the C library.
+/// Builds a library that overrides the C library's flock(2).
 fn library_without_locks(folder: &Path) -> std::path::PathBuf {
     let (source, library) = (folder.join("locks.c"), folder.join("locks.so"));
     if library.exists() {
@@ -459,7 +459,7 @@ fn library_without_locks(folder: &Path) -> std::path::PathBuf {
     library
 }
 
-/// The binary on a volume that takes no flock on files that end so.
+/// The binary on a volume without flock for files with this suffix.
 fn without_locks_on(suffix: &str, folder: &Path) -> Command {
     let mut command = command(folder);
     command
@@ -469,12 +469,12 @@ fn without_locks_on(suffix: &str, folder: &Path) -> Command {
     command
 }
 
-/// NFS makes flock(2) out of the locks that SQLite takes: the database file has none.
+/// NFS implements flock(2) with the same locks as SQLite's: the database file has none.
 #[test]
-fn a_volume_that_takes_no_flock_on_the_database_file() {
+fn one_process_locks_a_database_on_nfs() {
     let folder = tempfile::tempdir().unwrap();
     let first = Process::spawn(without_locks_on("bienvenue.db", folder.path()));
-    // There is one lock all the same.
+    // The second file's lock still holds.
     let ended = run(without_locks_on("bienvenue.db", folder.path()));
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
@@ -485,7 +485,7 @@ fn a_volume_that_takes_no_flock_on_the_database_file() {
 }
 
 #[test]
-fn a_volume_without_locks() {
+fn a_volume_without_locks_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let ended = run(without_locks_on("", folder.path()));
     assert_eq!(ended.code, Some(1), "{ended:?}");

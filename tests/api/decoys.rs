@@ -1,6 +1,6 @@
-//! A login with an unknown e-mail is compared with the stored hash of some user.
-//! Which one depends on the e-mail and the database alone, as it does for a known
-//! e-mail: a node or a restart must not change it.
+//! A login with an unknown e-mail is compared with the stored hash of some user. The choice
+//! depends on the e-mail and the database only, so that nodes and restarts agree, as they do
+//! for a known e-mail.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::harness::{
     Database, NEW_PASSWORD, PASSWORD, TestServer, on_each_database, refused, server::Client,
 };
 
-/// Enough that two nodes that choose independently of each other disagree.
+/// Enough for two independent choices to differ.
 const UNKNOWN: usize = 40;
 
 const USERS: usize = 6;
@@ -20,17 +20,17 @@ const USERS: usize = 6;
 /// Far longer than a hash at cost 4 takes, far shorter than one at cost 16.
 const DEADLINE: Duration = Duration::from_millis(100);
 
-/// How much work a refused login is.
+/// The work of a refused login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    /// The hash of cost 4 that the tests use.
+    /// A hash of cost 4, the tests' default.
     Little,
     /// A hash of cost 16.
     Much,
 }
 
-/// Measures the work of a login without doing it: a hash that cannot be computed
-/// before the deadline is refused at once.
+/// Measures the work of a login without doing it: the server refuses at once a hash that
+/// would exceed the deadline.
 async fn work(client: &Client, email: &str) -> Work {
     let mut refusals = 0;
     loop {
@@ -47,14 +47,14 @@ async fn work(client: &Client, email: &str) -> Work {
             }
             Code::ResourceExhausted => {
                 refused(&status, Code::ResourceExhausted, "OVERLOADED");
-                // The machine may have been busy with something else for a moment.
+                // The machine may have been busy for a moment.
                 refusals += 1;
                 if refusals == 3 {
                     return Work::Much;
                 }
                 sleep(Duration::from_millis(20)).await;
             }
-            // The machine was busy with something else, or the forecast was wrong.
+            // The machine was busy, or the estimate was wrong.
             Code::DeadlineExceeded | Code::Cancelled => {}
             other => panic!("{other:?}: {status}"),
         }
@@ -73,7 +73,7 @@ fn known(number: usize) -> String {
     format!("user{number}@example.com")
 }
 
-/// Registers the users, and starts the server again so that it knows of them.
+/// Registers the users, and restarts the server to load them.
 async fn start(database: &Database) -> TestServer {
     let server = TestServer::start(database).await;
     for number in 0..USERS {
@@ -87,7 +87,7 @@ async fn start(database: &Database) -> TestServer {
     TestServer::start(database).await
 }
 
-/// Gives the stored hashes of some users another cost.
+/// Changes the cost of some users' stored hashes.
 fn set_cost(database: &Database, cost: u32, condition: &str) {
     database.execute(&format!(
         "UPDATE users SET hashed_password = \
@@ -119,7 +119,7 @@ on_each_database! {
         assert_eq!(work_of_unknown(&server.client).await, works, "after a restart");
     }
 
-    /// A user without a password costs what some unknown e-mails cost.
+    /// A user without a password costs as much as an unknown e-mail.
     async fn a_user_without_a_password_has_their_share_of_the_decoys(database: Database) {
         let server = start(&database).await;
         set_cost(&database, 16, "id % 2 = 0");
@@ -134,8 +134,8 @@ on_each_database! {
         }
     }
 
-    /// A user whose hash is replaced at their next login changes the work of both.
-    async fn a_decoy_is_what_is_stored_now(database: Database) {
+    /// A replaced hash changes the work of its user and of its decoys alike.
+    async fn a_decoy_follows_the_stored_hash(database: Database) {
         let server = start(&database).await;
         for (cost, expected) in [(16, Work::Much), (4, Work::Little)] {
             set_cost(&database, cost, "1 = 1");

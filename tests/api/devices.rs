@@ -1,4 +1,4 @@
-//! Sessions on several devices: listed, ended one by one or all at once.
+//! Sessions on several devices: listing, and revocation of one or all others.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,13 +6,14 @@ use bienvenue::proto::v1::LoginResponse;
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, PASSWORD, TestServer, on_each_database, status::violation,
+    Database, EMAIL, Expect as _, PASSWORD, TestServer, eventually, on_each_database,
+    status::violation,
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 on_each_database! {
-    /// A user sees where they are logged in, and nobody else does.
+    /// A user's own sessions are listed, and no others.
     async fn sessions_are_listed(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -22,7 +23,7 @@ on_each_database! {
         let second = server.login().await;
         let other = server.client.login("bob@example.com", PASSWORD).await.unwrap();
 
-        // Those seen last come first.
+        // The last seen come first.
         let listed = server.client.list_sessions(&second.session_id).await.unwrap();
         let handles: Vec<&str> = listed.iter().map(|session| session.handle.as_str()).collect();
         let (first_handle, second_handle) = (
@@ -32,7 +33,7 @@ on_each_database! {
         assert_eq!(handles, [&second_handle, &first_handle]);
         assert_eq!(listed[0], second.session.unwrap());
         assert!(listed[0].current && !listed[1].current);
-        // To be listed is no use; to list is.
+        // Listing uses the listing session, not the listed ones.
         assert_eq!(listed[1].last_seen_at, first.session.as_ref().unwrap().last_seen_at);
         assert!(listed[1].user_agent.starts_with("tonic/"));
         assert_eq!(listed[1].ip, "127.0.0.1");
@@ -42,7 +43,7 @@ on_each_database! {
         assert!(listed[0].current && !listed[1].current);
         let listed = server.client.list_sessions(&other.session_id).await.unwrap();
         assert_eq!(listed.len(), 1);
-        for session_id in ["", "sess_nobody"] {
+        for session_id in ["", "sess_unknown"] {
             server
                 .client
                 .list_sessions(session_id)
@@ -51,8 +52,7 @@ on_each_database! {
         }
     }
 
-    /// Page by page every session comes once, although all are used meanwhile and
-    /// others are opened.
+    /// Pages hold every session exactly once, while all are used and others are opened.
     async fn sessions_are_listed_in_pages(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -75,14 +75,14 @@ on_each_database! {
                 let is_last = page.next_page_token.is_empty();
                 assert!(is_last || page.sessions.len() == expected, "{}", page.sessions.len());
                 let seen = page.sessions.iter().map(|session| session.last_seen_at.unwrap().seconds);
-                assert!(seen.is_sorted_by(|one, next| one >= next), "those seen last come first");
+                assert!(seen.is_sorted_by(|one, next| one >= next), "the last seen come first");
                 listed.extend(page.sessions);
                 pages += 1;
                 if is_last {
                     break;
                 }
                 token = page.next_page_token;
-                // What was opened first is used now, and more is opened.
+                // The first session is used, and another is opened.
                 server.clock.advance(HOUR);
                 server.client.check(&open[pages].session_id).await.unwrap();
                 more.push(server.login().await.session_id);
@@ -97,7 +97,7 @@ on_each_database! {
                 server.client.logout(&session_id).await.unwrap();
             }
         }
-        // The first page has those that were opened last.
+        // The first page has the last opened sessions.
         let first: BTreeSet<String> = server
             .client
             .list_sessions(&session_id)
@@ -109,8 +109,8 @@ on_each_database! {
         assert!(first.is_superset(&handles(&open[open.len() - 82..])));
     }
 
-    /// A page that cannot be is refused, whoever's it was.
-    async fn no_other_text_is_a_page_token(database: Database) {
+    /// Invalid page sizes and tokens are refused.
+    async fn invalid_pages_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_id = server.logins(3).await.remove(0).session_id;
@@ -135,15 +135,15 @@ on_each_database! {
             .list_page("", -1, "x")
             .await
             .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
-        // Another user's leads to one's own sessions.
+        // Another user's token still lists the caller's own sessions.
         server.client.register("bob@example.com", PASSWORD).await.unwrap();
         let other = server.client.login("bob@example.com", PASSWORD).await.unwrap();
         let page = server.client.list_page(&other.session_id, 1, &token).await.unwrap();
         assert!(page.sessions.is_empty());
     }
 
-    /// What has expired is not listed, counted or revoked.
-    async fn expired_sessions_are_gone(database: Database) {
+    /// Expired sessions are not listed, counted or revoked.
+    async fn expired_sessions_are_not_found(database: Database) {
         let limits = ["--session-idle=2h", "--session-sweep=1d"];
         let server = TestServer::start_with(&database, &limits).await;
         server.register().await;
@@ -159,19 +159,19 @@ on_each_database! {
         assert_eq!(server.client.revoke_other_sessions(&session_id).await.unwrap(), 0);
     }
 
-    /// One session is ended by its handle, on disk before the reply.
+    /// A session is revoked by its handle, in the database before the reply.
     async fn a_session_is_revoked_by_its_handle(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let (phone, laptop) = (server.login().await, server.login().await);
         let handle = phone.session.unwrap().handle;
         server.client.revoke_session(&laptop.session_id, &handle).await.unwrap();
-        server.client.has_no_session(&phone.session_id).await;
+        server.client.expect_no_session(&phone.session_id).await;
         server.client.check(&laptop.session_id).await.unwrap();
-        // Its own as well.
+        // The caller's own session as well.
         let own = laptop.session.unwrap().handle;
         server.client.revoke_session(&laptop.session_id, &own).await.unwrap();
-        server.client.has_no_session(&laptop.session_id).await;
+        server.client.expect_no_session(&laptop.session_id).await;
         server
             .client
             .revoke_session(&laptop.session_id, &own)
@@ -179,8 +179,8 @@ on_each_database! {
             .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
     }
 
-    /// Nobody ends a session of somebody else, or learns that there is one.
-    async fn handles_of_others_and_of_nobody_are_alike(database: Database) {
+    /// Another user's handle is refused exactly like an unknown one.
+    async fn handles_of_others_and_unknown_handles_are_refused_alike(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         server.client.register("bob@example.com", PASSWORD).await.unwrap();
@@ -216,7 +216,7 @@ on_each_database! {
         server.client.check(&other.session_id).await.unwrap();
     }
 
-    /// All but one.
+    /// All but the caller's.
     async fn all_other_sessions_are_revoked(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -229,7 +229,7 @@ on_each_database! {
         }
         assert_eq!(server.client.revoke_other_sessions(&kept).await.unwrap(), 3);
         for other in &others {
-            server.client.has_no_session(other).await;
+            server.client.expect_no_session(other).await;
             server
                 .client
                 .revoke_other_sessions(other)
@@ -241,7 +241,7 @@ on_each_database! {
         server.client.check(&foreign).await.unwrap();
     }
 
-    /// A damaged row neither hides the others nor lives on.
+    /// A damaged row does not hide the others, and can be revoked.
     async fn a_damaged_session_can_be_ended(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -257,12 +257,12 @@ on_each_database! {
             } else {
                 server.client.revoke_session(&own, &handle).await.unwrap();
             }
-            server.client.has_no_session(&damaged.session_id).await;
+            server.client.expect_no_session(&damaged.session_id).await;
             assert_eq!(count(&database), 1);
         }
     }
 
-    /// Of two that end each other, one stays.
+    /// Of two sessions that revoke each other, one stays.
     async fn sessions_that_revoke_each_other_at_once_leave_one(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -296,7 +296,7 @@ on_each_database! {
         }
     }
 
-    /// Expired rows leave the table by themselves, in batches, and others stay.
+    /// Expired rows are deleted in batches, and others stay.
     async fn expired_sessions_are_swept(database: Database) {
         let settings = ["--session-idle=2h", "--session-absolute=5h", "--session-sweep=20ms"];
         let server = TestServer::start_with(&database, &settings).await;
@@ -313,7 +313,7 @@ on_each_database! {
                  FROM generate_series(1, 1200) n, (SELECT * FROM sessions LIMIT 1) one",
         };
         assert_eq!(database.execute(copy), 1_200);
-        // So long ago by the table, whatever the clock of the database's machine says.
+        // Aged by the server's clock, which may differ from the database's.
         let age = |column: &str, hours: i64, of: &str| {
             let then = server.clock.now() - chrono::TimeDelta::hours(hours);
             let then = then.format("%Y-%m-%d %H:%M:%S");
@@ -321,23 +321,23 @@ on_each_database! {
         };
         let handle = server.client.check(&busy).await.unwrap().session.unwrap().handle;
         let is_busy = format!("handle = '{handle}'");
-        // Within a day after they have expired, they stay.
+        // For a day after their expiry, they stay.
         assert_eq!(age("last_seen_at", 25, &format!("NOT {is_busy}")), 1_201);
         assert_eq!(age("created_at", 28, &is_busy), 1);
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(count(&database), 1_202);
         age("last_seen_at", 27, &format!("NOT {is_busy}"));
-        wait_for(&database, 1).await;
-        server.client.loses_session(&idle).await;
+        until_count_is(&database, 1).await;
+        server.client.until_session_ends(&idle).await;
         server.client.check(&busy).await.unwrap();
         // The absolute limit, too.
         assert_eq!(age("created_at", 30, &is_busy), 1);
-        wait_for(&database, 0).await;
-        server.client.loses_session(&busy).await;
+        until_count_is(&database, 0).await;
+        server.client.until_session_ends(&busy).await;
     }
 
-    /// A proxy is believed only where it is named.
-    async fn the_address_behind_a_trusted_proxy(database: Database) {
+    /// `X-Forwarded-For` counts only from a trusted proxy.
+    async fn the_client_address_behind_a_trusted_proxy(database: Database) {
         let forged = "192.0.2.66, 198.51.100.7";
         for (settings, expected) in [
             (&[][..], "127.0.0.1"),
@@ -365,12 +365,9 @@ fn count(database: &Database) -> usize {
     text.parse().unwrap()
 }
 
-async fn wait_for(database: &Database, sessions: usize) {
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while count(database) != sessions {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+async fn until_count_is(database: &Database, sessions: usize) {
+    eventually(format!("{sessions} sessions are left"), async || {
+        count(database) == sessions
     })
-    .await
-    .unwrap_or_else(|_| panic!("{} sessions are left", count(database)));
+    .await;
 }

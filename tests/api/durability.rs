@@ -1,4 +1,4 @@
-//! Whatever was acknowledged is there after a kill -9.
+//! Acknowledged writes survive a kill -9.
 
 use std::time::{Duration, Instant};
 
@@ -9,40 +9,41 @@ use tokio::{
     time::sleep,
 };
 
-use crate::harness::{Database, PASSWORD, Process, Random, on_each_database, server::Client};
+use crate::harness::{
+    Database, PASSWORD, Process, Random, eventually, on_each_database, server::Client,
+};
 
 const ROUNDS: usize = 50;
 
-/// How many write at once.
+/// The number of concurrent writers.
 const USERS: usize = 6;
 
-/// How many users of earlier rounds are looked at again in each.
+/// The number of earlier rounds' users checked again in each round.
 const SAMPLE: usize = 2;
 
 on_each_database! {
-    async fn what_was_acknowledged_survives_a_kill(database: Database) {
+    async fn acknowledged_writes_survive_a_kill(database: Database) {
         let start = Instant::now();
         let mut random = Random::from_environment();
         let folder = tempfile::tempdir().unwrap();
         let settings = ["--bcrypt-cost=4", "--database-url", database.url()];
         let mut process = Process::start(folder.path(), &settings);
-        let mut everybody: Vec<Told> = Vec::new();
+        let mut users_so_far: Vec<Acknowledged> = Vec::new();
         for round in 0..ROUNDS {
             let client = Client::connect(process.address).await;
             let (tell, mut acknowledged) = mpsc::unbounded_channel();
             let users = (0..USERS).map(|n| {
                 let (client, tell) = (client.clone(), tell.clone());
                 let email = format!("u{n}-{round}@example.com");
-                // Each writes until the process is gone, and remembers what it
-                // was told.
+                // Each writes until the process ends, and records its replies.
                 tokio::spawn(async move {
-                    let mut told = Told::new(email);
-                    told.write(&client, &tell).await;
-                    told
+                    let mut user = Acknowledged::new(email);
+                    user.write(&client, &tell).await;
+                    user
                 })
             });
             let users: Vec<_> = users.collect();
-            // Any moment between two answers, or while nobody has had one.
+            // Any moment between two replies, or before the first.
             for _ in 0..random.below(40) {
                 acknowledged.recv().await.unwrap();
             }
@@ -53,19 +54,19 @@ on_each_database! {
                 touched.push(user.await.unwrap());
             }
             drop(process);
-            is_left_alone(&database).await;
+            until_idle(&database).await;
             process = Process::start(folder.path(), &settings);
             let client = Client::connect(process.address).await;
-            let older = (0..SAMPLE).filter_map(|_| random.pick(&everybody));
-            let checks = touched.iter().chain(older).map(|told| told.check(&client));
+            let older = (0..SAMPLE).filter_map(|_| random.pick(&users_so_far));
+            let checks = touched.iter().chain(older).map(|user| user.check(&client));
             join_all(checks).await;
-            everybody.extend(touched);
+            users_so_far.extend(touched);
         }
-        let count = |count: fn(&Told) -> usize| everybody.iter().map(count).sum::<usize>();
-        let registered = count(|told| usize::from(told.registered));
-        let ended = count(|told| told.ended.len());
-        let changes = count(|told| told.former.len());
-        let open = count(|told| usize::from(told.perhaps.is_some()));
+        let count = |count: fn(&Acknowledged) -> usize| users_so_far.iter().map(count).sum::<usize>();
+        let registered = count(|user| usize::from(user.registered));
+        let ended = count(|user| user.ended.len());
+        let changes = count(|user| user.former.len());
+        let open = count(|user| usize::from(user.unanswered_change.is_some()));
         println!(
             "{ROUNDS} kills in {:?}: {registered} users, {ended} ended sessions and {changes} \
              changed passwords were acknowledged and held; {open} changes were not answered",
@@ -83,44 +84,41 @@ on_each_database! {
     }
 }
 
-/// Waits until PostgreSQL has done what a killed process had asked of it: a commit may
-/// still come.
-async fn is_left_alone(database: &Database) {
+/// Waits until PostgreSQL has finished the killed process's statements, commits among them.
+async fn until_idle(database: &Database) {
     if database.is_sqlite() {
         return;
     }
     let others = "SELECT count(*)::text FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()
             AND backend_type = 'client backend'";
-    loop {
+    eventually("the server's connections end", async || {
         let database = database.clone();
-        let others = spawn_blocking(move || database.text(others)).await.unwrap();
-        if others == "0" {
-            return;
-        }
-        sleep(Duration::from_millis(1)).await;
-    }
+        let count = spawn_blocking(move || database.text(others)).await;
+        count.unwrap() == "0"
+    })
+    .await;
 }
 
-/// What a user was told before the end.
-struct Told {
+/// The replies that a user received before the kill.
+struct Acknowledged {
     email: String,
     registered: bool,
     password: String,
-    /// A change that was not answered: it took place or it did not.
-    perhaps: Option<String>,
+    /// The new password of an unanswered change, with an unknown outcome.
+    unanswered_change: Option<String>,
     former: Vec<String>,
     open: Option<String>,
     ended: Vec<String>,
 }
 
-impl Told {
+impl Acknowledged {
     fn new(email: String) -> Self {
         Self {
             email,
             registered: false,
             password: PASSWORD.to_owned(),
-            perhaps: None,
+            unanswered_change: None,
             former: vec![],
             open: None,
             ended: vec![],
@@ -143,7 +141,7 @@ impl Told {
                 break;
             };
             let new = format!("new password {}", self.former.len());
-            // Until it is answered, nobody knows.
+            // Until the reply, the outcome is unknown.
             let open = self.open.take();
             match client
                 .change_password(&login.session_id, &self.password, &new)
@@ -157,7 +155,7 @@ impl Told {
                     let _ = acknowledged.send(());
                 }
                 Err(_) => {
-                    self.perhaps = Some(new);
+                    self.unanswered_change = Some(new);
                     break;
                 }
             }
@@ -169,18 +167,18 @@ impl Told {
             return;
         }
         let known = client.login(&self.email, &self.password).await.is_ok();
-        let changed = match &self.perhaps {
+        let changed = match &self.unanswered_change {
             Some(new) => client.login(&self.email, new).await.is_ok(),
             None => false,
         };
-        assert!(known != changed, "one password, not none and not two");
+        assert!(known != changed, "exactly one password is good");
         for former in self.former.iter().rev().take(2) {
             client.login(&self.email, former).await.unwrap_err();
         }
         for session_id in &self.ended {
-            client.has_no_session(session_id).await;
+            client.expect_no_session(session_id).await;
         }
-        // A change that was not answered may have ended it.
+        // An unanswered change may have ended the session.
         if let (Some(session_id), false) = (&self.open, changed) {
             client.check(session_id).await.unwrap();
         }

@@ -1,5 +1,4 @@
-//! Keyboards, forms and copied cells put characters around an e-mail, or into it, that its
-//! owner does not see.
+//! Keyboards, forms and copied cells put invisible characters around an e-mail, or into it.
 
 use serde_json::json;
 use tonic::Code;
@@ -12,7 +11,7 @@ use crate::{
     import::{HASH, SourceFile, TABLE, import, imported},
 };
 
-/// All that counts as white space in ASCII, on both sides.
+/// All ASCII white space, on both sides.
 const PADDED: [&str; 4] = [
     "Ada@Example.com ",
     " ada@example.com",
@@ -20,9 +19,9 @@ const PADDED: [&str; 4] = [
     " \x0C\n ada@Example.com \t ",
 ];
 
-/// An e-mail with a character that cannot be seen, or that looks like another, and the words
-/// of the error that name it.
-const UNSEEN: [(&str, &str); 6] = [
+/// E-mails with an invisible or confusable character, and the words of the error that name
+/// it.
+const INVISIBLE: [(&str, &str); 6] = [
     (
         "eve@example.com\u{A0}",
         "character 16 is U+00A0 (a no-break space)",
@@ -62,7 +61,7 @@ on_each_database! {
         server.client.request_password_reset(PADDED[3]).await.unwrap();
         let mail = server.outbox.next().await;
         assert_eq!(mail.only_recipient(), EMAIL);
-        // The address itself is no password, however it is padded.
+        // The padded address is refused as a password, like the address.
         let padded = " ada@example.com ";
         let refusal = server.client.reset_password(&mail.reset_token(), padded).await;
         refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
@@ -92,17 +91,17 @@ on_each_database! {
         let mut client = Session::new(server.address);
         let reply = client.post("/reset_password").data([("email", "  ada@example.com\n")]).await;
         assert_eq!(reply.json()["email"], EMAIL);
-        for (email, says) in UNSEEN {
+        for (email, expected_text) in INVISIBLE {
             let refused = client.post("/users").data([("email", email), ("password", PASSWORD)]).await;
             assert_eq!(refused.status_code, 400, "{email:?}");
             assert!(refused.message().starts_with("email is not an address: "), "{refused:?}");
-            assert!(refused.message().contains(says), "{email:?} {}", refused.message());
+            assert!(refused.message().contains(expected_text), "{email:?} {}", refused.message());
         }
     }
 
     async fn invisible_characters_are_named(database: Database) {
         let server = TestServer::start(&database).await;
-        for (email, says) in UNSEEN {
+        for (email, expected_text) in INVISIBLE {
             for refusal in [
                 server.client.register(email, PASSWORD).await.map(drop),
                 server.client.login(email, PASSWORD).await.map(drop),
@@ -111,22 +110,22 @@ on_each_database! {
                 let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
                 let (field, description) = violation(&details);
                 assert_eq!(field, "email");
-                assert!(description.contains(says), "{email:?} {description}");
+                assert!(description.contains(expected_text), "{email:?} {description}");
             }
         }
     }
 
     async fn an_import_trims_emails(database: Database) {
-        let source = SourceFile::made_by(&format!(
+        let source = SourceFile::from_sql(&format!(
             "{TABLE};
              INSERT INTO users VALUES (1, ' Ada@Example.com' || char(13, 10), '{HASH}', NULL, NULL);
              INSERT INTO users VALUES (2, char(9) || 'bob@example.com ', '{HASH}', NULL, NULL);
              INSERT INTO users VALUES (3, 'eve@example.com' || char(160), '{HASH}', NULL, NULL);"
         ));
         let ended = import(&source.url(), database.url(), &["--skip-bad"]);
-        let says = "row 3, id 3, \"eve@example.com\\u{a0}\": its e-mail is not an address: \
+        let expected_text = "row 3, id 3, \"eve@example.com\\u{a0}\": its e-mail is not an address: \
                     character 16 is U+00A0 (a no-break space)";
-        assert!(ended.output.contains(says), "{ended:?}");
+        assert!(ended.output.contains(expected_text), "{ended:?}");
         imported(ended, 2);
         let server = TestServer::start(&database).await;
         let login = server.client.login(EMAIL, PASSWORD).await.unwrap();

@@ -1,4 +1,4 @@
-//! Variables as deployment tools deliver them.
+//! Environment variables as deployment tools set them.
 
 use tempfile::TempDir;
 
@@ -7,7 +7,7 @@ use crate::harness::{
     process::{Ended, command, run},
 };
 
-/// Every variable, with its default where it has one of its own.
+/// Every variable, with its default if any.
 fn variables() -> Vec<(String, Option<String>)> {
     let folder = tempfile::tempdir().unwrap();
     let mut help = command(folder.path());
@@ -31,7 +31,7 @@ fn variables() -> Vec<(String, Option<String>)> {
     variables
 }
 
-/// Starts it with these variables and stops it; returns its greeting and its log.
+/// Starts the server with these variables and stops it; returns its greeting and its log.
 fn start(variables: &[(&str, &str)]) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut start = command(folder.path());
@@ -53,7 +53,7 @@ fn refused(variable: &str, value: &str) -> Ended {
     assert_eq!(ended.code, Some(64), "{variable}={value:?}: {ended:?}");
     assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
     let left = folder.path().read_dir().unwrap().count();
-    assert_eq!(left, 0, "{variable}={value:?} has made files");
+    assert_eq!(left, 0, "{variable}={value:?} created files");
     ended
 }
 
@@ -70,7 +70,7 @@ fn an_empty_variable_is_not_set() {
             greeting.contains("its data is in bienvenue.db"),
             "{greeting}"
         );
-        // An empty filter would have no line pass.
+        // An empty filter would drop every line.
         assert!(log.contains("INFO"), "{log}");
     }
 }
@@ -105,7 +105,7 @@ fn white_space_around_a_value_does_not_matter() {
 }
 
 #[test]
-fn a_value_that_would_mean_something_else_is_refused() {
+fn a_misread_value_is_refused() {
     for (variable, value, advice) in [
         ("DATABASE_URL", "\"sqlite:b.db\"", "cannot be read"),
         (
@@ -142,10 +142,10 @@ fn yaml_turns_on_and_off_into_booleans() {
 }
 
 #[test]
-fn a_variable_that_is_no_setting_is_told_of() {
+fn an_unknown_variable_is_reported() {
     let (_, log) = start(&[
         ("BIENVENUE_SESION_IDLE", "1h"),
-        // As Kubernetes sets them for a Service of the name bienvenue.
+        // As Kubernetes sets them for a Service named bienvenue.
         ("BIENVENUE_PORT", "tcp://10.0.0.1:50051"),
         ("BIENVENUE_SERVICE_HOST", "10.0.0.1"),
     ]);

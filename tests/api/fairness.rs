@@ -1,5 +1,4 @@
-//! However many calls of one kind there are, the others have their share of the
-//! hashing.
+//! A flood of one kind of call leaves the other kinds their share of the hashing.
 
 use std::{
     sync::{
@@ -13,14 +12,15 @@ use tokio::{task::JoinSet, time::sleep};
 use tonic::Status;
 
 use crate::harness::{
-    Call, Database, EMAIL, Flood, NEW_PASSWORD, PASSWORD, Pace, TestServer, server::Client,
+    Calibration, Call, Database, EMAIL, Flood, NEW_PASSWORD, PASSWORD, TestServer, eventually,
+    server::Client,
 };
 
-/// Whoever floods has an account, too.
+/// The account of the flood.
 const FLOODER: &str = "flooder@example.com";
 const CHANGER: &str = "changer@example.com";
 
-/// What a hash is computed for.
+/// The purpose of a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Registration,
@@ -31,8 +31,8 @@ enum Kind {
 
 const KINDS: [Kind; 4] = [Kind::Registration, Kind::Login, Kind::Change, Kind::Reset];
 
-/// A server with one hashing thread, and users who want something of it.
-struct Scene {
+/// A server with one hashing thread, and users.
+struct Setup {
     server: TestServer,
     _database: Database,
     flooders_session: String,
@@ -42,16 +42,16 @@ struct Scene {
     registered: usize,
 }
 
-impl Scene {
+impl Setup {
     async fn set(hash: Duration, max_wait: &str) -> Self {
         let database = Database::sqlite();
         let settings = [
             "--hash-threads=1",
             max_wait,
-            // However busy the machine is.
+            // Longer than a busy machine needs.
             "--request-timeout=60s",
             "--reset-delivery=response",
-            &Pace::at_least(hash).await.setting(),
+            &Calibration::at_least(hash).await.setting(),
         ];
         let server = TestServer::start_with(&database, &settings).await;
         let client = &server.client;
@@ -73,12 +73,12 @@ impl Scene {
     async fn flood(&self, kind: Kind, callers: usize) -> Flood {
         let session_id = self.flooders_session.clone();
         Flood::start(self.server.address, callers, move |client| {
-            ask_in_vain(client, kind, session_id.clone())
+            call_without_effect(client, kind, session_id.clone())
         })
         .await
     }
 
-    /// One call by somebody else, that does what it is for.
+    /// One successful call of another user.
     async fn call(&mut self, kind: Kind) -> Call {
         let client = &self.server.client;
         match kind {
@@ -108,8 +108,8 @@ impl Scene {
     }
 }
 
-/// A call that costs a hash and comes to nothing, so that it can be made for ever.
-async fn ask_in_vain(client: Client, kind: Kind, session_id: String) -> Result<(), Status> {
+/// A call that costs a hash and changes nothing, so that it can be repeated.
+async fn call_without_effect(client: Client, kind: Kind, session_id: String) -> Result<(), Status> {
     match kind {
         Kind::Registration => client.register(FLOODER, PASSWORD).await.map(drop),
         Kind::Login => client.login(FLOODER, NEW_PASSWORD).await.map(drop),
@@ -117,21 +117,20 @@ async fn ask_in_vain(client: Client, kind: Kind, session_id: String) -> Result<(
             let changed = client.change_password(&session_id, NEW_PASSWORD, PASSWORD);
             changed.await.map(drop)
         }
-        Kind::Reset => unreachable!("it takes a token of its own"),
+        Kind::Reset => unreachable!("each reset takes its own token"),
     }
 }
 
-/// Nobody stands in line behind a flood of another kind: many of those who wait
-/// when a call comes still wait when it has its answer, though it takes its own time
-/// and a change is two hashes.
-async fn the_others_overtake_a_flood_of(kind: Kind) {
-    let mut scene = Scene::set(Duration::from_millis(20), "--hash-max-wait=30s").await;
-    let flood = scene.flood(kind, 64).await;
+/// A call does not queue behind a flood of another kind: many calls queued before it are
+/// still queued after its reply, although a change computes two hashes.
+async fn others_overtake_a_flood_of(kind: Kind) {
+    let mut setup = Setup::set(Duration::from_millis(20), "--hash-max-wait=30s").await;
+    let flood = setup.flood(kind, 64).await;
     flood.until(|flood| !flood.served().contains(&0)).await;
     for _ in 0..2 {
         for other in KINDS.into_iter().filter(|other| *other != kind) {
             let before = flood.served();
-            let call = scene.call(other).await;
+            let call = setup.call(other).await;
             assert!(call.is_served(), "{other:?}: {call:?}");
             let after = flood.served();
             let overtaken = before
@@ -142,59 +141,58 @@ async fn the_others_overtake_a_flood_of(kind: Kind) {
             assert!(overtaken >= 16, "{other:?} overtook {overtaken} of 64");
         }
     }
-    assert_eq!(flood.refusals(), 0, "who is refused does not wait");
+    assert_eq!(flood.refusals(), 0, "refused calls do not queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_logins_is_overtaken() {
-    the_others_overtake_a_flood_of(Kind::Login).await;
+    others_overtake_a_flood_of(Kind::Login).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_registrations_is_overtaken() {
-    the_others_overtake_a_flood_of(Kind::Registration).await;
+    others_overtake_a_flood_of(Kind::Registration).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_changes_is_overtaken() {
-    the_others_overtake_a_flood_of(Kind::Change).await;
+    others_overtake_a_flood_of(Kind::Change).await;
 }
 
-/// A flood of which a part is refused takes nobody else's room.
-async fn nobody_else_is_refused_in_a_flood_of(kind: Kind) {
-    // So much longer than a hash that the machine may falter.
-    let mut scene = Scene::set(Duration::from_millis(100), "--hash-max-wait=5s").await;
-    let flood = scene.flood(kind, 320).await;
+/// A partly refused flood does not cause refusals of other kinds.
+async fn no_other_kind_is_refused_in_a_flood_of(kind: Kind) {
+    // Far longer than a hash, to allow for a busy machine.
+    let mut setup = Setup::set(Duration::from_millis(100), "--hash-max-wait=5s").await;
+    let flood = setup.flood(kind, 320).await;
     flood.until(|flood| flood.refusals() > 0).await;
     for _ in 0..2 {
         for other in KINDS.into_iter().filter(|other| *other != kind) {
             let before = flood.refusals();
-            let call = scene.call(other).await;
+            let call = setup.call(other).await;
             assert!(call.is_served(), "{other:?}: {call:?}");
             let refused = flood.refusals() > before;
-            assert!(refused, "there was room for everybody");
+            assert!(refused, "no call was refused");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_logins_takes_nobodys_room() {
-    nobody_else_is_refused_in_a_flood_of(Kind::Login).await;
+async fn a_flood_of_logins_causes_no_other_refusals() {
+    no_other_kind_is_refused_in_a_flood_of(Kind::Login).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_registrations_takes_nobodys_room() {
-    nobody_else_is_refused_in_a_flood_of(Kind::Registration).await;
+async fn a_flood_of_registrations_causes_no_other_refusals() {
+    no_other_kind_is_refused_in_a_flood_of(Kind::Registration).await;
 }
 
-/// Callers on one connection who ask again as soon as they are refused fill the queue
-/// whenever there is room in it: others are served all the same, if need be when they
-/// come back.
+/// Callers on one connection that retry as soon as they are refused keep the queue full:
+/// others are served, if need be at a retry.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_on_one_connection_shuts_nobody_out() {
-    // Less than what as many callers as a connection may have would wait for.
-    let scene = Scene::set(Duration::from_millis(50), "--hash-max-wait=400ms").await;
-    let flooding = Client::connect(scene.server.address).await;
+async fn a_flood_on_one_connection_leaves_others_served() {
+    // Less than the wait of a full connection's calls.
+    let setup = Setup::set(Duration::from_millis(50), "--hash-max-wait=400ms").await;
+    let flooding = Client::connect(setup.server.address).await;
     let refusals = Arc::new(AtomicUsize::new(0));
     let mut flood = JoinSet::new();
     for _ in 0..64 {
@@ -210,14 +208,15 @@ async fn a_flood_on_one_connection_shuts_nobody_out() {
             }
         });
     }
-    while refusals.load(Ordering::Relaxed) < 100 {
-        sleep(Duration::from_millis(1)).await;
-    }
+    eventually("100 refusals", async || {
+        refusals.load(Ordering::Relaxed) >= 100
+    })
+    .await;
     let mut tries = Vec::new();
     for _ in 0..6 {
         let mut own = 1;
-        // Where the machine is busy with something else, too.
-        while let Some(retry_after) = log_in(&scene.server.client).await.retry_after() {
+        // The machine may be busy, too.
+        while let Some(retry_after) = log_in(&setup.server.client).await.retry_after() {
             assert!(
                 own < 8,
                 "a login was refused {own} times; before it, they took {tries:?}"
@@ -229,7 +228,7 @@ async fn a_flood_on_one_connection_shuts_nobody_out() {
     }
     assert!(
         flood.try_join_next().is_none(),
-        "the flood had an answer that makes no sense"
+        "the flood had an unexpected reply"
     );
 }
 

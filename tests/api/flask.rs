@@ -1,4 +1,4 @@
-//! What the client programs of the Flask service do, end to end.
+//! The requests of the Flask service's client programs, end to end.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::harness::{
     requests::{Response, Session},
 };
 
-/// What they are written for: short passwords, and reset tokens in the reply.
+/// Settings for those programs: short passwords, and reset tokens in the reply.
 const AS_FLASK: [&str; 2] = ["--password-min-length=1", "--reset-delivery=response"];
 
 const FIRST: &str = "b4l0u";
@@ -24,7 +24,7 @@ async fn log_in(client: &mut Session, email: &str, password: &str) -> Response {
 }
 
 /// Registers and logs in.
-async fn come_in(client: &mut Session, email: &str) {
+async fn enter(client: &mut Session, email: &str) {
     for step in [
         register_user(client, email, PASSWORD).await,
         log_in(client, email, PASSWORD).await,
@@ -34,8 +34,8 @@ async fn come_in(client: &mut Session, email: &str) {
 }
 
 on_each_database! {
-    /// A program that hands the cookie around itself.
-    async fn the_story(database: Database) {
+    /// A program that passes the cookie itself.
+    async fn a_client_program_with_explicit_cookies(database: Database) {
         let server = TestServer::start_with(&database, &AS_FLASK).await;
         let new = || Session::new(server.address);
 
@@ -80,16 +80,16 @@ on_each_database! {
         assert_eq!(log_in(&mut new(), EMAIL, FIRST).await.status_code, 401);
         assert_eq!(log_in(&mut new(), EMAIL, SECOND).await.status_code, 200);
         let again = new().put("/reset_password").data(fields).await;
-        assert_eq!(again.status_code, 403, "a token is good once");
+        assert_eq!(again.status_code, 403, "a token works once");
     }
 
-    /// A program that leaves the cookie to its session, on one connection.
-    async fn a_session_keeps_its_cookie_and_its_connection(database: Database) {
+    /// A program with a cookie jar, on one connection.
+    async fn a_client_program_with_a_cookie_jar(database: Database) {
         let server = TestServer::start_with(&database, &AS_FLASK).await;
         let mut client = Session::new(server.address);
-        come_in(&mut client, EMAIL).await;
+        enter(&mut client, EMAIL).await;
         assert_eq!(client.get("/profile").await.json(), json!({ "email": EMAIL }));
-        // Beside its own, the program hands the same cookie over, which sends it twice.
+        // The jar's cookie and an explicit one: the request has it twice.
         let session_id = client.cookie("session_id").unwrap().to_owned();
         let twice = client.get("/profile").cookies("session_id", &session_id).await;
         assert_eq!(twice.json(), json!({ "email": EMAIL }));
@@ -104,18 +104,18 @@ on_each_database! {
         assert_eq!(client.connections, 1);
     }
 
-    /// Two users, and one of them in two places.
+    /// Two users, one of them on two clients.
     async fn clients_side_by_side(database: Database) {
         let server = TestServer::start_with(&database, &AS_FLASK).await;
         let [mut ada, mut bob, mut elsewhere] = [0; 3].map(|_| Session::new(server.address));
-        tokio::join!(come_in(&mut ada, EMAIL), come_in(&mut bob, "bob@example.com"));
+        tokio::join!(enter(&mut ada, EMAIL), enter(&mut bob, "bob@example.com"));
         assert_eq!(log_in(&mut elsewhere, EMAIL, PASSWORD).await.status_code, 200);
         assert_eq!(ada.delete("/sessions").await.status_code, 200);
         assert_eq!(ada.get("/profile").await.status_code, 403);
         assert_eq!(elsewhere.get("/profile").await.json(), json!({ "email": EMAIL }));
         assert_eq!(bob.get("/profile").await.json(), json!({ "email": "bob@example.com" }));
-        // One user's token is no use to another, and a new password ends every
-        // session of its owner alone.
+        // A token works for its own user only, and a new password ends the sessions of its
+        // own user only.
         let asked = ada.post("/reset_password").data([("email", EMAIL)]).await;
         let token = asked.json()["reset_token"].as_str().unwrap().to_owned();
         for (email, status) in [("bob@example.com", 403), (EMAIL, 200)] {
@@ -126,11 +126,11 @@ on_each_database! {
         assert_eq!(bob.get("/profile").await.status_code, 200);
     }
 
-    /// The routes and the RPCs know the same users and sessions.
-    async fn the_other_callers_see_the_same(database: Database) {
+    /// The routes and the RPCs share users and sessions.
+    async fn rpcs_and_routes_share_users_and_sessions(database: Database) {
         let server = TestServer::start(&database).await;
         let mut client = Session::new(server.address);
-        come_in(&mut client, EMAIL).await;
+        enter(&mut client, EMAIL).await;
         let session_id = client.cookie("session_id").unwrap().to_owned();
         let checked = server.client.check(&session_id).await.unwrap();
         assert_eq!(checked.user.unwrap().email, EMAIL);
@@ -141,11 +141,11 @@ on_each_database! {
             .cookies("session_id", &session_id)
             .await;
         assert_eq!(other.status_code, 200);
-        server.client.has_no_session(&session_id).await;
+        server.client.expect_no_session(&session_id).await;
     }
 
-    /// By mail, every address gets the same answer.
-    async fn a_reset_by_mail_tells_nothing(database: Database) {
+    /// With delivery by mail, every address gets the same reply.
+    async fn a_reset_by_mail_does_not_reveal_accounts(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let mut client = Session::new(server.address);

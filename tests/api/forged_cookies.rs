@@ -1,5 +1,5 @@
-//! Cookies that a sibling host plants: the victim is neither logged in as somebody else
-//! nor locked out, and can always log out.
+//! Cookies planted by a sibling host: the victim is neither logged in as another user nor
+//! locked out, and can always log out.
 
 use crate::harness::{
     Database, EMAIL, PASSWORD, TestServer,
@@ -13,8 +13,8 @@ const PUBLIC: &str = "https://accounts.example.com";
 const NAME: &str = "__Host-session_id";
 const MALLORY: &str = "mallory@example.com";
 
-/// Every character of Unicode's White_Space, every ASCII control that can be inside a
-/// line, and what looks like nothing without being white space.
+/// Every character of Unicode's White_Space, every ASCII control allowed in a line, and other
+/// invisible characters.
 const BLANKS: [char; 57] = [
     ' ', '\t', '\u{B}', '\u{C}', '\u{1}', '\u{2}', '\u{3}', '\u{4}', '\u{5}', '\u{6}', '\u{7}',
     '\u{8}', '\u{E}', '\u{F}', '\u{10}', '\u{11}', '\u{12}', '\u{13}', '\u{14}', '\u{15}',
@@ -40,11 +40,11 @@ async fn send(server: &TestServer, method: &str, path: &str, cookies: &[&str]) -
     raw::http1(server.address, method, path, &headers, b"").await
 }
 
-/// Whom the server takes the sender of these headers `Cookie` for.
-async fn whom(server: &TestServer, cookies: &[&str]) -> Option<String> {
+/// The user of a request with these `Cookie` headers.
+async fn user_of(server: &TestServer, cookies: &[&str]) -> Option<String> {
     let response = send(server, "GET", "/profile", cookies).await;
     let headers: Vec<_> = cookies.iter().map(|cookie| ("cookie", *cookie)).collect();
-    // Control characters are refused as such, which ends an HTTP/2 connection too.
+    // Control characters are a protocol error, which would end the HTTP/2 connection.
     if response.status != 400 {
         let second = raw::h2(&server.client.channel, "GET", "/profile", &headers, vec![]).await;
         assert_eq!(second.status(), response.status, "{cookies:?}");
@@ -58,8 +58,8 @@ async fn whom(server: &TestServer, cookies: &[&str]) -> Option<String> {
 }
 
 on_each_database! {
-    /// A browser lets a neighbour set a cookie whose name is not quite the name. SP and
-    /// HTAB it takes off itself, before it looks.
+    /// A browser lets a sibling host set a cookie whose name differs from the protected one by
+    /// white space. It strips SP and HTAB before its own check.
     async fn white_space_is_part_of_a_name(database: Database) {
         let (server, victim, attacker) = start(&database, PUBLIC).await;
         let own = format!("{NAME}={victim}");
@@ -72,18 +72,18 @@ on_each_database! {
                 format!("a=b;{blank}{NAME}={attacker}"),
                 format!("{blank}{blank}{NAME}={attacker}; a=b"),
             ] {
-                let taken = whom(&server, &[&forged]).await;
+                let taken = user_of(&server, &[&forged]).await;
                 let expected = is_trimmed.then(|| MALLORY.to_owned());
                 assert_eq!(taken, expected, "{forged:?}");
                 let both = format!("{own}; {forged}");
                 if !is_trimmed && !blank.is_ascii_control() {
-                    assert_eq!(whom(&server, &[&both]).await.as_deref(), Some(EMAIL), "{both:?}");
+                    assert_eq!(user_of(&server, &[&both]).await.as_deref(), Some(EMAIL), "{both:?}");
                     let two = [forged.as_str(), own.as_str()];
-                    assert_eq!(whom(&server, &two).await.as_deref(), Some(EMAIL), "{two:?}");
+                    assert_eq!(user_of(&server, &two).await.as_deref(), Some(EMAIL), "{two:?}");
                 }
             }
         }
-        // Bytes that are no UTF-8 hide no other cookie, and are part of a name.
+        // Invalid UTF-8 hides no other cookie, and is part of a name.
         for byte in [0x85, 0xA0, 0xFF] {
             let (own, byte) = (own.as_bytes(), &[byte][..]);
             let cases: [(&[&[u8]], u16); 5] = [
@@ -104,8 +104,8 @@ on_each_database! {
         }
     }
 
-    /// The same name in every way in which a request can have it twice.
-    async fn the_name_twice(database: Database) {
+    /// A name twice in one request, in every form.
+    async fn a_name_given_twice(database: Database) {
         for (url, name) in [(PUBLIC, NAME), ("http://localhost:50051", "session_id")] {
             let (server, victim, attacker) = start(&database, url).await;
             let (own, other) = (format!("{name}={victim}"), format!("{name}={attacker}"));
@@ -114,7 +114,7 @@ on_each_database! {
             let loud = name.to_uppercase();
             let one = |parts: &[&str]| vec![parts.join("; ")];
             for (cookies, expected) in [
-                // One of them is somebody else's good session: neither is taken.
+                // Valid sessions of two users: neither is accepted.
                 (one(&[&own, &other]), None),
                 (one(&[&other, &own]), None),
                 (one(&[&own, &other, &own]), None),
@@ -125,7 +125,7 @@ on_each_database! {
                 (vec![format!("{own};;{other}")], None),
                 (vec![format!(";{own} ;\t{other};")], None),
                 (vec![format!("{own}; {name} = {attacker}")], None),
-                // The others prove nothing: they are passed over.
+                // Invalid values are ignored.
                 (one(&[&own, &own]), Some(EMAIL)),
                 (vec![own.clone(), own.clone()], Some(EMAIL)),
                 (one(&[&own, &format!("{name}={second}")]), Some(EMAIL)),
@@ -142,18 +142,18 @@ on_each_database! {
                 (one(&[&format!("{name}%20={attacker}"), &own]), Some(EMAIL)),
                 (one(&[&format!("%5F{}={attacker}", &name[1..]), &own]), Some(EMAIL)),
                 (one(&[&format!("{name}={attacker}\u{FF}"), &own]), Some(EMAIL)),
-                // No name at all.
+                // Another name.
                 (vec![format!("{other}, {own}")], None),
                 (vec![format!("{name}:{victim}")], None),
                 (vec![victim.clone()], None),
             ] {
                 let cookies: Vec<_> = cookies.iter().map(String::as_str).collect();
-                assert_eq!(whom(&server, &cookies).await.as_deref(), expected, "{cookies:?}");
+                assert_eq!(user_of(&server, &cookies).await.as_deref(), expected, "{cookies:?}");
             }
         }
     }
 
-    /// Whatever a neighbour has planted, who logs out is logged out.
+    /// A logout works with any planted cookies.
     async fn a_logout_ends_every_session_presented(database: Database) {
         for (url, name) in [(PUBLIC, NAME), ("http://localhost:50051", "session_id")] {
             for is_first in [true, false] {
@@ -172,8 +172,8 @@ on_each_database! {
                     let away = send(&server, "DELETE", "/sessions", &cookies).await;
                     assert_eq!(away.status, 302, "{away:?}");
                     assert!(away.header("set-cookie").unwrap().starts_with(&format!("{name}=;")));
-                    server.client.has_no_session(&victim).await;
-                    server.client.has_no_session(&attacker).await;
+                    server.client.expect_no_session(&victim).await;
+                    server.client.expect_no_session(&attacker).await;
                     let again = send(&server, "DELETE", "/sessions", &cookies).await;
                     assert_eq!(again.status, 403);
                     server.stop().await;
@@ -182,14 +182,14 @@ on_each_database! {
         }
     }
 
-    /// Over plain http, where a neighbour can plant a cookie of the very name: one login
-    /// is enough to be in again, although the planted cookie stays.
+    /// Over plain http, where a sibling host can plant a cookie of the same name: one login
+    /// restores access, although the planted cookie stays.
     async fn a_login_makes_planted_cookies_worthless(database: Database) {
         let (server, victim, attacker) = start(&database, "http://localhost:50051").await;
         let planted = format!("session_id={attacker}");
         let mut browser = Session::new(server.address);
         let own = format!("session_id={victim}");
-        assert_eq!(whom(&server, &[&planted, &own]).await, None);
+        assert_eq!(user_of(&server, &[&planted, &own]).await, None);
         let fields = [("email", EMAIL), ("password", PASSWORD)];
         let login = browser
             .post("/sessions")
@@ -198,19 +198,19 @@ on_each_database! {
             .data(fields)
             .await;
         assert_eq!(login.status_code, 200);
-        server.client.has_no_session(&victim).await;
-        server.client.has_no_session(&attacker).await;
+        server.client.expect_no_session(&victim).await;
+        server.client.expect_no_session(&attacker).await;
         let fresh = format!("session_id={}", login.cookie("session_id").unwrap());
-        assert_eq!(whom(&server, &[&planted, &fresh]).await.as_deref(), Some(EMAIL));
-        // What fails ends nothing.
+        assert_eq!(user_of(&server, &[&planted, &fresh]).await.as_deref(), Some(EMAIL));
+        // A failed login ends no session.
         let wrong = [("email", EMAIL), ("password", "wrong")];
         let refused = browser.post("/sessions").header("cookie", &planted).data(wrong).await;
         assert_eq!(refused.status_code, 401);
-        assert_eq!(whom(&server, &[&fresh]).await.as_deref(), Some(EMAIL));
+        assert_eq!(user_of(&server, &[&fresh]).await.as_deref(), Some(EMAIL));
     }
 
-    /// No more are looked up than a browser with a handful of neighbours would send.
-    async fn a_request_with_a_great_many_values_proves_nothing(database: Database) {
+    /// The number of values that are looked up in one request is limited.
+    async fn a_request_with_too_many_values_is_refused(database: Database) {
         let (server, victim, _) = start(&database, PUBLIC).await;
         let made_up = |n: usize| format!("{NAME}=sess_{n:A>42}A");
         let own = format!("{NAME}={victim}");
@@ -218,7 +218,7 @@ on_each_database! {
             let mut cookies: Vec<_> = (0..many).map(made_up).collect();
             cookies.push(own.clone());
             let joined = cookies.join("; ");
-            assert_eq!(whom(&server, &[&joined]).await.as_deref(), expected, "{many}");
+            assert_eq!(user_of(&server, &[&joined]).await.as_deref(), expected, "{many}");
         }
     }
 }

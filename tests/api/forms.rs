@@ -1,5 +1,5 @@
-//! Form requests that are not to be done: each gets its status and a message in
-//! JSON, and the next one is served as if nothing had happened.
+//! Refused form requests get their status and a message in JSON, and the next request on the
+//! connection is served.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::harness::{
-    Database, EMAIL, PASSWORD, Pace, TestServer, on_each_database, raw,
+    Calibration, Database, EMAIL, PASSWORD, TestServer, on_each_database, raw,
     requests::{Session, form},
 };
 
@@ -26,11 +26,11 @@ const READERS: [(&str, &str); 4] = [
     ("PUT", "/reset_password"),
 ];
 
-/// Headers, a body, and the status and words that they get.
+/// Headers, a body, and the expected status and words.
 type BadBody<'a> = (&'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
 
-/// Sends a request over HTTP/1.1, on the client's connection, and over HTTP/2;
-/// both are refused alike. Returns the status and the message.
+/// Sends a request over HTTP/1.1, on the client's connection, and over HTTP/2, and expects
+/// the same refusal. Returns the status and the message.
 async fn refused(
     server: &TestServer,
     client: &mut Session,
@@ -58,8 +58,8 @@ async fn refused(
     (first.status_code, message)
 }
 
-/// The usual user logs in, on the same connection.
-async fn still_serves(client: &mut Session) {
+/// Logs the usual user in on the same connection.
+async fn expect_service(client: &mut Session) {
     let fields = [("email", EMAIL), ("password", PASSWORD)];
     let login = client.post("/sessions").data(fields).await;
     assert_eq!(login.status_code, 200, "{login:?}");
@@ -70,7 +70,7 @@ async fn still_serves(client: &mut Session) {
     assert_eq!(client.delete("/sessions").await.status_code, 200);
 }
 
-/// A reset token, as `reset-delivery=response` gives it.
+/// A reset token from the reply, with `reset-delivery=response`.
 async fn reset_token(client: &mut Session, email: &str) -> String {
     let asked = client
         .post("/reset_password")
@@ -80,8 +80,8 @@ async fn reset_token(client: &mut Session, email: &str) -> String {
 }
 
 on_each_database! {
-    /// Missing and bad fields, by their names.
-    async fn fields(database: Database) {
+    /// The message names the missing or invalid field.
+    async fn invalid_fields_are_named(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let mut client = Session::new(server.address);
@@ -96,16 +96,16 @@ on_each_database! {
             ("' OR '1'='1", "email is not an address"),
             (&long, "email is too long"),
         ];
-        for (email, says) in addresses {
+        for (email, expected_text) in addresses {
             for route in [("POST", "/users"), ("POST", "/reset_password")] {
                 let body = form(&[("email", email), ("password", PASSWORD)]);
                 let (status, message) =
                     refused(&server, &mut client, route, &headers, body.as_bytes()).await;
                 assert_eq!(status, 400, "{route:?} {email:?}");
-                assert!(message.starts_with(says), "{message}");
+                assert!(message.starts_with(expected_text), "{message}");
             }
         }
-        for (password, says) in [
+        for (password, expected_text) in [
             ("", "password is missing"),
             ("seven77", "password is too short"),
             ("with a \0 inside", "password holds a control character"),
@@ -115,23 +115,23 @@ on_each_database! {
             let (status, message) =
                 refused(&server, &mut client, ("POST", "/users"), &headers, body.as_bytes()).await;
             assert_eq!(status, 400, "{password:?}");
-            assert!(message.starts_with(says), "{message}");
+            assert!(message.starts_with(expected_text), "{message}");
         }
         let nothing = refused(&server, &mut client, ("POST", "/users"), &headers, b"").await;
         assert_eq!(nothing, (400, "email is missing".to_owned()));
-        // Whatever is wrong with a login, it is told the same.
+        // Every failed login gets the same reply.
         let wrong = [(EMAIL, "wrong"), ("eve@example.com", PASSWORD), (EMAIL, "")];
         for (email, password) in wrong.into_iter().chain(addresses.map(|(email, _)| (email, PASSWORD))) {
             let body = form(&[("email", email), ("password", password)]);
-            let told = refused(&server, &mut client, ("POST", "/sessions"), &headers, body.as_bytes()).await;
-            assert_eq!(told, (401, "unknown e-mail or wrong password".to_owned()));
+            let refusal = refused(&server, &mut client, ("POST", "/sessions"), &headers, body.as_bytes()).await;
+            assert_eq!(refusal, (401, "unknown e-mail or wrong password".to_owned()));
         }
-        still_serves(&mut client).await;
+        expect_service(&mut client).await;
         assert_eq!(client.connections, 1);
     }
 
-    /// Bodies that are no forms, or no good ones.
-    async fn bodies(database: Database) {
+    /// Bodies of other types, and malformed forms.
+    async fn malformed_bodies_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let mut client = Session::new(server.address);
@@ -161,22 +161,22 @@ on_each_database! {
             (&[form_type], b"email=ada@example.com&password=caf\xE9", 400, "UTF-8"),
             (&[form_type], b"email=ada@example.com&password=caf%E9", 400, "UTF-8"),
         ];
-        for (headers, body, status, says) in cases {
+        for (headers, body, status, expected_text) in cases {
             for route in READERS {
-                let told = refused(&server, &mut client, route, headers, body).await;
-                assert_eq!(told.0, status, "{route:?} {headers:?} {told:?}");
-                assert!(told.1.contains(says), "{told:?}");
+                let refusal = refused(&server, &mut client, route, headers, body).await;
+                assert_eq!(refusal.0, status, "{route:?} {headers:?} {refusal:?}");
+                assert!(refusal.1.contains(expected_text), "{refusal:?}");
             }
-            still_serves(&mut client).await;
+            expect_service(&mut client).await;
         }
-        assert_eq!(client.connections, 1, "refused, not hung up on");
-        // A query is no form.
+        assert_eq!(client.connections, 1, "the connection stays open");
+        // Fields in the query are not read.
         let query = format!("/users?{}", form(&[("email", "eve@example.com"), ("password", PASSWORD)]));
-        let told = refused(&server, &mut client, ("POST", &query), &[], b"").await;
-        assert_eq!(told, (400, "email is missing".to_owned()));
+        let refusal = refused(&server, &mut client, ("POST", &query), &[], b"").await;
+        assert_eq!(refusal, (400, "email is missing".to_owned()));
     }
 
-    /// As large as may be, with fields that nobody reads, in either spelling.
+    /// Forms of the largest size, with unknown fields, in either encoding.
     async fn unusual_forms_are_read(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -193,7 +193,7 @@ on_each_database! {
             let login = client.post("/sessions").body(content_type, body).await;
             assert_eq!(login.status_code, 200, "{login:?}");
         }
-        // Encoded by hand, as nobody would be who has a library.
+        // Encodings that no library produces.
         for (email, password) in [("eve@example.com", "100% sure %zz"), ("bob@example.com", "p\u{E4}ssw\u{F6}rter")] {
             let body = format!("email={email}&password={}", password.replace(' ', "+"));
             assert_eq!(client.post("/users").body(FORM, body).await.status_code, 200);
@@ -201,8 +201,8 @@ on_each_database! {
         }
     }
 
-    /// The reply says what was sent; the profile, what is stored.
-    async fn a_reply_echoes_what_was_sent(database: Database) {
+    /// The reply has the e-mail as sent; the profile, as stored.
+    async fn a_reply_repeats_the_sent_email(database: Database) {
         let server = TestServer::start(&database).await;
         let mut client = Session::new(server.address);
         for (sent, stored) in [
@@ -221,7 +221,7 @@ on_each_database! {
         }
     }
 
-    /// A missing token is not equal to a missing token.
+    /// A missing token does not match a user without one.
     async fn without_the_token_nothing_changes(database: Database) {
         let server = TestServer::start_with(&database, &["--reset-delivery=response"]).await;
         server.register().await;
@@ -229,7 +229,7 @@ on_each_database! {
         let new_password = ("new_password", "another long password");
         let fake = format!("rst_{}", "A".repeat(43));
         let session_id = server.login().await.session_id;
-        // Nobody has a token, then this user has one.
+        // First no user has a token, then this one does.
         for round in 0..2 {
             for reset_token in ["", "None", "null", "NULL", "0", "rst_", &fake, &session_id] {
                 for email in [EMAIL, "eve@example.com", ""] {
@@ -251,19 +251,18 @@ on_each_database! {
                 reset_token(&mut client, EMAIL).await;
             }
         }
-        server.client.check(&session_id).await.expect("nothing changed");
-        still_serves(&mut client).await;
+        server.client.check(&session_id).await.expect("the session is open");
+        expect_service(&mut client).await;
     }
 
-    /// The token is asked for first; what is wrong with the password does not
-    /// use it up.
-    async fn a_token_is_its_users_own_and_good_until_it_is_used(database: Database) {
+    /// The token is checked first; an invalid password does not use it up.
+    async fn a_token_works_for_its_user_once(database: Database) {
         let server = TestServer::start_with(&database, &["--reset-delivery=response"]).await;
         server.register().await;
         server.client.register("bob@example.com", PASSWORD).await.unwrap();
         let mut client = Session::new(server.address);
         let token = reset_token(&mut client, EMAIL).await;
-        for (email, new_password, status, says) in [
+        for (email, new_password, status, expected_text) in [
             ("bob@example.com", "a new password", 403, "token"),
             ("", "a new password", 403, "token"),
             ("eve", "short", 403, "token"),
@@ -275,7 +274,7 @@ on_each_database! {
             let fields = [("email", email), ("reset_token", &token), ("new_password", new_password)];
             let response = client.put("/reset_password").data(fields).await;
             assert_eq!(response.status_code, status, "{email:?} {new_password:?}");
-            assert!(response.message().contains(says), "{response:?}");
+            assert!(response.message().contains(expected_text), "{response:?}");
         }
         let old = reset_token(&mut client, EMAIL).await;
         let new = reset_token(&mut client, EMAIL).await;
@@ -290,8 +289,8 @@ on_each_database! {
         assert_eq!(bad.json(), unknown.json());
     }
 
-    /// Each path says which methods it has, and HEAD is GET without a body.
-    async fn methods(database: Database) {
+    /// Each path lists its methods in `Allow`, and HEAD is GET without a body.
+    async fn other_http_methods_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let mut client = Session::new(server.address);
@@ -313,8 +312,8 @@ on_each_database! {
             }
         }
         for path in ["/user", "/users/", "/sessions/1", "/Profile", "/pro%66ile"] {
-            let told = refused(&server, &mut client, ("POST", path), &[], b"").await;
-            assert_eq!(told.0, 404, "{path}");
+            let refusal = refused(&server, &mut client, ("POST", path), &[], b"").await;
+            assert_eq!(refusal.0, 404, "{path}");
         }
         assert_eq!(client.call("HEAD", "/profile").await.status_code, 403);
         let session_id = server.login().await.session_id;
@@ -323,8 +322,8 @@ on_each_database! {
         assert_eq!(client.connections, 1);
     }
 
-    /// What is in a body is no request, whatever became of the request before it.
-    async fn a_body_is_never_taken_for_a_request(database: Database) {
+    /// A body is never parsed as a request, whether or not its own request was refused.
+    async fn a_body_is_never_parsed_as_a_request(database: Database) {
         let server = TestServer::start(&database).await;
         let smuggled = "GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
         let next = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -342,7 +341,7 @@ on_each_database! {
                 let request =
                     format!("{head}\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}{next}", body.len());
                 let mut socket = TcpStream::connect(server.address).await.unwrap();
-                // It may hang up half way.
+                // The server may close the connection before the end.
                 let _ = socket.write_all(request.as_bytes()).await;
                 let mut answer = Vec::new();
                 let _ = timeout(Duration::from_secs(10), socket.read_to_end(&mut answer)).await.unwrap();
@@ -350,7 +349,7 @@ on_each_database! {
                 let mut answers = answer.split("HTTP/1.1 ").skip(1);
                 let expected = if padding > 0 && status == "400" { "413" } else { status };
                 let first = answers.next();
-                // A connection that is closed on unread bytes may lose the answer.
+                // Closing a connection with unread bytes may lose the reply.
                 assert!(first.is_some() || padding > 0, "{head}");
                 assert!(first.is_none_or(|first| first.starts_with(expected)), "{answer}");
                 assert!(answers.next().is_none_or(|second| second.starts_with("200")), "{answer}");
@@ -359,10 +358,10 @@ on_each_database! {
         }
     }
 
-    /// No capacity in time.
-    async fn overload(database: Database) {
-        let pace = Pace::at_least(Duration::from_millis(100)).await.setting();
-        let settings = ["--hash-threads=1", "--hash-max-wait=500ms", &pace];
+    /// Without hashing capacity in time, a form gets 503.
+    async fn an_overloaded_server_refuses_forms(database: Database) {
+        let calibration = Calibration::at_least(Duration::from_millis(100)).await.setting();
+        let settings = ["--hash-threads=1", "--hash-max-wait=500ms", &calibration];
         let server = TestServer::start_with(&database, &settings).await;
         let tries = (0..40).map(async |n| {
             let email = format!("user{n}@example.com");
@@ -382,8 +381,8 @@ on_each_database! {
         assert!((1..40).contains(&overloaded), "{overloaded} of 40");
     }
 
-    /// A body that never comes.
-    async fn a_form_that_takes_too_long(database: Database) {
+    /// A body that never arrives.
+    async fn a_form_that_takes_too_long_is_refused(database: Database) {
         let settings = ["--request-timeout=200ms", "--hash-max-wait=100ms"];
         let server = TestServer::start_with(&database, &settings).await;
         let mut socket = TcpStream::connect(server.address).await.unwrap();
@@ -397,15 +396,15 @@ on_each_database! {
         assert!(answer.contains(r#"{"message":"the request took longer"#), "{answer}");
     }
 
-    /// Neither a damaged row nor a database that is away is a dead session or a
-    /// wrong password, and neither says what it is.
-    async fn faults_inside(database: Database) {
+    /// A damaged row or an unavailable database is not reported as an invalid session or a wrong
+    /// password, and its cause is not revealed.
+    async fn internal_faults_are_reported_as_such(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let mut client = Session::new(server.address);
         let fields = [("email", EMAIL), ("password", PASSWORD)];
         assert_eq!(client.post("/sessions").data(fields).await.status_code, 200);
-        // After a restart nothing of it is in memory.
+        // After a restart memory is empty.
         server.stop().await;
         assert_eq!(database.execute("UPDATE sessions SET handle = 'damaged'"), 1);
         let server = TestServer::start(&database).await;
@@ -425,6 +424,6 @@ on_each_database! {
             assert_eq!(response.json(), json!({ "message": message }));
         }
         database.execute("ALTER TABLE gone RENAME TO sessions");
-        still_serves(&mut Session::new(server.address)).await;
+        expect_service(&mut Session::new(server.address)).await;
     }
 }

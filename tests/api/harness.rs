@@ -1,24 +1,24 @@
-//! What every test starts from: a database, a server on a port of its own, a
-//! client.
+//! The test harness: databases, servers on their own ports, and clients.
 
 pub mod aiosmtpd;
+mod calibration;
 pub mod certificate;
 pub mod chromium;
 pub mod cluster;
 pub mod database;
+mod eventually;
 pub mod flask;
 pub mod flood;
-pub mod foreign;
+pub mod foreign_hashes;
 pub mod grpcio;
 pub mod grpcurl;
 pub mod h2;
 pub mod history;
 mod host;
 pub mod http1;
-pub mod nginx;
+pub mod methods;
 pub mod nodes;
 pub mod outbox;
-mod pace;
 pub mod postgres;
 pub mod process;
 pub mod programs;
@@ -32,34 +32,37 @@ pub mod smtp;
 pub mod status;
 pub mod watch;
 
+pub use calibration::Calibration;
 pub use cluster::Cluster;
 pub use database::Database;
+pub use eventually::{
+    PATIENCE, eventually, eventually_blocking, eventually_some, eventually_within,
+};
 pub use flask::FlaskService;
 pub use flood::{Call, Flood};
 pub use host::Host;
 pub use outbox::Outbox;
-pub use pace::Pace;
 pub use process::Process;
 pub use random::Random;
 pub use server::TestServer;
 pub use status::{Expect, refused};
 pub use watch::Watcher;
 
-/// A password that the policy takes.
+/// A password that meets the policy.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// Another that it takes.
+/// Another one.
 pub const NEW_PASSWORD: &str = "staple of a new battery";
 
-/// An address that every test may use: each has a database of its own.
+/// The usual user's address. Every test has its own database.
 pub const EMAIL: &str = "ada@example.com";
 
-/// How many callers race for something that one of them gets, and how often.
+/// The number of concurrent callers in a race, and of repetitions.
 pub const AT_ONCE: usize = 64;
 pub const ROUNDS: usize = 100;
 
-/// Makes of each `async fn case(database: Database)` one test on SQLite and
-/// one on PostgreSQL.
+/// Turns each `async fn case(database: Database)` into a test on SQLite and one on
+/// PostgreSQL.
 macro_rules! on_each_database {
     ($($(#[doc = $doc:literal])* async fn $name:ident($database:ident: Database) $body:block)*) => {$(
         mod $name {

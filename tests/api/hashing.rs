@@ -1,4 +1,4 @@
-//! Hashes are computed beside each other, and none gets in another's way.
+//! Concurrent hashes do not affect each other.
 
 use std::{
     thread,
@@ -9,20 +9,20 @@ use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, Flood, NEW_PASSWORD, PASSWORD, Pace, Process, TestServer,
-    foreign::{FOREIGN, FOREIGN_PASSWORD},
+    Calibration, Database, EMAIL, Expect as _, Flood, NEW_PASSWORD, PASSWORD, Process, TestServer,
+    foreign_hashes::{FOREIGN, FOREIGN_PASSWORD},
     on_each_database,
     server::Client,
 };
 
 on_each_database! {
-    /// Whatever is computed beside it, each login has the answer to its own question.
+    /// Each login gets its own result among concurrent ones.
     async fn costs_and_formats_do_not_mix(database: Database) {
         let settings = ["--hash-threads=2", "--hash-max-wait=30s", "--request-timeout=60s"];
         let server = TestServer::start_with(&database, &settings).await;
         let mut passwords: Vec<String> = FOREIGN.map(|_| FOREIGN_PASSWORD.to_owned()).into();
         let mut stored = FOREIGN.map(str::to_owned).to_vec();
-        // Some of our own, each with a password that is nobody else's.
+        // Some of the service's own hashes, each of a different password.
         for n in 0..24 {
             passwords.push(format!("{n} own password"));
             stored.push(bcrypt::hash(passwords.last().unwrap(), 4 + n % 5).unwrap());
@@ -33,7 +33,7 @@ on_each_database! {
                  VALUES ('user{n}@example.com', '{stored}', '2026-01-01 00:00:00')"
             ));
         }
-        // And some that are too long for a plain hash.
+        // And some of passwords too long for plain bcrypt.
         for n in passwords.len()..passwords.len() + 4 {
             passwords.push(format!("{n} own password").repeat(10));
             server.client.register(&format!("user{n}@example.com"), &passwords[n]).await.unwrap();
@@ -48,7 +48,7 @@ on_each_database! {
                 answer.expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
             }
         };
-        // What was outdated is stored anew in the first round.
+        // Outdated hashes are replaced in the first round.
         for _ in 0..3 {
             let users = 0..passwords.len();
             let right = join_all(users.clone().map(|n| login(&server.client, n, n)));
@@ -58,40 +58,40 @@ on_each_database! {
         }
     }
 
-    /// A cheap hash begins and ends while a dear one is computed by the same thread.
-    async fn the_dear_do_not_hold_up_the_cheap(database: Database) {
-        let pace = Pace::at_least(Duration::from_secs(1)).await;
+    /// A cheap hash begins and ends while the same thread computes an expensive one.
+    async fn an_expensive_hash_does_not_delay_cheap_ones(database: Database) {
+        let calibration = Calibration::at_least(Duration::from_secs(1)).await;
         let settings = ["--hash-threads=1", "--hash-max-wait=30s", "--request-timeout=60s"];
         let server = TestServer::start_with(&database, &settings).await;
         server.register().await;
-        server.client.register("dear@example.com", PASSWORD).await.unwrap();
+        server.client.register("expensive@example.com", PASSWORD).await.unwrap();
         let dearer = database.execute(&format!(
             "UPDATE users SET hashed_password = replace(hashed_password, '$04$', '${:02}$') \
-             WHERE email = 'dear@example.com'",
-            pace.cost
+             WHERE email = 'expensive@example.com'",
+            calibration.cost
         ));
         assert_eq!(dearer, 1);
         let client = server.client.clone();
-        let dear = tokio::spawn(async move { client.login("dear@example.com", PASSWORD).await });
+        let expensive = tokio::spawn(async move { client.login("expensive@example.com", PASSWORD).await });
         for _ in 0..5 {
             let cheap = server.client.login(EMAIL, NEW_PASSWORD).await;
             cheap.expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
         }
-        assert!(!dear.is_finished(), "it came first");
-        // With another cost, it is another password's.
-        dear.await.unwrap().expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
+        assert!(!expensive.is_finished(), "the expensive hash ended first");
+        // With a changed cost, the hash matches no password.
+        expensive.await.unwrap().expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
     }
 }
 
-/// They have the cores before any hash.
+/// Session checks take precedence over hashes.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_checked_while_every_core_hashes() {
     let folder = tempfile::tempdir().unwrap();
-    let pace = Pace::at_least(Duration::from_millis(200)).await;
+    let calibration = Calibration::at_least(Duration::from_millis(200)).await;
     let settings = [
         "--hash-max-wait=30s",
         "--request-timeout=60s",
-        &pace.setting(),
+        &calibration.setting(),
     ];
     let process = Process::start(folder.path(), &settings);
     let client = Client::connect(process.address).await;
@@ -113,5 +113,5 @@ async fn sessions_are_checked_while_every_core_hashes() {
     }
     checks.sort();
     let median = checks[checks.len() / 2];
-    assert!(median < pace.hash / 2, "{checks:?}");
+    assert!(median < calibration.hash / 2, "{checks:?}");
 }

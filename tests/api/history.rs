@@ -1,8 +1,8 @@
-//! The judge of histories, held against good ones and bad ones.
+//! Tests of the history checker, with correct and incorrect histories.
 
 use std::time::Duration;
 
-use crate::harness::history::{Operation, Outcome, Request, Rules, Verdict, judge};
+use crate::harness::history::{Operation, Outcome, Report, Request, Rules, check};
 
 const RULES: Rules = Rules {
     bound: Duration::from_millis(1_000),
@@ -14,7 +14,7 @@ const B: usize = 1;
 
 const USER: usize = 7;
 
-/// A call on a node from one millisecond to another.
+/// A call on a node from one millisecond to another one.
 fn call(node: usize, began: u64, ended: u64, request: Request, outcome: Outcome) -> Operation {
     Operation {
         node,
@@ -69,30 +69,30 @@ fn change(node: usize, began: u64, ended: u64, by: usize, opened: usize) -> Oper
 }
 
 #[track_caller]
-fn is_good(operations: &[Operation]) -> Verdict {
-    let verdict = judge(operations, RULES);
-    assert_eq!(verdict.violations, [""; 0]);
-    verdict
+fn is_good(operations: &[Operation]) -> Report {
+    let report = check(operations, RULES);
+    assert_eq!(report.violations, [""; 0]);
+    report
 }
 
-/// Bad for one reason, which holds whatever the faults were.
+/// Expects one violation, with and without faults.
 #[track_caller]
 fn is_bad(operations: &[Operation], why: &str) {
     for faults in [false, true] {
-        let verdict = judge(operations, Rules { faults, ..RULES });
-        let violations = &verdict.violations;
+        let report = check(operations, Rules { faults, ..RULES });
+        let violations = &report.violations;
         assert_eq!(violations.len(), 1, "{violations:?}");
         assert!(violations[0].contains(why), "{violations:?}");
     }
 }
 
 #[test]
-fn a_life_is_good() {
+fn a_session_from_login_to_logout_is_correct() {
     is_good(&[
         login(A, 0, 10, 0, 1),
         good(A, 10, 11, 1),
         good(B, 10, 11, 1),
-        // While it ends, either is right, on either node.
+        // During the logout, either reply is correct on either node.
         logout(A, 100, 110, 1, Outcome::Done),
         good(A, 99, 111, 1),
         refused(A, 90, 101, 1),
@@ -103,30 +103,27 @@ fn a_life_is_good() {
 }
 
 #[test]
-fn the_node_that_ended_it_has_no_time() {
+fn the_revoking_node_has_no_lag() {
     let mut history = vec![login(A, 0, 10, 0, 1), logout(A, 20, 30, 1, Outcome::Done)];
     history.push(good(A, 30, 40, 1));
     is_good(&history);
     history.push(good(A, 31, 40, 1));
-    is_bad(&history, "by the node that knew of its end");
+    is_bad(&history, "by a node that has reported its end");
 }
 
 #[test]
-fn the_others_have_the_bound() {
+fn other_nodes_may_lag_up_to_the_bound() {
     let mut history = vec![login(A, 0, 10, 0, 1), logout(A, 20, 30, 1, Outcome::Done)];
     history.push(good(B, 1_030, 1_031, 1));
-    let verdict = is_good(&history);
-    assert_eq!(verdict.worst_staleness, RULES.bound);
-    assert_eq!(
-        (verdict.checks_of_ended, verdict.checks_within_bound),
-        (1, 1)
-    );
+    let report = is_good(&history);
+    assert_eq!(report.worst_staleness, RULES.bound);
+    assert_eq!((report.checks_of_ended, report.checks_within_bound), (1, 1));
     history.push(good(B, 1_031, 1_032, 1));
-    is_bad(&history, "let pass 1.001s after its end");
+    is_bad(&history, "accepted 1.001s after its end");
 }
 
 #[test]
-fn an_answer_that_took_long_is_judged_by_its_beginning() {
+fn a_slow_reply_counts_from_its_beginning() {
     is_good(&[
         login(A, 0, 10, 0, 1),
         good(B, 15, 9_000, 1),
@@ -135,7 +132,7 @@ fn an_answer_that_took_long_is_judged_by_its_beginning() {
 }
 
 #[test]
-fn what_nothing_has_ended_is_not_refused() {
+fn an_open_session_is_not_refused() {
     let history = [
         login(A, 0, 10, 0, 1),
         login(A, 0, 10, 0, 2),
@@ -143,14 +140,14 @@ fn what_nothing_has_ended_is_not_refused() {
         logout(A, 20, 30, 1, Outcome::Done),
         logout(A, 5, 9, 2, Outcome::Done),
     ];
-    is_bad(&history, "nothing had ended it");
+    is_bad(&history, "refused without a revocation");
 }
 
 #[test]
-fn what_was_refused_is_not_let_pass_again() {
+fn a_refused_session_is_not_accepted_again() {
     let mut history = vec![
         login(A, 0, 10, 0, 1),
-        // Nobody was told whether it ended.
+        // The outcome of the logout is unknown.
         logout(A, 20, 30, 1, Outcome::Unavailable),
         good(A, 31, 40, 1),
         refused(A, 50, 60, 1),
@@ -160,21 +157,21 @@ fn what_was_refused_is_not_let_pass_again() {
         faults: true,
         ..RULES
     };
-    assert_eq!(judge(&history, faults).violations, [""; 0]);
-    let without = judge(&history, RULES).violations;
+    assert_eq!(check(&history, faults).violations, [""; 0]);
+    let without = check(&history, RULES).violations;
     assert!(
         without[0].contains("unavailable without a fault"),
         "{without:?}"
     );
     for again in [good(A, 61, 62, 1), good(B, 1_061, 1_062, 1)] {
         history.push(again);
-        assert_eq!(judge(&history, faults).violations.len(), 1);
+        assert_eq!(check(&history, faults).violations.len(), 1);
         history.pop();
     }
 }
 
 #[test]
-fn a_call_that_was_refused_by_the_database_leaves_its_node_the_bound() {
+fn a_call_refused_by_the_database_leaves_its_node_the_bound() {
     let mut history = vec![
         login(A, 0, 10, 0, 1),
         logout(A, 20, 30, 1, Outcome::Done),
@@ -183,15 +180,15 @@ fn a_call_that_was_refused_by_the_database_leaves_its_node_the_bound() {
     ];
     is_good(&history);
     history.insert(2, refused(B, 40, 50, 1));
-    is_bad(&history, "by the node that knew of its end");
+    is_bad(&history, "by a node that has reported its end");
 }
 
 #[test]
-fn the_others_end_and_the_one_that_asks_stays() {
+fn revoking_others_keeps_the_callers_session() {
     let mut history = vec![
         login(A, 0, 10, 0, 1),
         login(A, 0, 10, 0, 2),
-        // Opened at the same time: it may have been too late.
+        // Opened at the same time, possibly too late to be revoked.
         login(B, 15, 25, 0, 3),
         login(B, 15, 25, 0, 4),
         login(B, 40, 50, 0, 5),
@@ -203,10 +200,10 @@ fn the_others_end_and_the_one_that_asks_stays() {
     ];
     is_good(&history);
     for (bad, why) in [
-        (good(A, 31, 40, 2), "by the node that knew of its end"),
-        (good(B, 1_031, 1_040, 2), "let pass 1.001s"),
-        (refused(A, 40, 41, 1), "nothing had ended it"),
-        (refused(A, 60, 61, 5), "nothing had ended it"),
+        (good(A, 31, 40, 2), "by a node that has reported its end"),
+        (good(B, 1_031, 1_040, 2), "accepted 1.001s"),
+        (refused(A, 40, 41, 1), "refused without a revocation"),
+        (refused(A, 60, 61, 5), "refused without a revocation"),
     ] {
         history.push(bad);
         is_bad(&history, why);
@@ -215,11 +212,11 @@ fn the_others_end_and_the_one_that_asks_stays() {
 }
 
 #[test]
-fn a_change_ends_whatever_the_former_password_opened() {
+fn a_change_ends_the_sessions_of_the_former_password() {
     let mut history = vec![
         login(A, 0, 10, 0, 1),
         change(A, 20, 30, 1, 3),
-        // It was let in before, and told so later.
+        // Accepted before the change, with the reply after it.
         login(B, 15, 45, 0, 2),
         login(B, 60, 70, 1, 4),
         refused(A, 50, 51, 1),
@@ -239,10 +236,10 @@ fn a_change_ends_whatever_the_former_password_opened() {
         opened: None,
     };
     for (bad, why) in [
-        (good(A, 46, 47, 2), "by the node that knew of its end"),
-        (good(B, 1_031, 1_032, 2), "let pass 1.001s"),
-        (refused(A, 50, 51, 3), "nothing had ended it"),
-        (refused(A, 80, 81, 4), "nothing had ended it"),
+        (good(A, 46, 47, 2), "by a node that has reported its end"),
+        (good(B, 1_031, 1_032, 2), "accepted 1.001s"),
+        (refused(A, 50, 51, 3), "refused without a revocation"),
+        (refused(A, 80, 81, 4), "refused without a revocation"),
         (
             call(A, 31, 32, former.clone(), Outcome::Done),
             "with a former password",
@@ -275,7 +272,7 @@ fn an_ended_session_changes_nothing() {
             logout(A, 20, 30, 1, Outcome::Done),
             acts,
         ];
-        is_bad(&history, "an ended session has changed things");
+        is_bad(&history, "an ended session has made a change");
     }
 }
 
@@ -294,7 +291,7 @@ fn nothing_else_comes_back() {
     let other = Outcome::Other("INTERNAL".to_owned());
     for outcome in [other, Outcome::Overloaded, Outcome::InvalidCredentials] {
         let check = call(A, 20, 30, Request::Check { session: 1 }, outcome);
-        is_bad(&[login(A, 0, 10, 0, 1), check], "not an answer");
+        is_bad(&[login(A, 0, 10, 0, 1), check], "an unexpected reply");
     }
-    is_bad(&[good(A, 0, 10, 9)], "nobody was given");
+    is_bad(&[good(A, 0, 10, 9)], "without a login");
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1: what a response says of its connection, and which host was asked for.
+//! HTTP/1.1: the `Connection` of responses, and the `Host` of requests.
 
 use axum::http::Version;
 
@@ -8,9 +8,9 @@ use crate::harness::{
 
 const NEXT: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// Requests that can be refused before their body is read, and what they get.
+/// Requests that can be refused before their body is read, and their status.
 const REFUSED: [(&str, &str, u16); 14] = [
-    // A gRPC message that is too large by its own account: see `body_of`.
+    // A gRPC message that declares too large a length: see `body_of`.
     (
         "POST /bienvenue.v1.AuthService/Login",
         "content-type: application/grpc-web",
@@ -27,7 +27,7 @@ const REFUSED: [(&str, &str, u16); 14] = [
         200,
     ),
     (
-        "POST /nobody.Service/Method",
+        "POST /unknown.Service/Method",
         "content-type: application/grpc-web",
         200,
     ),
@@ -59,7 +59,7 @@ const REFUSED: [(&str, &str, u16); 14] = [
     ("POST /users", "content-type: text/plain", 415),
 ];
 
-/// A body that begins with the head of a gRPC frame that is too large.
+/// A body that begins with the header of an oversized gRPC frame.
 fn body_of(header: &str, length: usize) -> Vec<u8> {
     let mut body = vec![b'A'; length];
     if !header.ends_with("text") {
@@ -86,9 +86,9 @@ fn request(line: &str, header: &str, body: &[u8], is_chunked: bool) -> Vec<u8> {
 }
 
 on_each_database! {
-    /// A connection that is going to be closed says so, so that no client sends its next
-    /// request into it.
-    async fn a_refusal_before_the_body_says_whether_the_connection_goes_on(database: Database) {
+    /// A response before the end of the body announces whether the connection closes, so that
+    /// no client sends its next request into a closing one.
+    async fn an_early_refusal_announces_the_connections_close(database: Database) {
         let server = TestServer::start(&database).await;
         for (line, header, status) in REFUSED {
             for length in [8, 20_000, 300_000, 3_000_000] {
@@ -99,30 +99,29 @@ on_each_database! {
                     let request = request(line, header, &body, is_chunked);
                     let (response, connection) = connection.exchange(request).await;
                     let Some(response) = response else {
-                        // A connection that is closed on unread bytes may lose the answer.
+                        // Closing a connection with unread bytes may lose the response.
                         assert!(length > 1_000_000, "{what}: no response");
                         continue;
                     };
                     assert_eq!(response.status, status, "{what}");
                     if response.header("connection") == Some("close") {
-                        assert!(length > 1_000_000, "{what}: it could have been read");
+                        assert!(length > 1_000_000, "{what}: closed after a short body");
                         continue;
                     }
-                    let connection = connection.expect("a connection that goes on");
+                    let connection = connection.expect("an open connection");
                     let (next, _) = connection.exchange(NEXT.to_vec()).await;
-                    let next = next.unwrap_or_else(|| panic!("{what}: closed without a word"));
+                    let next = next.unwrap_or_else(|| panic!("{what}: closed without notice"));
                     assert_eq!(next.status, 200, "{what}");
                 }
             }
         }
     }
 
-    /// A client that waits for `100 Continue` before it sends its body is told that it
-    /// need not.
-    async fn a_refusal_instead_of_100_continue_closes(database: Database) {
+    /// A client that awaits `100 Continue` gets the refusal instead, and does not send its body.
+    async fn a_refusal_instead_of_100_continue_closes_the_connection(database: Database) {
         let server = TestServer::start(&database).await;
         for (line, header, status) in REFUSED {
-            // These are refused for what is in their body, or read it first.
+            // These read the body before they refuse it.
             if line.starts_with("POST /users") || status == 200 && line.contains("Log") {
                 continue;
             }
@@ -139,7 +138,7 @@ on_each_database! {
         }
     }
 
-    /// What was read to its end leaves the connection open, whatever came of it.
+    /// A request read to its end leaves the connection open.
     async fn a_refusal_after_the_body_leaves_the_connection_open(database: Database) {
         let server = TestServer::start(&database).await;
         let mut client = Session::new(server.address);
@@ -153,8 +152,8 @@ on_each_database! {
         assert_eq!(client.connections, 1);
     }
 
-    /// Where a body goes wrong, the next request cannot be found.
-    async fn a_body_that_is_broken_closes(database: Database) {
+    /// After a malformed body, the beginning of the next request is unknown.
+    async fn a_malformed_body_closes_the_connection(database: Database) {
         let server = TestServer::start(&database).await;
         for (line, header, _) in REFUSED {
             let request = format!(
@@ -169,7 +168,7 @@ on_each_database! {
         }
     }
 
-    /// RFC 9112, 3.2: exactly one `Host`, with a host in it.
+    /// RFC 9112, 3.2: exactly one valid `Host`.
     async fn a_request_without_its_host_is_refused(database: Database) {
         let server = TestServer::start(&database).await;
         let bad = [
@@ -219,7 +218,7 @@ on_each_database! {
                 let status_code = response.map(|response| response.status);
                 assert_eq!(status_code, Some(status), "{line} {hosts:?}");
             }
-            // As before.
+            // HTTP/1.0 needs no `Host`.
             let request = format!("{line} HTTP/1.0\r\n{header}\r\n");
             let connection = Http1Connection::open(server.address).await;
             let (response, _) = connection.exchange(request.into_bytes()).await;

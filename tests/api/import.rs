@@ -1,4 +1,4 @@
-//! Moving in from a Flask service, whose files `tests/fixtures/flask` has.
+//! Importing users of a Flask service; its files are in `tests/fixtures/flask`.
 
 use std::{
     fs,
@@ -18,8 +18,7 @@ use crate::harness::{
     process::{Ended, command, run},
 };
 
-/// The users of `bytes.db` and `text.db`, as `make.py` registered them: id,
-/// e-mail and password.
+/// The users of `bytes.db` and `text.db`, registered by `make.py`: id, e-mail and password.
 const USERS: [(i64, &str, &str); 5] = [
     (1, "ada@example.com", "correct horse battery"),
     (2, "Bob@Example.com", "hunter2 hunter2"),
@@ -32,22 +31,22 @@ const USERS: [(i64, &str, &str); 5] = [
     (6, "ada@b\u{FC}cher.example", "short"),
 ];
 
-/// As SQLAlchemy makes it.
+/// As created by SQLAlchemy.
 pub const TABLE: &str = "CREATE TABLE users (id INTEGER NOT NULL, email VARCHAR(250),
     hashed_password VARCHAR(250), session_id VARCHAR(250), reset_token VARCHAR(250),
     PRIMARY KEY (id))";
 
-/// A readable hash of [`PASSWORD`].
+/// A valid hash of [`PASSWORD`].
 pub const HASH: &str = "$2b$04$......................yqKybrYN1gfi6yNZruor7MV8yF80Yo.";
 
-/// A file of its own, in a folder of its own.
+/// An SQLite file in a temporary folder.
 pub struct SourceFile {
     pub folder: TempDir,
     pub path: PathBuf,
 }
 
 impl SourceFile {
-    /// What the Flask service wrote.
+    /// A copy of a file written by the Flask service.
     pub fn flask(name: &str) -> Self {
         let file = Self::at(name);
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/flask");
@@ -55,8 +54,8 @@ impl SourceFile {
         file
     }
 
-    /// What SQL makes.
-    pub fn made_by(sql: &str) -> Self {
+    /// A file created by SQL statements.
+    pub fn from_sql(sql: &str) -> Self {
         let file = Self::at("a.db");
         file.connect().batch_execute(sql).unwrap();
         file
@@ -89,7 +88,7 @@ pub fn import(from: &str, into: &str, flags: &[&str]) -> Ended {
     ended
 }
 
-/// Expects an import that is done; returns what was said.
+/// Expects a successful import; returns its output.
 #[track_caller]
 pub fn imported(ended: Ended, users: usize) -> String {
     assert_eq!(
@@ -108,7 +107,7 @@ pub fn assert_count(ended: &Ended, count: usize, what: &str) {
     assert!(ended.output.lines().any(|found| found == line), "{ended:?}");
 }
 
-/// The Flask service's users on PostgreSQL, in a column of a type.
+/// The Flask service's users on PostgreSQL, with hashes in a column of this type.
 async fn on_postgres(column: &str) -> Option<Database> {
     #[derive(diesel::QueryableByName)]
     struct Values {
@@ -133,9 +132,9 @@ async fn on_postgres(column: &str) -> Option<Database> {
     Some(database)
 }
 
-/// Imports the Flask service's users; each logs in with the password of old,
-/// under the id of old.
-async fn moves_in(from: &str, database: &Database) {
+/// Imports the Flask service's users; each logs in with the former password, under the former
+/// id.
+async fn imports_all(from: &str, database: &Database) {
     let output = imported(import(from, database.url(), &[]), USERS.len());
     assert!(output.contains("have to log in again"), "{output}");
     let server = TestServer::start(database).await;
@@ -151,14 +150,14 @@ async fn moves_in(from: &str, database: &Database) {
         let refusal = server.client.login(email, &format!("{password}!")).await;
         refusal.expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
     }
-    // The next one gets an id of its own.
+    // The next user gets a new id.
     let next = server.client.register("bob+1@example.com", PASSWORD).await;
     assert_eq!(next.unwrap().id, 7);
 }
 
-/// Starts an import of so many bad rows that those nobody reads of hold it up;
-/// returns it with the first.
-pub fn held_up(from: &str, into: &str) -> (Child, String) {
+/// Starts an import with so many bad rows that its unread output blocks it; returns it with
+/// the first line.
+pub fn blocked_import(from: &str, into: &str) -> (Child, String) {
     let mut command = command(Path::new("/"));
     command.args([
         "import",
@@ -185,7 +184,7 @@ fn users(database: &Database) -> String {
     database.text(&format!("COALESCE(({all}), '')"))
 }
 
-/// A big table of users, whose e-mails do not stand in the order of their ids.
+/// A large table of users, with e-mails in another order than ids.
 pub fn many(rows: usize) -> String {
     format!(
         "{TABLE};
@@ -196,36 +195,36 @@ pub fn many(rows: usize) -> String {
 }
 
 on_each_database! {
-    async fn bytes_in_sqlite_move_in(database: Database) {
+    async fn blobs_in_sqlite_are_imported(database: Database) {
         let source = SourceFile::flask("bytes.db");
         let before = fs::read(&source.path).unwrap();
-        moves_in(&source.url(), &database).await;
+        imports_all(&source.url(), &database).await;
         assert!(fs::read(&source.path).unwrap() == before, "the source was changed");
         assert_eq!(source.folder.path().read_dir().unwrap().count(), 1);
     }
 
-    async fn text_in_sqlite_moves_in(database: Database) {
-        moves_in(&SourceFile::flask("text.db").url(), &database).await;
+    async fn text_in_sqlite_is_imported(database: Database) {
+        imports_all(&SourceFile::flask("text.db").url(), &database).await;
     }
 
-    async fn text_in_postgres_moves_in(database: Database) {
+    async fn text_in_postgres_is_imported(database: Database) {
         if let Some(source) = on_postgres("VARCHAR(250)").await {
-            moves_in(source.url(), &database).await;
+            imports_all(source.url(), &database).await;
         }
     }
 
-    async fn bytes_in_postgres_move_in(database: Database) {
+    async fn bytes_in_postgres_are_imported(database: Database) {
         let column = "BYTEA";
         if let Some(source) = on_postgres("TEXT").await {
             source.execute(&format!(
                 "ALTER TABLE users ALTER hashed_password TYPE {column}
                      USING convert_to(hashed_password, 'UTF8')"
             ));
-            moves_in(source.url(), &database).await;
+            imports_all(source.url(), &database).await;
         }
     }
 
-    /// A dry run says what would be, and leaves nothing behind.
+    /// A dry run reports the result and writes nothing.
     async fn a_dry_run_writes_nothing(database: Database) {
         let source = SourceFile::flask("bytes.db");
         let ended = import(&source.url(), database.url(), &["--dry-run"]);
@@ -241,7 +240,7 @@ on_each_database! {
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.output.contains("no user was imported"), "{ended:?}");
 
-        // The same where there are users: the counts are those of the real run.
+        // With existing users, the counts are those of the real run.
         let server = TestServer::start(&database).await;
         server.register().await;
         server.stop().await;
@@ -256,7 +255,7 @@ on_each_database! {
         imported(ended, 4);
     }
 
-    /// Rows that cannot be taken keep the others out, unless they are left out.
+    /// Invalid rows prevent the import, unless they are skipped.
     async fn bad_rows_are_listed_with_their_reasons(database: Database) {
         let source = SourceFile::flask("problems.db");
         let list = |ended: &Ended| -> Vec<String> {
@@ -293,15 +292,15 @@ on_each_database! {
         assert_eq!(list(&skipped), listed);
         imported(skipped, 2);
         let there = users(&database);
-        // Again: nothing changes, and the list is the same.
+        // A second run changes nothing, and its list is the same.
         let again = import(&source.url(), database.url(), &["--skip-bad"]);
         assert_count(&again, 2, "existing already, left unchanged");
         assert_eq!((list(&again), users(&database)), (listed, there));
         imported(again, 0);
     }
 
-    /// Whoever was there first stays as they are.
-    async fn those_who_are_there_stay(database: Database) {
+    /// Existing users are not changed.
+    async fn existing_users_are_kept(database: Database) {
         let server = TestServer::start(&database).await;
         assert_eq!(server.register().await.id, 1);
         let eve = server.client.register("eve@example.com", PASSWORD).await;
@@ -319,29 +318,28 @@ on_each_database! {
         assert_eq!(users(&database), before);
         imported(import(&source.url(), database.url(), &["--skip-bad"]), 2);
         assert!(users(&database).starts_with(&before));
-        // With the password of here, not of there.
+        // With the target's password, not the source's.
         server.client.login(EMAIL, PASSWORD).await.unwrap();
         server.client.login("ada@b\u{FC}cher.example", "short").await.unwrap();
     }
 
-    /// The id of a user who was deleted is not given to another.
-    async fn ids_never_go_back(database: Database) {
+    /// A deleted user's id is not used again.
+    async fn ids_are_not_reused(database: Database) {
         let server = TestServer::start(&database).await;
         for email in [EMAIL, "bob@example.com", "eve@example.com"] {
             server.client.register(email, PASSWORD).await.unwrap();
         }
         database.execute("DELETE FROM users");
         let row = format!("INSERT INTO users VALUES (1, '{EMAIL}', '{HASH}', NULL, NULL)");
-        let source = SourceFile::made_by(&format!("{TABLE}; {row}"));
+        let source = SourceFile::from_sql(&format!("{TABLE}; {row}"));
         imported(import(&source.url(), database.url(), &[]), 1);
         let next = server.client.register("bob@example.com", PASSWORD).await;
         assert_eq!(next.unwrap().id, 4);
     }
 
-    /// More than one batch: each row is there once, and a duplicate is found
-    /// however far apart the two stand.
-    async fn many_rows_move_in(database: Database) {
-        let source = SourceFile::made_by(&many(20_000));
+    /// With several batches, each row is imported once, and duplicates are found across batches.
+    async fn many_rows_are_imported(database: Database) {
+        let source = SourceFile::from_sql(&many(20_000));
         let last = "INSERT INTO users
             SELECT 30000, '919.1@EXAMPLE.com', hashed_password, NULL, NULL FROM users WHERE id = 1";
         source.connect().batch_execute(last).unwrap();
@@ -359,7 +357,7 @@ on_each_database! {
         let next = server.client.register(EMAIL, PASSWORD).await;
         assert_eq!(next.unwrap().id, 20_001);
 
-        // And out of there into a database of the other kind.
+        // And from there into a database of the other kind.
         let other = if database.is_sqlite() {
             Database::postgres().await
         } else {
@@ -371,14 +369,14 @@ on_each_database! {
         }
     }
 
-    /// Killed in the middle, it has imported nobody.
-    async fn a_kill_leaves_nobody_behind(database: Database) {
-        let source = SourceFile::made_by(&many(10_000));
+    /// An import killed in progress leaves no rows.
+    async fn a_killed_import_leaves_no_rows(database: Database) {
+        let source = SourceFile::from_sql(&many(10_000));
         let bad = "UPDATE users SET hashed_password = 'broken' WHERE id > 5000";
         source.connect().batch_execute(bad).unwrap();
-        let (mut child, line) = held_up(&source.url(), database.url());
+        let (mut child, line) = blocked_import(&source.url(), database.url());
         assert!(line.starts_with("row 5001,"), "{line}");
-        assert_eq!(child.try_wait().unwrap(), None, "it is in the middle");
+        assert_eq!(child.try_wait().unwrap(), None, "the import is in progress");
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(users(&database), "");

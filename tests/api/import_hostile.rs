@@ -1,4 +1,4 @@
-//! Sources that mean harm.
+//! Importing from hostile sources.
 
 use std::{path::Path, process::Command};
 
@@ -12,15 +12,15 @@ use crate::{
     import::{HASH, SourceFile, TABLE, assert_count, import, imported},
 };
 
-/// What a value has that nobody expects.
+/// The size of an unexpectedly long value.
 const LONG_BYTES: usize = 32 << 20;
 
-/// Three times what an import needs, and less than it and two of those values.
+/// Three times the need of an import, and less than that plus two such values.
 const MAX_BYTES: usize = 48 << 20;
 
 const INSERT: &str = "INSERT INTO users (id, email, hashed_password) VALUES";
 
-/// Runs the import with little memory.
+/// Runs the import with limited memory.
 fn import_in_little_memory(from: &str, into: &str) -> Ended {
     let mut command = Command::new("prlimit");
     command
@@ -33,9 +33,9 @@ fn import_in_little_memory(from: &str, into: &str) -> Ended {
     run(command)
 }
 
-/// Expects an import without the long ones.
+/// Expects an import that skips the long values.
 #[track_caller]
-fn leaves_out_what_is_long(from: &str) {
+fn skips_long_values(from: &str) {
     let into = Database::sqlite();
     let ended = import_in_little_memory(from, into.url());
     let lines: Vec<&str> = ended.output.lines().take(3).collect();
@@ -52,18 +52,18 @@ fn leaves_out_what_is_long(from: &str) {
 }
 
 #[test]
-fn memory_does_not_follow_sqlite() {
-    let source = SourceFile::made_by(&format!(
+fn memory_does_not_grow_with_values_in_sqlite() {
+    let source = SourceFile::from_sql(&format!(
         "PRAGMA journal_mode = OFF; {TABLE};
          {INSERT} (1, printf('%.*c', {LONG_BYTES}, 'a'), '{HASH}'),
                 (2, 'bob@example.com', zeroblob({LONG_BYTES})),
                 (3, '{EMAIL}', '{HASH}')"
     ));
-    leaves_out_what_is_long(&source.url());
+    skips_long_values(&source.url());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_does_not_follow_postgres() {
+async fn memory_does_not_grow_with_values_in_postgres() {
     for kind in ["TEXT", "BYTEA"] {
         let Some(source) = Database::postgres().await else {
             return;
@@ -74,13 +74,13 @@ async fn memory_does_not_follow_postgres() {
                     (2, 'bob@example.com', repeat('a', {LONG_BYTES})::{kind}),
                     (3, '{EMAIL}', '{HASH}')"
         ));
-        leaves_out_what_is_long(source.url());
+        skips_long_values(source.url());
     }
 }
 
-/// Nothing that steers a terminal gets out of a source by way of an error.
+/// Expects an error without terminal control characters.
 #[track_caller]
-fn refused_tamely(from: &str, words: &str) {
+fn refused_escaped(from: &str, words: &str) {
     let into = Database::sqlite();
     let ended = import(from, into.url(), &[]);
     assert_eq!((ended.code, ended.output.as_str()), (Some(1), ""));
@@ -92,13 +92,13 @@ fn refused_tamely(from: &str, words: &str) {
     );
 }
 
-/// A name that clears the screen, rings, and turns what comes after it around.
+/// A name that clears the screen, rings the bell, and reverses the text after it.
 const NAME: &str = "\u{1B}[2J\u{7}\u{9B}31m\u{202E}";
-const TAME_NAME: &str = r"\u{1b}[2J\u{7}\u{9b}31m\u{202e}";
+const ESCAPED_NAME: &str = r"\u{1b}[2J\u{7}\u{9b}31m\u{202e}";
 
 #[test]
-fn errors_of_sqlite_are_tame() {
-    let source = SourceFile::made_by(TABLE);
+fn errors_of_sqlite_are_escaped() {
+    let source = SourceFile::from_sql(TABLE);
     source
         .connect()
         .batch_execute(&format!(
@@ -106,10 +106,10 @@ fn errors_of_sqlite_are_tame() {
              UPDATE sqlite_schema SET sql = 'x' WHERE name <> 'users'"
         ))
         .unwrap();
-    refused_tamely(&source.url(), &format!("schema ({TAME_NAME})"));
+    refused_escaped(&source.url(), &format!("schema ({ESCAPED_NAME})"));
 
     let long = "x".repeat(5_000);
-    let source = SourceFile::made_by(&format!(
+    let source = SourceFile::from_sql(&format!(
         "CREATE VIEW users AS SELECT 1 AS id, 2 AS email, 3 AS hashed_password FROM {long}"
     ));
     let ended = import(&source.url(), Database::sqlite().url(), &[]);
@@ -119,7 +119,7 @@ fn errors_of_sqlite_are_tame() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_of_postgres_are_tame() {
+async fn errors_of_postgres_are_escaped() {
     let Some(source) = Database::postgres().await else {
         return;
     };
@@ -127,9 +127,9 @@ async fn errors_of_postgres_are_tame() {
         "CREATE TYPE \"{NAME}\" AS ENUM ('x');
          CREATE TABLE users (id INTEGER, email \"{NAME}\", hashed_password TEXT)"
     ));
-    refused_tamely(
+    refused_escaped(
         source.url(),
-        &format!("its column email has the type \"{TAME_NAME}\"; an import needs a text"),
+        &format!("its column email has the type \"{ESCAPED_NAME}\"; an import needs a text"),
     );
     source.batch(&format!(
         "DROP TABLE users;
@@ -137,5 +137,5 @@ async fn errors_of_postgres_are_tame() {
              AS $$ BEGIN RAISE '{NAME}'; END $$;
          CREATE VIEW users AS SELECT 1 AS id, fails() AS email, 'x'::text AS hashed_password"
     ));
-    refused_tamely(source.url(), &format!("({TAME_NAME})"));
+    refused_escaped(source.url(), &format!("({ESCAPED_NAME})"));
 }

@@ -1,4 +1,4 @@
-//! A measurement, for a release build on a machine that does nothing else:
+//! A measurement, for a release build on an idle machine:
 //!
 //! ```text
 //! cargo test --release --test api import_million -- --ignored --nocapture
@@ -22,8 +22,8 @@ const MAX_MIB: u64 = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, which takes a minute"]
-async fn a_million_users_move_in() {
-    let source = SourceFile::made_by(&many(ROWS));
+async fn a_million_users_are_imported() {
+    let source = SourceFile::from_sql(&many(ROWS));
     let file = Database::sqlite();
     measure("SQLite to SQLite", &source.url(), file.url());
     if let Some(server) = Database::postgres().await {
@@ -40,7 +40,7 @@ fn measure(what: &str, from: &str, into: &str) {
     let mut child = command.spawn().unwrap();
     let mut peak = 0;
     let status = loop {
-        // It only grows, so the last look before the end has all of it.
+        // The peak never falls, so the last reading before the end has it.
         peak = peak_mib(child.id()).unwrap_or(peak);
         if let Some(status) = child.try_wait().unwrap() {
             break status;
@@ -53,7 +53,7 @@ fn measure(what: &str, from: &str, into: &str) {
     assert!(time < MAX_TIME && peak < MAX_MIB, "{what}");
 }
 
-/// The most memory that a process has had, in MiB (`VmHWM` of proc(5)).
+/// The peak memory of a process, in MiB (`VmHWM` of proc(5)).
 fn peak_mib(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status

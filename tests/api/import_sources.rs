@@ -1,4 +1,4 @@
-//! Sources that cannot be imported from, and values that nobody expects.
+//! Unusable import sources, and unexpected values.
 
 use std::{
     fs::{self, Permissions},
@@ -17,10 +17,10 @@ use crate::{
         on_each_database,
         process::{Ended, command, run},
     },
-    import::{HASH, SourceFile, TABLE, assert_count, held_up, import, imported, many},
+    import::{HASH, SourceFile, TABLE, assert_count, blocked_import, import, imported, many},
 };
 
-/// Expects one line on why nothing was done.
+/// Expects a one-line error.
 #[track_caller]
 fn refused(ended: &Ended, words: &[&str]) {
     assert_eq!(
@@ -40,17 +40,17 @@ fn refused(ended: &Ended, words: &[&str]) {
     assert!(!ended.errors.contains("hunter2"), "{}", ended.errors);
 }
 
-/// Tries to import into a database that must not come to be.
+/// Expects a failed import that does not create its target.
 #[track_caller]
 fn refuses(from: &str, words: &[&str]) {
     for flags in [&[][..], &["--dry-run"]] {
         let into = Database::sqlite();
         refused(&import(from, into.url(), flags), words);
-        assert!(!Path::new(into.path()).exists(), "the target was made");
+        assert!(!Path::new(into.path()).exists(), "the target was created");
     }
 }
 
-/// The flag that names a file with a password, as long as the folder is there.
+/// A flag with a file that holds a password, and the file's temporary folder.
 fn password_file() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
@@ -61,7 +61,7 @@ fn password_file() -> (TempDir, String) {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_not_made() {
+fn a_missing_source_is_not_created() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.db");
     let url = format!("sqlite:{}", path.display());
@@ -69,9 +69,9 @@ fn a_file_that_is_not_there_is_not_made() {
     assert!(!path.exists());
 }
 
-/// SQLAlchemy's `sqlite:///a.db` is a file in the working directory.
+/// SQLAlchemy's `sqlite:///a.db` is relative to the working directory.
 #[test]
-fn a_relative_path_as_sqlalchemy_writes_it() {
+fn a_relative_sqlalchemy_path_is_explained() {
     let source = SourceFile::flask("bytes.db");
     let run_there = |from: &str| {
         let mut command = command(source.folder.path());
@@ -95,7 +95,7 @@ fn a_relative_path_as_sqlalchemy_writes_it() {
 }
 
 #[test]
-fn what_is_no_database() {
+fn a_source_of_another_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notes.txt");
     fs::write(&path, "these are notes, not a database\n".repeat(100)).unwrap();
@@ -107,28 +107,28 @@ fn what_is_no_database() {
 }
 
 #[test]
-fn what_is_no_users_table() {
-    let other = SourceFile::made_by("CREATE TABLE people (id INTEGER PRIMARY KEY, email TEXT)");
+fn a_source_without_a_users_table_is_refused() {
+    let other = SourceFile::from_sql("CREATE TABLE people (id INTEGER PRIMARY KEY, email TEXT)");
     refuses(
         &other.url(),
         &["no table users", "id, email and hashed_password"],
     );
     for column in ["id", "email", "hashed_password"] {
         let rename = format!("ALTER TABLE users RENAME {column} TO other");
-        let source = SourceFile::made_by(&format!("{TABLE}; {rename}"));
+        let source = SourceFile::from_sql(&format!("{TABLE}; {rename}"));
         refuses(&source.url(), &[&format!("no column {column};")]);
     }
     let bare = "CREATE TABLE users (ID INTEGER PRIMARY KEY, Email TEXT, hashed_password BLOB)";
-    let source = SourceFile::made_by(&format!(
+    let source = SourceFile::from_sql(&format!(
         "{bare}; INSERT INTO users VALUES (1, '{EMAIL}', CAST('{HASH}' AS BLOB))"
     ));
     imported(import(&source.url(), Database::sqlite().url(), &[]), 1);
-    let source = SourceFile::made_by(&format!("PRAGMA encoding = 'UTF-16'; {TABLE}"));
+    let source = SourceFile::from_sql(&format!("PRAGMA encoding = 'UTF-16'; {TABLE}"));
     refuses(&source.url(), &["UTF-16"]);
 }
 
 #[test]
-fn a_file_that_is_locked() {
+fn a_locked_source_is_reported() {
     let source = SourceFile::flask("bytes.db");
     let mut flask = source.connect();
     flask.batch_execute("BEGIN EXCLUSIVE").unwrap();
@@ -138,7 +138,7 @@ fn a_file_that_is_locked() {
 }
 
 on_each_database! {
-    async fn a_target_that_is_locked(database: Database) {
+    async fn a_locked_target_is_reported(database: Database) {
         let url = database.url();
         imported(import(&SourceFile::flask("bytes.db").url(), url, &[]), 5);
         let _sqlite = database.is_sqlite().then(|| {
@@ -156,8 +156,8 @@ on_each_database! {
         refused(&ended, &["it is locked"]);
     }
 
-    /// A target that fails on the way has nobody of those before.
-    async fn a_target_that_fails(database: Database) {
+    /// A target that fails during the import keeps no rows.
+    async fn a_failing_target_keeps_no_rows(database: Database) {
         imported(import(&SourceFile::flask("bytes.db").url(), database.url(), &[]), 5);
         let trigger = if database.is_sqlite() {
             "CREATE TRIGGER fails BEFORE INSERT ON users WHEN NEW.id = 4500
@@ -171,7 +171,7 @@ on_each_database! {
              EXECUTE FUNCTION fails()"
         };
         database.execute(trigger);
-        let source = SourceFile::made_by(&many(5_000));
+        let source = SourceFile::from_sql(&many(5_000));
         let cut = "DELETE FROM users WHERE id < 10";
         source.connect().batch_execute(cut).unwrap();
         let ended = import(&source.url(), database.url(), &[]);
@@ -184,10 +184,10 @@ on_each_database! {
     }
 }
 
-/// Nothing is left beside a file in WAL mode, and what a service that runs has
-/// written is read.
+/// A source in WAL mode is read with the writes of its running service, without leaving
+/// files beside it.
 #[test]
-fn a_file_in_wal_mode() {
+fn a_source_in_wal_mode_is_imported() {
     let source = SourceFile::flask("bytes.db");
     source
         .connect()
@@ -203,14 +203,14 @@ fn a_file_in_wal_mode() {
     let mut flask = source.connect();
     let row = format!("INSERT INTO users VALUES (9, 'bob+1@example.com', '{HASH}', NULL, NULL)");
     flask.batch_execute(&row).unwrap();
-    assert_eq!(files(), 3, "it is open");
+    assert_eq!(files(), 3, "the source is open");
     imported(import(&source.url(), Database::sqlite().url(), &[]), 6);
 }
 
-/// What is read without a lock must not have changed in the end.
+/// A source read without a lock must not change during the import.
 #[test]
-fn a_file_that_is_written_to_meanwhile() {
-    let source = SourceFile::made_by(&many(10_000));
+fn a_source_changed_during_the_import_is_refused() {
+    let source = SourceFile::from_sql(&many(10_000));
     source
         .connect()
         .batch_execute(
@@ -219,7 +219,7 @@ fn a_file_that_is_written_to_meanwhile() {
         )
         .unwrap();
     let into = Database::sqlite();
-    let (child, _) = held_up(&source.url(), into.url());
+    let (child, _) = blocked_import(&source.url(), into.url());
     let write = "UPDATE users SET session_id = 'x' WHERE id = 1";
     source.connect().batch_execute(write).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -243,7 +243,7 @@ fn the_source_is_not_the_target() {
             refused(&import(&source.url(), &into, flags), &["the same database"]);
         }
     }
-    // Another service's file is no target.
+    // Another service's file is not a target.
     let other = SourceFile::flask("text.db");
     for flags in [&[][..], &["--dry-run"]] {
         let ended = import(&source.url(), &other.url(), flags);
@@ -260,11 +260,11 @@ fn the_source_is_not_the_target() {
     }
 }
 
-/// SQLite keeps whatever it is given.
+/// SQLite stores values of any type in any column.
 #[test]
-fn values_that_nobody_expects() {
+fn unexpected_values_are_skipped() {
     let table = "CREATE TABLE users (id, email, hashed_password)";
-    let source = SourceFile::made_by(&format!(
+    let source = SourceFile::from_sql(&format!(
         "{table};
          INSERT INTO users VALUES (NULL, 'bob@example.com', '{HASH}');
          INSERT INTO users VALUES ('7', 'bob@example.com', '{HASH}');
@@ -312,14 +312,14 @@ fn values_that_nobody_expects() {
     }
     imported(ended, 2);
     assert_eq!(into.text("SELECT email FROM users WHERE id = 8"), EMAIL);
-    // Bytes that are a text are one.
+    // A BLOB of valid UTF-8 is a text.
     let eve = into.text("SELECT email FROM users WHERE id = 9");
     assert_eq!(eve, "eve@example.com");
 }
 
-/// A server that runs on the target keeps its sessions.
+/// The sessions of a server on the target stay open.
 #[test]
-fn into_a_database_that_is_served() {
+fn an_import_into_a_served_database() {
     let folder = tempfile::tempdir().unwrap();
     let _process = Process::start(folder.path(), &[]);
     let into = format!("sqlite:{}", folder.path().join("bienvenue.db").display());
@@ -330,7 +330,7 @@ fn into_a_database_that_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_postgres_that_is_no_source() {
+async fn an_unusable_postgres_source_is_refused() {
     let Some(source) = Database::postgres().await else {
         return;
     };
@@ -370,9 +370,9 @@ async fn a_postgres_that_is_no_source() {
     refuses(source.url(), &["it is locked"]);
 }
 
-/// Which server it is may be asked by few on some.
+/// On some servers, few may query the server's identity.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_postgres_that_does_not_say_which_it_is() {
+async fn a_postgres_without_an_identity_is_imported() {
     let (Some(source), Some(into)) = (Database::postgres().await, Database::postgres().await)
     else {
         return;

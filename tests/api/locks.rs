@@ -1,5 +1,5 @@
-//! Units of work that end sessions of several users at once: on PostgreSQL they lock
-//! rows, and none may wait for another that waits for it.
+//! Units of work that end sessions of several users at once: on PostgreSQL they lock rows and
+//! must not deadlock.
 
 use std::sync::Arc;
 
@@ -22,17 +22,17 @@ use crate::{
     session_index::unknown,
 };
 
-/// The most sessions that a user has.
-const MOST_SESSIONS: usize = 1_000;
+/// The limit of sessions per user.
+const MAX_SESSIONS: usize = 1_000;
 
 const ROUNDS: usize = 30;
 
 const OTHER: &str = "bob@example.com";
 
-/// Gives a user as many sessions as there may be, the first of them seen longest ago.
-/// The session ids are `unknown(offset)` and on.
+/// Gives a user the maximal number of sessions, the first seen longest ago. The session ids
+/// begin with `unknown(offset)`.
 fn fill(database: &Database, user_id: i64, offset: usize) {
-    let rows: Vec<String> = (offset..offset + MOST_SESSIONS)
+    let rows: Vec<String> = (offset..offset + MAX_SESSIONS)
         .map(|number| {
             let digest: String = sha2::Sha256::digest(unknown(number))
                 .iter()
@@ -57,27 +57,26 @@ fn fill(database: &Database, user_id: i64, offset: usize) {
     ));
 }
 
-/// Long enough before now for any session of a test to be seen later, and not for them
-/// to expire.
+/// Before any session of a test was last seen, and not long enough ago for expiry.
 fn long_ago() -> DateTime<Utc> {
     crate::harness::server::TestClock::default().now() - TimeDelta::hours(2)
 }
 
 on_each_database! {
-    /// Two users who have as many sessions as they may log in, each with the other's
-    /// oldest session, so that each login ends sessions of both.
-    async fn users_who_replace_each_others_sessions(database: Database) {
+    /// Two users at the limit of sessions log in, each presenting the other's oldest session, so
+    /// that each login ends sessions of both.
+    async fn logins_that_end_each_others_sessions_do_not_deadlock(database: Database) {
         let server = TestServer::start(&database).await;
         let users = [EMAIL, OTHER];
         for (n, email) in users.into_iter().enumerate() {
             let user = server.client.register(email, PASSWORD).await.unwrap();
-            fill(&database, user.id, n * MOST_SESSIONS);
+            fill(&database, user.id, n * MAX_SESSIONS);
         }
         server.stop().await;
         let server = TestServer::start(&database).await;
         for round in 0..ROUNDS {
             let login = async |user: usize| {
-                let others_oldest = unknown((1 - user) * MOST_SESSIONS + round);
+                let others_oldest = unknown((1 - user) * MAX_SESSIONS + round);
                 let login = Browser::new(server.address)
                     .post("/sessions")
                     .data([("email", users[user]), ("password", PASSWORD)])
@@ -89,11 +88,11 @@ on_each_database! {
         }
         let most = database.text("SELECT CAST(max(n) AS TEXT) FROM
             (SELECT count(*) AS n FROM sessions GROUP BY user_id) AS counted");
-        assert_eq!(most, MOST_SESSIONS.to_string());
+        assert_eq!(most, MAX_SESSIONS.to_string());
     }
 
-    /// Everything that opens, ends, notes or sweeps sessions at once, for a few users.
-    async fn all_that_ends_sessions_at_once(database: Database) {
+    /// All units of work that open, end, update or sweep sessions, at once, for a few users.
+    async fn concurrent_session_changes_do_not_deadlock(database: Database) {
         let url = database.url().parse().unwrap();
         let db = spawn_blocking(move || Db::open(&url, 8)).await.unwrap().unwrap();
         let mut users = Vec::new();
@@ -125,7 +124,7 @@ fn hash(text: &str) -> HashedPassword {
     HashedPassword::new(text.to_owned())
 }
 
-/// One unit of work by chance; sessions that it opens are `known` from then on.
+/// A random unit of work; its opened sessions are added to `known`.
 async fn step(
     db: &Db,
     user_id: UserId,
@@ -169,7 +168,7 @@ async fn step(
                 last_seen_at: now,
                 client: Client::new("a browser", "192.0.2.1".parse().unwrap()),
             };
-            // It may be another user's.
+            // Possibly another user's.
             db.add_session(digest, session, held, 4).await?;
             known.push(digest);
         }

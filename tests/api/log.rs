@@ -1,24 +1,26 @@
-//! The log: a line for what changes something or fails, and no secret in it.
+//! The log: a line for each change and failure, and no secrets.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::harness::{
-    Database, EMAIL, PASSWORD, Process, on_each_database,
+    Database, EMAIL, PASSWORD, Process,
+    methods::methods,
+    on_each_database,
     raw::{self, frame},
     requests::Session,
     server::Client,
 };
 
-/// What a browser asks before it calls.
+/// A browser's CORS preflight.
 const PREFLIGHT: [(&str, &str); 2] = [
     ("origin", "https://app.example.com"),
     ("access-control-request-method", "POST"),
 ];
 
-/// Runs the usual story, with mistakes; returns the secrets that were in play.
-async fn story(process: &Process, email: &str) -> Vec<String> {
+/// Makes the usual calls, with mistakes; returns the secrets in them.
+async fn calls(process: &Process, email: &str) -> Vec<String> {
     let client = Client::connect(process.address).await;
     client.register(email, PASSWORD).await.unwrap();
     let session_id = client.login(email, PASSWORD).await.unwrap().session_id;
@@ -53,7 +55,7 @@ async fn story(process: &Process, email: &str) -> Vec<String> {
     secrets
 }
 
-/// The same with forms, after it; returns the secrets that were in play.
+/// Sends the same as forms, afterwards; returns the secrets in them.
 async fn forms(process: &Process, email: &str) -> Vec<String> {
     let mut client = Session::new(process.address);
     let login = [("email", email), ("password", PASSWORD)];
@@ -92,7 +94,7 @@ async fn forms(process: &Process, email: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_that_changes_something_or_fails_has_one_line() {
+async fn each_change_and_failure_has_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [
         "--bcrypt-cost=4",
@@ -101,7 +103,7 @@ async fn each_request_that_changes_something_or_fails_has_one_line() {
         "--reset-delivery=response",
     ];
     let process = Process::start(folder.path(), &settings);
-    story(&process, EMAIL).await;
+    calls(&process, EMAIL).await;
     process.signal("TERM");
     let (_, log) = process.wait();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -163,7 +165,12 @@ on_each_database! {
                 database.url(),
             ];
             let process = Process::start(folder.path(), &settings);
-            let mut secrets = story(&process, email).await;
+            let mut secrets = calls(&process, email).await;
+            let client = Client::connect(process.address).await;
+            for method in methods() {
+                let request = method.request_full_of("canary of any field");
+                method.call(&client.channel, &request).await;
+            }
             process.signal("TERM");
             let (_, log) = process.wait();
             assert!(log.contains("GetUserBySession"), "at trace, checks have a line");
@@ -179,7 +186,7 @@ on_each_database! {
     }
 }
 
-/// Who makes `session_id`s up does not fill a disk, and is noticed.
+/// A flood of unknown `session_id`s does not fill the disk, and is counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_refusals_is_counted() {
     let folder = tempfile::tempdir().unwrap();
@@ -187,34 +194,37 @@ async fn a_flood_of_refusals_is_counted() {
     let process = Process::start(folder.path(), &settings);
     let client = Client::connect(process.address).await;
     for _ in 0..500 {
-        client.check("sess_nobody").await.unwrap_err();
+        client.check("sess_unknown").await.unwrap_err();
     }
-    // What changes something is told all the same.
+    // A change is logged regardless.
     client.register(EMAIL, PASSWORD).await.unwrap();
     process.signal("TERM");
     let (_, log) = process.wait();
-    let (mut told, mut counted, mut registrations) = (0, 0, 0);
+    let (mut logged, mut counted, mut registrations) = (0, 0, 0);
     for line in log.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
         match (line["reason"].as_str(), line["requests"].as_u64()) {
-            (Some("SESSION_INVALID"), _) => told += 1,
+            (Some("SESSION_INVALID"), _) => logged += 1,
             (_, Some(requests)) => counted += requests,
             _ if line["code"] == "OK" => registrations += 1,
             _ => {}
         }
     }
-    assert_eq!(told + counted, 500);
-    // Should they have taken longer than a second, there are more.
-    assert!((20..500).contains(&told) && registrations == 1, "{told}");
+    assert_eq!(logged + counted, 500);
+    // More where the flood took longer than a second.
+    assert!(
+        (20..500).contains(&logged) && registrations == 1,
+        "{logged}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_is_one_line_whatever_is_in_the_request() {
+async fn a_request_cannot_break_its_log_line() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &["--bcrypt-cost=4", "--log-format=json"]);
     raw::http1(process.address, "GET", "/a%0Ab%1B[31m", &[], b"").await;
-    // As bytes: a terminal's CSI in one character, a line separator, a
-    // right-to-left override.
+    // As bytes: a one-character CSI of terminals, a line separator, and a right-to-left
+    // override.
     raw::http1(
         process.address,
         "GET",
@@ -244,17 +254,17 @@ async fn a_line_is_one_line_whatever_is_in_the_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_request_is_named_to_its_caller() {
+async fn a_failed_requests_id_is_returned() {
     let folder = tempfile::tempdir().unwrap();
-    // Even where its line is not wanted.
+    // Even where the level suppresses its line.
     let process = Process::start(folder.path(), &["--log=error"]);
     let client = Client::connect(process.address).await;
-    let refused = client.check("sess_nobody").await.unwrap_err();
+    let refused = client.check("sess_unknown").await.unwrap_err();
     assert!(refused.metadata().contains_key("x-request-id"));
     drop(process);
     let process = Process::start(folder.path(), &["--log-format=json"]);
     let client = Client::connect(process.address).await;
-    let refused = client.check("sess_nobody").await.unwrap_err();
+    let refused = client.check("sess_unknown").await.unwrap_err();
     let request_id = refused
         .metadata()
         .get("x-request-id")
@@ -267,7 +277,7 @@ async fn a_failed_request_is_named_to_its_caller() {
     assert!(log.contains(&request_id), "{log}");
 }
 
-/// What the caller of a form is not told.
+/// The cause is not in the reply to a form.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_has_its_cause_in_the_log() {
     let database = Database::sqlite();
@@ -304,12 +314,12 @@ async fn a_fault_has_its_cause_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trusted_proxy_is_named_with_whom_it_speaks_for() {
+async fn a_trusted_proxys_client_is_logged() {
     let folder = tempfile::tempdir().unwrap();
     for (trusted, client) in [("127.0.0.1", Some("198.51.100.7")), ("10.0.0.0/8", None)] {
         let setting = format!("--trusted-proxies={trusted}");
         let process = Process::start(folder.path(), &["--log-format=json", &setting]);
-        // The last one was appended by the proxy; the rest, anybody may have sent.
+        // The last address was appended by the proxy; the client may have sent the rest.
         for sent in ["192.0.2.66", "caf\u{E9}", "\u{A0}", ""] {
             let forwarded_for = format!("{sent}, 198.51.100.7");
             let headers = [("x-forwarded-for", forwarded_for.as_str())];

@@ -1,5 +1,4 @@
-//! The log while somebody makes the server write it: bounded, counted, and with room for
-//! what changes something.
+//! The log during floods: bounded and counted, with reserved lines for changes.
 
 use std::{
     sync::mpsc,
@@ -22,22 +21,22 @@ use crate::harness::{
     server::Client,
 };
 
-/// How often each thing is done that is refused.
+/// The number of repetitions of each refused request.
 const MANY: usize = 300;
 
-/// The most lines a second on what costs its sender nothing: of one network, and of all.
+/// The limits of lines per second on cheap requests: for one network, and for all.
 const PER_NETWORK: usize = 20;
 const IN_ALL: usize = 100;
 
-/// The same of faults with one reason, and of lines of a library.
+/// The limits of faults with one reason, and of lines of a library.
 const FAULTS: usize = 20;
 const OF_LIBRARY: usize = 50;
 
 const AUTH: &str = "/bienvenue.v1.AuthService";
 
-/// How many lines there may be on a flood at so many a second.
+/// The largest number of lines on a flood at this rate.
 fn most_lines(per_second: usize, elapsed: Duration) -> usize {
-    // It may begin and end within a second of the server's, and the last count is told a
+    // It may begin and end within a second of the server's, and the last count is written a
     // second later.
     let seconds = usize::try_from(elapsed.as_secs()).unwrap() + 3;
     seconds * (per_second + 1)
@@ -50,7 +49,7 @@ struct Log {
 }
 
 impl Log {
-    /// Stops the server and reads what it has written.
+    /// Stops the server and reads its log.
     fn of(process: Process) -> Self {
         process.signal("TERM");
         let (_, log) = process.wait();
@@ -61,7 +60,7 @@ impl Log {
         }
     }
 
-    /// The lines on one request each.
+    /// The lines of single requests.
     fn requests(&self) -> impl Iterator<Item = &Value> {
         self.lines
             .iter()
@@ -72,7 +71,7 @@ impl Log {
         self.requests().filter(|line| is_one(line)).count()
     }
 
-    /// How many requests are said to have no line of their own.
+    /// The counted requests without their own line.
     fn unwritten(&self) -> usize {
         let counts = self
             .lines
@@ -86,8 +85,7 @@ async fn http(client: &Client, method: &str, path: &str, headers: &[(&str, &str)
     raw::h2(&client.channel, method, path, headers, body.to_vec()).await;
 }
 
-/// Everything that costs its sender next to nothing, again and again; returns how many
-/// requests that were.
+/// Sends every kind of cheap request many times; returns the number of requests.
 async fn flood(client: &Client, session_id: &str) -> usize {
     let grpc = [("content-type", "application/grpc")];
     let text = [("content-type", "text/plain")];
@@ -99,12 +97,19 @@ async fn flood(client: &Client, session_id: &str) -> usize {
         client.check(&made_up).await.unwrap_err();
         client.reset_password("rst_x", PASSWORD).await.unwrap_err();
         client
-            .request_password_reset("nobody@example.com")
+            .request_password_reset("unknown@example.com")
             .await
             .unwrap();
         client.revoke_other_sessions(session_id).await.unwrap();
         http(client, "POST", &format!("{AUTH}/Dance"), &grpc, &frame(&[])).await;
-        http(client, "POST", "/nobody.Service/Method", &grpc, &frame(&[])).await;
+        http(
+            client,
+            "POST",
+            "/unknown.Service/Method",
+            &grpc,
+            &frame(&[]),
+        )
+        .await;
         http(
             client,
             "POST",
@@ -122,7 +127,7 @@ async fn flood(client: &Client, session_id: &str) -> usize {
     15 * MANY
 }
 
-/// Calls whose caller leaves half way.
+/// Calls cancelled in progress.
 async fn cancel(client: &Client, many: usize) {
     let headers = [("content-type", "application/grpc")];
     for _ in 0..many {
@@ -134,7 +139,7 @@ async fn cancel(client: &Client, many: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_costs_nothing_has_few_lines_and_what_changes_something_has_its_own() {
+async fn cheap_requests_have_few_lines_and_changes_one_each() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &["--bcrypt-cost=4", "--log-format=json"]);
     let client = Client::connect(process.address).await;
@@ -164,19 +169,22 @@ async fn what_costs_nothing_has_few_lines_and_what_changes_something_has_its_own
     assert_eq!(did("Register"), changes + 1);
     assert_eq!(did("Login"), changes + 2);
     assert_eq!(did("Logout"), changes);
-    assert!(did("RevokeOtherSessions") >= 1, "it ended a session");
-    let told = log.requests().count() - 3 * changes - 4;
+    assert!(did("RevokeOtherSessions") >= 1, "a session was ended");
+    let logged = log.requests().count() - 3 * changes - 4;
     let most = most_lines(PER_NETWORK, elapsed);
     let rate = log.bytes as f64 / elapsed.as_secs_f64();
-    eprintln!("{free} requests in {elapsed:?}: {told} lines, {rate:.0} bytes/s");
-    assert!(told <= most, "{told} lines, {most} allowed, in {elapsed:?}");
-    let counted = told + log.unwritten();
+    eprintln!("{free} requests in {elapsed:?}: {logged} lines, {rate:.0} bytes/s");
+    assert!(
+        logged <= most,
+        "{logged} lines, {most} allowed, in {elapsed:?}"
+    );
+    let counted = logged + log.unwritten();
     assert!((free..=free + 300).contains(&counted), "{free} {counted}");
 }
 
-/// Who floods is in nobody's way, and is named.
+/// A flooding network does not displace the lines of others, and is named.
 #[tokio::test(flavor = "multi_thread")]
-async fn networks_have_lines_of_their_own() {
+async fn each_network_has_its_own_limit() {
     let one: Vec<_> = vec!["192.0.2.1".to_owned(); MANY];
     let one_64 = (0..MANY)
         .map(|n| format!("2001:db8:0:1:{n:x}::{n:x}"))
@@ -216,12 +224,12 @@ async fn networks_have_lines_of_their_own() {
         }
         let elapsed = start.elapsed();
         let log = Log::of(process);
-        let told = log.count(|line| line["method"] == "GET /flood");
+        let logged = log.count(|line| line["method"] == "GET /flood");
         assert!(
-            told <= most_lines(per_second, elapsed),
-            "{told} in {elapsed:?}"
+            logged <= most_lines(per_second, elapsed),
+            "{logged} in {elapsed:?}"
         );
-        assert_eq!(told + log.unwritten(), clients.len());
+        assert_eq!(logged + log.unwritten(), clients.len());
         let counts: Vec<_> = log
             .lines
             .iter()
@@ -238,10 +246,9 @@ async fn networks_have_lines_of_their_own() {
     }
 }
 
-/// A fault of our own is told with its cause, and not with as many lines as there are
-/// requests.
+/// Faults are logged with their cause, in a limited number of lines.
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_are_told_and_counted() {
+async fn faults_are_logged_and_counted() {
     let database = Database::sqlite();
     let folder = tempfile::tempdir().unwrap();
     let settings = [
@@ -257,22 +264,22 @@ async fn faults_are_told_and_counted() {
     for _ in 0..MANY {
         client.login(EMAIL, PASSWORD).await.unwrap_err();
     }
-    // A flood of faults hides no other line.
+    // A flood of faults does not displace other lines.
     http(&client, "GET", "/nothing", &[], b"").await;
     let elapsed = start.elapsed();
     let log = Log::of(process);
-    let told = log.count(|line| line["cause"].is_string());
+    let logged = log.count(|line| line["cause"].is_string());
     assert!(
-        (FAULTS..=most_lines(FAULTS, elapsed)).contains(&told),
-        "{told} in {elapsed:?}"
+        (FAULTS..=most_lines(FAULTS, elapsed)).contains(&logged),
+        "{logged} in {elapsed:?}"
     );
-    assert_eq!(told + log.unwritten(), MANY);
+    assert_eq!(logged + log.unwritten(), MANY);
     assert_eq!(log.count(|line| line["method"] == "GET /nothing"), 1);
 }
 
-/// Lines of libraries are under a limit too: a PING frame of 17 bytes made h2 write one.
+/// Lines of libraries are limited, too: h2 writes one per PING frame of 17 bytes.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_frame_of_http2_makes_a_line_each() {
+async fn http2_frames_do_not_flood_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &["--log-format=json"]);
     let mut socket = TcpStream::connect(process.address).await.unwrap();
@@ -285,31 +292,33 @@ async fn no_frame_of_http2_makes_a_line_each() {
         .write_all(&[&preface[..], &acknowledgements, ping].concat())
         .await
         .unwrap();
-    // All have been read when the last one is answered.
+    // By the reply to the last one, all have been read.
     let mut answer = Vec::new();
     while !answer.windows(8).any(|bytes| bytes == b"an answe") {
         assert_ne!(socket.read_buf(&mut answer).await.unwrap(), 0);
     }
     let elapsed = start.elapsed();
     let log = Log::of(process);
-    let told = log
+    let logged = log
         .lines
         .iter()
         .filter(|line| line.to_string().contains("never sent"))
         .count();
-    assert!(told > 0, "h2 has a line on it");
+    assert!(logged > 0, "h2 logs PING frames");
     assert!(
-        told <= most_lines(OF_LIBRARY, elapsed),
-        "{told} lines in {elapsed:?}"
+        logged <= most_lines(OF_LIBRARY, elapsed),
+        "{logged} lines in {elapsed:?}"
     );
     let counts = log.lines.iter().filter_map(|line| line["lines"].as_u64());
-    assert_eq!(told + usize::try_from(counts.sum::<u64>()).unwrap(), 2_000);
+    assert_eq!(
+        logged + usize::try_from(counts.sum::<u64>()).unwrap(),
+        2_000
+    );
 }
 
-/// Nobody reads the log for a while: what is lost is counted, and what changes something
-/// is not lost.
+/// While the log is not read, lost lines are counted, and lines of changes are kept.
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_lines_are_said_and_are_none_on_changes() {
+async fn lost_lines_are_counted_and_changes_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = command(folder.path());
     command.args([
@@ -323,7 +332,7 @@ async fn lost_lines_are_said_and_are_none_on_changes() {
     let client = Client::connect(process.address).await;
     let flood = async || {
         for _ in 0..1_500 {
-            client.check("sess_nobody").await.unwrap_err();
+            client.check("sess_unknown").await.unwrap_err();
         }
     };
     flood().await;
@@ -333,7 +342,7 @@ async fn lost_lines_are_said_and_are_none_on_changes() {
     }
     flood().await;
     drop(read);
-    // What is lost is said as soon as the rest is written.
+    // The count of lost lines is written after the queued ones.
     sleep(Duration::from_millis(500)).await;
     client.register(EMAIL, PASSWORD).await.unwrap();
     sleep(Duration::from_millis(500)).await;

@@ -1,38 +1,36 @@
-//! A revision as the proof of which log it belongs to, where the log has lost entries or
-//! was not written for a while.
+//! A revision identifies its log, where the log has lost entries or has gaps.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use bienvenue::proto::v1::LoginResponse;
 use tokio::time::timeout;
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, PASSWORD, Process, TestServer, on_each_database, refused,
+    Database, EMAIL, Expect as _, PASSWORD, PATIENCE, Process, TestServer, on_each_database,
+    refused,
     server::Client,
     watch::{head, log_after, open_sessions, session_ended},
 };
 
-/// So that a server relies on memory however busy the machine is.
-const RELIES_ON_MEMORY: &str = "--revocation-max-lag=1m";
-
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A bound that a busy machine does not exceed, so that checks are answered from memory.
+const LONG_LAG: &str = "--revocation-max-lag=1m";
 
 const LOST_LOGOUTS: usize = 10;
 const LOGOUTS: usize = 15;
 
-/// What a revision that was given before version 4 of the schema lies before.
+/// The revisions of schemas before version 4 are below this.
 const JUMP: i64 = 1 << 32;
 
 fn handle(login: &LoginResponse) -> &str {
     &login.session.as_ref().unwrap().handle
 }
 
-/// An older copy of the file, while no server runs.
+/// An older copy of the file is restored while the server is stopped.
 #[test]
-fn a_copy_of_an_sqlite_file_is_restored() {
+fn a_restored_sqlite_file_starts_a_new_log() {
     Database::sqlite().run(async |database| {
-        // Processes, since what is left of a server in this one might still write.
+        // Processes, since the rest of a stopped server in this one might still write.
         let folder = tempfile::tempdir().unwrap();
         let start = || {
             let settings = ["--bcrypt-cost=4", "--database-url", database.url()];
@@ -88,7 +86,7 @@ fn a_copy_of_an_sqlite_file_is_restored() {
     });
 }
 
-/// An SQLite database and the files that may stand beside it, with their content.
+/// The content of an SQLite database and of the files beside it.
 fn copies_of(path: &str) -> Vec<(String, Option<Vec<u8>>)> {
     let paths = ["", "-wal", "-shm"].map(|suffix| format!("{path}{suffix}"));
     let copies = paths.into_iter().map(|path| {
@@ -99,15 +97,15 @@ fn copies_of(path: &str) -> Vec<(String, Option<Vec<u8>>)> {
 }
 
 on_each_database! {
-    /// The last entry that was read is gone from the log, which goes on behind it.
-    async fn the_log_loses_entries(database: Database) {
-        let server = TestServer::start_watched(&database, &[RELIES_ON_MEMORY]).await;
+    /// The last read entry disappears from the log, which continues after it.
+    async fn a_lost_log_entry_ends_the_streams(database: Database) {
+        let server = TestServer::start_watched(&database, &[LONG_LAG]).await;
         server.register().await;
         let logins = server.logins(3).await;
         let mut watcher = server.watch(None).await.unwrap();
         server.client.logout(&logins[0].session_id).await.unwrap();
         let (lost, _) = watcher.event().await;
-        // Otherwise the triggers wait for the end of the transaction.
+        // Otherwise the triggers run at the end of the transaction.
         let at_once = match database.is_sqlite() {
             true => "",
             false => "SET CONSTRAINTS ALL IMMEDIATE;",
@@ -124,15 +122,15 @@ on_each_database! {
         let end = timeout(PATIENCE, watcher.end()).await.expect("the end");
         refused(&end, Code::Unavailable, "UNAVAILABLE");
         for login in &logins {
-            server.client.loses_session(&login.session_id).await;
+            server.client.until_session_ends(&login.session_id).await;
         }
         let resumed = server.watch(Some(lost)).await.map(drop);
         resumed.expect_refusal(Code::OutOfRange, "REVISION_SWEPT");
     }
 
-    /// Without the triggers, a session ends without an entry in the log.
-    async fn the_triggers_are_off_for_a_while(database: Database) {
-        let server = TestServer::start_watched(&database, &[RELIES_ON_MEMORY]).await;
+    /// With disabled triggers, a session ends without an entry in the log.
+    async fn disabled_triggers_are_noticed(database: Database) {
+        let server = TestServer::start_watched(&database, &[LONG_LAG]).await;
         server.register().await;
         let logins = server.logins(2).await;
         for login in &logins {
@@ -146,13 +144,13 @@ on_each_database! {
             let trigger = |able: &str| format!("ALTER TABLE sessions {able} TRIGGER sessions_ended");
             database.batch(&[trigger("DISABLE"), delete, trigger("ENABLE")].join("; "));
         }
-        assert_eq!(head(&database), 0, "it left no trace");
-        server.client.loses_session(&logins[0].session_id).await;
+        assert_eq!(head(&database), 0, "the log has no entry");
+        server.client.until_session_ends(&logins[0].session_id).await;
         server.client.check(&logins[1].session_id).await.unwrap();
     }
 
-    /// A log that an earlier version has written goes on, far behind its revisions.
-    async fn a_log_of_an_earlier_version(database: Database) {
+    /// An earlier version's log continues, far above its revisions.
+    async fn an_earlier_versions_log_is_continued(database: Database) {
         macro_rules! migrations {
             ($database:literal) => {[
                 include_str!(concat!("../../migrations/", $database, "/0001_users_and_sessions/up.sql")),
@@ -194,7 +192,7 @@ on_each_database! {
         refusal.expect_refusal(Code::OutOfRange, "REVISION_SWEPT");
         server.stop().await;
 
-        // An earlier version sweeps the last entry as well.
+        // Earlier versions sweep the last entry, too.
         database.batch(&format!(
             "DELETE FROM revocations; UPDATE swept_revocations SET through = {revision}"
         ));
@@ -206,11 +204,11 @@ on_each_database! {
         let (next, event) = watcher.event().await;
         assert_eq!(event, session_ended(handle(&login), user.id));
         assert!(next > revision);
-        server.client.has_no_session(&login.session_id).await;
+        server.client.expect_no_session(&login.session_id).await;
     }
 
-    /// One statement that ends many sessions gives each a revision of its own.
-    async fn many_sessions_end_at_once(database: Database) {
+    /// A statement that ends many sessions gives each its own revision.
+    async fn each_of_many_ended_sessions_has_a_revision(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         let user = server.register().await;
         let mut watcher = server.watch(None).await.unwrap();

@@ -1,4 +1,4 @@
-//! Mail: the folder, the SMTP server, and all that such a server may do.
+//! Sending mail to the folder and to an SMTP server, and the server's failures.
 
 use std::{
     fs,
@@ -54,8 +54,8 @@ fn to_server(server: &SmtpServer) -> Mailer {
     to_url(&server.url("", "127.0.0.1"))
 }
 
-/// What is wrong, in words that give nothing away.
-fn said(error: &MailError) -> String {
+/// The text of an error, which must not contain secrets.
+fn text_of(error: &MailError) -> String {
     let text = error.to_string();
     let all = format!("{text} {error:?}");
     for secret in ["hunter2", "aHVudGVyMg", "rCYBKRX6_7Ecgzm0", "rst_"] {
@@ -79,7 +79,7 @@ async fn the_folder_keeps_each_message_in_a_private_file() {
     let folder = tempfile::tempdir().unwrap();
     let outbox = folder.path().join("new/outbox");
     let mailer = to_folder(&outbox);
-    assert!(!outbox.exists(), "made when there is a message");
+    assert!(!outbox.exists(), "created with the first message");
     mailer.send(&message()).await.unwrap();
     mailer.send(&message()).await.unwrap();
     let names = files(&outbox);
@@ -124,7 +124,7 @@ async fn the_folder_keeps_each_message_in_a_private_file() {
 }
 
 #[tokio::test]
-async fn time_and_date_are_the_clocks() {
+async fn file_names_and_dates_use_the_clock() {
     let folder = tempfile::tempdir().unwrap();
     let clock = TestClock::default();
     clock.advance(Duration::from_secs(30 * 365 * 86_400));
@@ -145,13 +145,13 @@ async fn time_and_date_are_the_clocks() {
 }
 
 #[tokio::test]
-async fn a_folder_that_takes_no_files_is_said_so() {
+async fn an_unwritable_folder_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("outbox"), "/proc/outbox".into()] {
         let error = to_folder(&path).send(&message()).await.unwrap_err();
-        let text = said(&error);
+        let text = text_of(&error);
         assert!(matches!(error, MailError::Folder { .. }), "{error:?}");
         assert!(text.contains(path.to_str().unwrap()), "{text}");
         assert!(text.contains("--outbox"), "{text}");
@@ -160,7 +160,7 @@ async fn a_folder_that_takes_no_files_is_said_so() {
 }
 
 #[tokio::test]
-async fn a_server_gets_the_message_as_it_was_written() {
+async fn a_server_gets_the_message_unchanged() {
     let server = SmtpServer::start().await;
     let mailer = to_server(&server);
     assert_eq!(mailer.to_string(), server.url("", "127.0.0.1"));
@@ -187,7 +187,7 @@ async fn a_server_gets_the_message_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn messages_go_side_by_side() {
+async fn messages_are_sent_concurrently() {
     let server = SmtpServer::start().await;
     let mailer = to_server(&server);
     let sent = (0..20).map(|n| {
@@ -208,7 +208,7 @@ async fn messages_go_side_by_side() {
 }
 
 #[tokio::test]
-async fn a_login_is_made_by_either_mechanism_and_never_repeated() {
+async fn either_login_mechanism_is_used_once() {
     for mechanisms in ["PLAIN LOGIN", "PLAIN", "LOGIN"] {
         let server = SmtpServer::start().await;
         server.demand_login("ada", "hunter2/@", mechanisms);
@@ -223,7 +223,7 @@ async fn a_login_is_made_by_either_mechanism_and_never_repeated() {
             panic!("{error:?}");
         };
         assert_eq!((step, code), (Step::Login, 535));
-        assert!(said(&error).contains("the password of --smtp-url"));
+        assert!(text_of(&error).contains("the password of --smtp-url"));
         assert!(!format!("{mailer} {mailer:?}").contains("hunter2"));
 
         let error = to_server(&server).send(&message()).await.unwrap_err();
@@ -231,19 +231,22 @@ async fn a_login_is_made_by_either_mechanism_and_never_repeated() {
             panic!("{error:?}");
         };
         assert_eq!((*step, *code), (Step::Sender, 530));
-        assert!(said(&error).contains("requires a login"), "{error}");
+        assert!(text_of(&error).contains("requires a login"), "{error}");
     }
     let server = SmtpServer::start().await;
     server.demand_login("ada", "hunter2", "CRAM-MD5");
     let url = server.url("ada:hunter2@", "127.0.0.1");
     let error = to_url(&url).send(&message()).await.unwrap_err();
-    assert!(said(&error).contains("mechanism"), "{error}");
-    assert!(said(&error).contains("neither PLAIN nor LOGIN"), "{error}");
-    assert!(!said(&error).contains("check the user"), "{error}");
+    assert!(text_of(&error).contains("mechanism"), "{error}");
+    assert!(
+        text_of(&error).contains("neither PLAIN nor LOGIN"),
+        "{error}"
+    );
+    assert!(!text_of(&error).contains("check the user"), "{error}");
 }
 
 #[tokio::test]
-async fn a_refusal_has_its_code_and_the_servers_words() {
+async fn a_refusal_has_the_servers_code_and_text() {
     let server = SmtpServer::start().await;
     let mailer = to_server(&server);
     for (behaviour, step, code, words) in [
@@ -283,7 +286,7 @@ async fn a_refusal_has_its_code_and_the_servers_words() {
     ] {
         server.behave(behaviour);
         let error = mailer.send(&message()).await.unwrap_err();
-        let text = said(&error);
+        let text = text_of(&error);
         assert!(text.contains(&server.address.to_string()), "{text}");
         assert!(text.contains(&format!("{code} {words}")), "{text}");
         match error {
@@ -297,20 +300,20 @@ async fn a_refusal_has_its_code_and_the_servers_words() {
         }
     }
     server.behave(Behaviour::Accept);
-    assert!(server.is_empty(), "nothing was taken");
+    assert!(server.is_empty(), "no message was accepted");
     mailer.send(&message()).await.unwrap();
     server.next().await;
 }
 
 #[tokio::test]
-async fn a_server_that_stands_still_is_left_in_time() {
+async fn an_unresponsive_server_times_out() {
     let limit = Duration::from_secs(1);
     let cases = [
         (Behaviour::Hang(Stage::Greeting), Some(Step::Connection)),
         (Behaviour::Hang(Stage::Hello), Some(Step::Connection)),
         (Behaviour::Hang(Stage::Recipient), Some(Step::Recipient)),
         (Behaviour::Hang(Stage::Receipt), Some(Step::Message)),
-        // Each answer is in time, all of them are not.
+        // Each reply is in time, but their sum is not.
         (Behaviour::Slow(Duration::from_millis(400)), None),
     ];
     let cases = cases.map(|(behaviour, step)| {
@@ -322,7 +325,7 @@ async fn a_server_that_stands_still_is_left_in_time() {
             let start = Instant::now();
             let error = mailer.send(&message()).await.unwrap_err();
             assert!(start.elapsed() < limit * 3, "{behaviour:?}");
-            assert!(said(&error).contains("within 1s"), "{error}");
+            assert!(text_of(&error).contains("within 1s"), "{error}");
             match error {
                 MailError::TimedOut { step: at, .. } => assert_eq!(at, step.unwrap_or(at)),
                 other => panic!("{behaviour:?} {other:?}"),
@@ -335,7 +338,7 @@ async fn a_server_that_stands_still_is_left_in_time() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_slow_is_waited_for() {
+async fn a_slow_server_is_awaited() {
     let server = SmtpServer::start().await;
     server.behave(Behaviour::Slow(Duration::from_millis(20)));
     to_server(&server).send(&message()).await.unwrap();
@@ -343,18 +346,18 @@ async fn a_server_that_is_slow_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_message_that_was_taken_is_sent_although_the_server_says_no_goodbye() {
+async fn an_accepted_message_is_sent_without_a_reply_to_quit() {
     let server = SmtpServer::start().await;
     server.behave(Behaviour::Hang(Stage::Goodbye));
     let mailer = to_server(&server);
     let message = message();
     let sent = timeout(TIME_LIMIT / 2, mailer.send(&message)).await;
-    sent.expect("it does not wait for that").unwrap();
+    sent.expect("sending does not wait for the reply").unwrap();
     server.next().await;
 }
 
 #[tokio::test]
-async fn a_server_that_says_too_much_or_nonsense_is_left() {
+async fn an_invalid_or_endless_reply_is_an_error() {
     let server = SmtpServer::start().await;
     let mailer = to_server(&server);
     for (behaviour, cause) in [
@@ -372,33 +375,33 @@ async fn a_server_that_says_too_much_or_nonsense_is_left() {
         server.behave(behaviour);
         let error = mailer.send(&message()).await.unwrap_err();
         assert!(matches!(error, MailError::Unreachable { .. }), "{error:?}");
-        assert!(said(&error).contains(cause), "{behaviour:?} {error}");
+        assert!(text_of(&error).contains(cause), "{behaviour:?} {error}");
         assert!(server.is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_server_that_was_away_between_two_messages_gets_the_second() {
+async fn a_restarted_server_gets_the_next_message() {
     let server = SmtpServer::start().await;
     let mailer = to_server(&server);
     mailer.send(&message()).await.unwrap();
     server.next().await;
     server.stop().await;
     let error = mailer.send(&message()).await.unwrap_err();
-    assert!(said(&error).contains("refused"), "{error}");
-    assert!(said(&error).contains("--smtp-url"), "{error}");
+    assert!(text_of(&error).contains("refused"), "{error}");
+    assert!(text_of(&error).contains("--smtp-url"), "{error}");
     server.restart();
     mailer.send(&message()).await.unwrap();
     server.next().await;
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_exist_is_said_so() {
+async fn an_unknown_host_is_reported() {
     let error = to_url("smtp://mail.invalid")
         .send(&message())
         .await
         .unwrap_err();
-    assert!(said(&error).starts_with("smtp://mail.invalid:25 failed at the connection: "));
+    assert!(text_of(&error).starts_with("smtp://mail.invalid:25 failed at the connection: "));
 }
 
 #[tokio::test]
@@ -409,7 +412,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
         let url = server.url("ada:hunter2@", "127.0.0.1");
         for url in [url.clone(), url.replace("required", "opportunistic")] {
             let error = to_url(&url).send(&message()).await.unwrap_err();
-            let text = said(&error);
+            let text = text_of(&error);
             assert!(text.contains("failed at TLS"), "{text}");
             assert!(text.contains("certificate verify failed"), "{text}");
             assert!(text.contains("SSL_CERT_FILE"), "{text}");
@@ -419,7 +422,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
 }
 
 #[tokio::test]
-async fn tls_that_is_demanded_and_not_there_is_missed() {
+async fn a_server_without_required_tls_is_refused() {
     let server = SmtpServer::start().await;
     let plain = server.url("", "127.0.0.1");
     for url in [
@@ -427,7 +430,7 @@ async fn tls_that_is_demanded_and_not_there_is_missed() {
         plain.replace("smtp:", "smtps:"),
     ] {
         let error = to_url(&url).send(&message()).await.unwrap_err();
-        assert!(said(&error).contains("failed at TLS"), "{error}");
+        assert!(text_of(&error).contains("failed at TLS"), "{error}");
     }
     assert!(server.is_empty());
     let url = format!("{plain}?tls=opportunistic");
@@ -435,22 +438,22 @@ async fn tls_that_is_demanded_and_not_there_is_missed() {
     assert!(!server.next().await.tls);
 }
 
-/// A URL, and what sending there has to come to: `sent`, or words of an error.
+/// A URL, and the expected outcome of sending there: `sent`, or words of an error.
 const TRUSTING: [&str; 2] = ["TEST_SMTP_URL", "TEST_OUTCOME"];
 
-/// `SSL_CERT_FILE` is read from the environment of a process, and so the next
-/// test runs this one in processes of its own.
+/// `SSL_CERT_FILE` is read from the environment of the process, so the next test runs this
+/// one in its own processes.
 #[tokio::test]
 #[ignore = "run by the next one"]
 async fn trusting() {
     let [url, outcome] = TRUSTING.map(|name| std::env::var(name).unwrap());
     match to_url(&url).send(&message()).await {
         Ok(()) => assert_eq!(outcome, "sent"),
-        Err(error) => assert!(said(&error).contains(&outcome), "{error}"),
+        Err(error) => assert!(text_of(&error).contains(&outcome), "{error}"),
     }
 }
 
-/// Sends to a server as one who trusts what is in a file.
+/// Sends to a server, trusting the certificates in a file.
 async fn trust(file: &Path, url: &str, outcome: &str) {
     let mut process = Command::new(std::env::current_exe().unwrap());
     process
@@ -501,7 +504,7 @@ async fn the_authority_in_ssl_cert_file_is_trusted_for_the_hosts_it_names() {
 }
 
 #[tokio::test]
-async fn what_came_before_tls_is_no_part_of_what_comes_through_it() {
+async fn replies_before_tls_are_discarded() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("authority.pem");
     let authority = Authority::new();
@@ -514,7 +517,7 @@ async fn what_came_before_tls_is_no_part_of_what_comes_through_it() {
 }
 
 #[test]
-fn a_message_shows_nothing_of_its_text() {
+fn a_messages_debug_hides_its_text() {
     let shown = format!("{:?}", message());
     assert!(
         !shown.contains("token") && shown.contains("ada@example.com"),

@@ -1,14 +1,14 @@
 //! The real server over real sockets, on real databases.
 
-#![expect(unreachable_pub, reason = "nobody reaches into a test")]
+#![expect(unreachable_pub, reason = "a test crate exports nothing")]
 #![expect(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
 mod abandoned;
 mod admin;
 mod bad_fields;
 mod bad_requests;
+mod basics;
 mod batch;
-mod below_a_path;
 mod browser;
 mod cache_contract;
 mod calibrate;
@@ -25,28 +25,28 @@ mod durability;
 mod email_white_space;
 mod environment;
 mod fairness;
+mod first_calls;
 mod flask;
 mod flask_original;
 mod forged_cookies;
 mod forms;
+mod grpc_web;
 mod harness;
 mod hashing;
 mod history;
 mod http1;
-mod idle;
+mod idle_connections;
 mod import;
+mod import_formats;
 mod import_hostile;
 mod import_million;
-mod import_people;
 mod import_sources;
 mod layering;
 mod locks;
 mod log;
 mod log_floods;
 mod log_positions;
-mod made_up;
 mod mail;
-mod newcomers;
 mod node_faults;
 mod nodes;
 mod opened_sessions;
@@ -56,12 +56,13 @@ mod overload;
 mod password_change;
 mod password_reset;
 mod passwords_in_settings;
+mod path_prefix;
 mod pooler;
 mod proxies;
 mod queries;
 mod readme;
 mod real_mail_server;
-mod refusals;
+mod refusal_log;
 mod rehash;
 mod reset_flood;
 mod reset_page;
@@ -72,9 +73,8 @@ mod settings;
 mod shutdown;
 mod slow_readers;
 mod stale_connections;
-mod story;
 mod timing;
 mod transport;
 mod unknown_kinds;
+mod unknown_sessions;
 mod watch;
-mod web;

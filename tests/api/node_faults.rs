@@ -1,44 +1,42 @@
-//! Three nodes on one PostgreSQL while something fails: never stale, and well again
-//! by themselves.
+//! Three nodes on one PostgreSQL during faults: checks are never stale, and the nodes
+//! recover by themselves.
 
 use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use diesel::{PgConnection, connection::SimpleConnection as _};
 use tokio::{
     task::{JoinSet, spawn_blocking},
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use crate::{
     harness::{
-        Cluster, Database, Random,
+        Cluster, Database, PATIENCE, Random,
         database::connect_postgres,
-        history::{Outcome, Rules, Verdict},
-        nodes::{Held, Load, NODES, Nodes},
+        eventually,
+        history::{Outcome, Report, Rules},
+        nodes::{Load, NODES, Nodes, OpenSession},
         postgres,
     },
     nodes::BOUND,
 };
 
-/// How soon each node has to answer when the fault is over.
+/// The time limit for each node's first reply after a fault.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-/// How many ends of sessions show that all goes on.
+/// The number of revocations that shows progress.
 const REVOCATIONS: usize = 10;
 
 const CHECKERS: usize = 2;
 
-/// How long those may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What the connection on which a node listens for revocations is known by.
+/// The application name of a node's connection for revocations.
 const LISTENING: &str = "bienvenue revocations";
 
-/// Nodes under load, and a session that nobody ends.
+/// Nodes under load, and a session that stays open.
 struct Trial {
     nodes: Arc<Nodes>,
     load: Load,
-    witness: Arc<Held>,
+    witness: Arc<OpenSession>,
 }
 
 impl Trial {
@@ -53,34 +51,29 @@ impl Trial {
             load,
             witness,
         };
-        trial.goes_on().await;
+        trial.makes_progress().await;
         trial
     }
 
-    /// Sessions are ended, and that is acknowledged.
-    async fn goes_on(&self) {
+    /// Waits for acknowledged revocations.
+    async fn makes_progress(&self) {
         let count = || {
             self.nodes
                 .history
                 .count(|one| one.request.revokes() && one.outcome == Outcome::Done)
         };
         let before = count();
-        let more = async {
-            while count() < before + REVOCATIONS {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, more).await.expect("it goes on");
+        eventually("more revocations", async || count() >= before + REVOCATIONS).await;
     }
 
-    /// The fault is over: from now on, each node has so long until it answers.
+    /// Expects each node to answer within [`RECOVERY`] from now.
     async fn recovers(&self) {
         let over = self.nodes.history.now();
         let mut answers = JoinSet::new();
         for node in 0..NODES {
             let (nodes, witness) = (Arc::clone(&self.nodes), Arc::clone(&self.witness));
             answers.spawn(async move {
-                // What is neither is for the judge.
+                // The history checker examines other outcomes.
                 while nodes.history.now() < over + PATIENCE
                     && nodes.check(node, &witness).await == Outcome::Unavailable
                 {}
@@ -91,71 +84,71 @@ impl Trial {
             println!("node {node} answers after {took:?}");
             assert!(took < RECOVERY, "node {node} answers after {took:?}");
         }
-        self.goes_on().await;
-        // What has ended since then is checked when the bound is over.
+        self.makes_progress().await;
+        // Sessions ended until now are checked once the bound has passed.
         sleep(BOUND).await;
     }
 
-    async fn end(self) -> Verdict {
+    async fn end(self) -> Report {
         self.load.stop().await;
-        let verdict = self.nodes.history.judge(Rules {
+        let report = self.nodes.history.check(Rules {
             bound: BOUND,
             faults: true,
         });
-        println!("in {:?}, {verdict}", self.nodes.history.now());
-        assert_eq!(verdict.violations.len(), 0, "{verdict}");
-        verdict
+        println!("in {:?}, {report}", self.nodes.history.now());
+        assert_eq!(report.violations.len(), 0, "{report}");
+        report
     }
 }
 
 #[test]
-fn postgres_is_killed_and_comes_back() {
+fn nodes_recover_from_a_killed_postgres() {
     let Some(cluster) = Cluster::on_a_socket() else {
         postgres::skipped("the kill of PostgreSQL", "beside TEST_POSTGRES_URL");
         return;
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(is_killed_and_comes_back(cluster));
+    runtime.block_on(kill_and_restart(cluster));
 }
 
-async fn is_killed_and_comes_back(mut cluster: Cluster) {
+async fn kill_and_restart(mut cluster: Cluster) {
     let trial = Trial::start(cluster.url()).await;
-    // A moment, and then for longer than anybody waits for it.
-    for (orders, away) in [
+    // Briefly, and then for longer than any call waits.
+    for (operation, away) in [
         (Cluster::kill as fn(&mut Cluster), Duration::ZERO),
         (Cluster::stop, Duration::from_millis(2_500)),
     ] {
-        cluster = ordered(cluster, orders).await;
+        cluster = on_cluster(cluster, operation).await;
         sleep(away).await;
-        cluster = ordered(cluster, Cluster::start).await;
+        cluster = on_cluster(cluster, Cluster::start).await;
         trial.recovers().await;
     }
-    let verdict = trial.end().await;
-    let away: usize = verdict
+    let report = trial.end().await;
+    let away: usize = report
         .counts
         .iter()
         .filter(|((_, outcome), _)| *outcome == Outcome::Unavailable.name())
         .map(|(_, count)| count)
         .sum();
-    assert!(away > 0, "nobody noticed: no test");
+    assert!(away > 0, "no call was affected: no test");
 }
 
-async fn ordered(mut cluster: Cluster, order: fn(&mut Cluster)) -> Cluster {
+async fn on_cluster(mut cluster: Cluster, operation: fn(&mut Cluster)) -> Cluster {
     let done = spawn_blocking(move || {
-        order(&mut cluster);
+        operation(&mut cluster);
         cluster
     });
     done.await.unwrap()
 }
 
 #[test]
-fn all_connections_are_cut() {
+fn nodes_recover_from_cut_connections() {
     if let Some(database) = Database::postgres_blocking() {
-        database.run(are_all_cut);
+        database.run(cut_all_connections);
     }
 }
 
-async fn are_all_cut(database: Database) {
+async fn cut_all_connections(database: Database) {
     let trial = Trial::start(database.url()).await;
     for _ in 0..8 {
         let cut = cut(&database, "true").await;
@@ -167,13 +160,13 @@ async fn are_all_cut(database: Database) {
 }
 
 #[test]
-fn the_listening_connection_is_cut() {
+fn nodes_recover_from_a_cut_listening_connection() {
     if let Some(database) = Database::postgres_blocking() {
-        database.run(listening_is_cut);
+        database.run(cut_listening_connections);
     }
 }
 
-async fn listening_is_cut(database: Database) {
+async fn cut_listening_connections(database: Database) {
     let trial = Trial::start(database.url()).await;
     let mut all = 0;
     for _ in 0..8 {
@@ -186,7 +179,7 @@ async fn listening_is_cut(database: Database) {
     assert!(all >= NODES, "{all} were cut: no test");
 }
 
-/// Ends the connections to a database that meet a condition; returns how many.
+/// Ends the connections to a database that meet a condition; returns their number.
 async fn cut(database: &Database, condition: &str) -> usize {
     let sql = format!(
         "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity
@@ -198,19 +191,19 @@ async fn cut(database: &Database, condition: &str) -> usize {
 }
 
 #[test]
-fn a_node_is_stopped_for_longer_than_the_bound() {
+fn a_node_stopped_beyond_the_bound_is_never_stale() {
     if let Some(database) = Database::postgres_blocking() {
-        database.run(is_stopped);
+        database.run(stop_a_node);
     }
 }
 
-/// The node that is stopped, and the others.
+/// The stopped node.
 const STOPPED: usize = 2;
 
-/// How long it cannot catch up when it goes on.
+/// How long its reading of the log is delayed after it continues.
 const HOLD: Duration = Duration::from_millis(100);
 
-async fn is_stopped(database: Database) {
+async fn stop_a_node(database: Database) {
     let trial = Trial::start(database.url()).await;
     let (nodes, stopped) = (&trial.nodes, &trial.nodes.processes[STOPPED]);
     let mut refused = 0;
@@ -219,7 +212,7 @@ async fn is_stopped(database: Database) {
         trial.load.avoid(Some(STOPPED));
         stopped.signal("STOP");
         let began = nodes.history.now();
-        // In three ways, and the last is left alone.
+        // In three ways; the last user's sessions stay open.
         for session in &sessions[0] {
             nodes.logout(0, session).await;
         }
@@ -234,15 +227,17 @@ async fn is_stopped(database: Database) {
             let nodes = Arc::clone(nodes);
             answers.spawn(async move { nodes.check(STOPPED, &session).await });
         }
-        while bytes_waiting(stopped.address) <= waiting_before {
-            sleep(Duration::from_millis(1)).await;
-        }
+        eventually("the stopped node has unread requests", async || {
+            bytes_waiting(stopped.address) > waiting_before
+        })
+        .await;
         let held = hold_reads(&database);
         stopped.signal("CONT");
         trial.load.avoid(None);
-        while bytes_waiting(stopped.address) > 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
+        eventually("the node has read its requests", async || {
+            bytes_waiting(stopped.address) == 0
+        })
+        .await;
         sleep(HOLD).await;
         drop(held);
         let answers = answers.join_all().await;
@@ -252,14 +247,13 @@ async fn is_stopped(database: Database) {
             .count();
         trial.recovers().await;
     }
-    println!("{refused} checks that had waited were refused");
-    assert!(refused > 0, "nothing ended, or nobody said so: no test");
+    println!("{refused} delayed checks were refused");
+    assert!(refused > 0, "no check was refused: no test");
     trial.end().await;
 }
 
-/// Keeps every node from reading what has ended, until it is dropped: one that goes on
-/// has to answer before it can catch up, or to wait. `None` where the stopped node
-/// itself is in the way.
+/// Blocks the reading of the log by all nodes until dropped: a continued node has to answer
+/// before it can catch up, or wait. `None` where the stopped node itself holds the lock.
 fn hold_reads(database: &Database) -> Option<PgConnection> {
     let tables = database.text(
         "SELECT string_agg(tablename, ', ' ORDER BY tablename <> 'sessions') FROM pg_tables
@@ -270,12 +264,12 @@ fn hold_reads(database: &Database) -> Option<PgConnection> {
     let lock =
         format!("SET lock_timeout = '500ms'; BEGIN; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE");
     let held = connection.batch_execute(&lock);
-    println!("reading is held up: {held:?}");
+    println!("reading is blocked: {held:?}");
     held.ok().map(|()| connection)
 }
 
-/// Sessions of four users, which each node has checked.
-async fn known_everywhere(nodes: &Nodes) -> Vec<Vec<Arc<Held>>> {
+/// Sessions of four users, checked on each node.
+async fn known_everywhere(nodes: &Nodes) -> Vec<Vec<Arc<OpenSession>>> {
     let mut all = Vec::new();
     for _ in 0..4 {
         let user = nodes.register(0).await.unwrap();
@@ -292,7 +286,7 @@ async fn known_everywhere(nodes: &Nodes) -> Vec<Vec<Arc<Held>>> {
     all
 }
 
-/// How much has been sent to a server that it has not read (proc(5), net/tcp).
+/// The number of unread bytes in a server's sockets (proc(5), net/tcp).
 fn bytes_waiting(address: SocketAddr) -> u64 {
     let port = format!(":{:04X}", address.port());
     let sockets = fs::read_to_string("/proc/net/tcp").unwrap();

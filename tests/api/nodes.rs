@@ -1,4 +1,4 @@
-//! Three nodes on one PostgreSQL: what has ended on one has ended on all.
+//! Three nodes on one PostgreSQL: a session ended on one is ended on all.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,24 +10,24 @@ use crate::harness::{
     nodes::{Load, Nodes},
 };
 
-/// How long a node may lag behind another that has ended a session.
+/// The bound on a node's lag behind a revocation on another.
 pub const BOUND: Duration = Duration::from_secs(1);
 
-/// What makes a run worth its verdict.
+/// The minimum for a meaningful run.
 const OPERATIONS: usize = 20_000;
 const REVOCATIONS: usize = 500;
 
-/// Most callers check: that is what a node is asked most.
+/// Most callers check sessions, as in production.
 const CHECKERS: usize = 8;
 
 #[test]
-fn nothing_is_stale() {
+fn checks_on_all_nodes_are_never_stale() {
     if let Some(database) = Database::postgres_blocking() {
-        database.run(is_never_stale);
+        database.run(run_load);
     }
 }
 
-async fn is_never_stale(database: Database) {
+async fn run_load(database: Database) {
     let mut random = Random::from_environment();
     let nodes = Arc::new(Nodes::start(database.url()).await);
     let load = Load::start(&nodes, BOUND, CHECKERS, &mut random).await;
@@ -40,13 +40,13 @@ async fn is_never_stale(database: Database) {
         looks.tick().await;
     }
     load.stop().await;
-    let verdict = history.judge(Rules {
+    let report = history.check(Rules {
         bound: BOUND,
         faults: false,
     });
-    println!("in {:?}, {verdict}", history.now());
-    assert_eq!(verdict.violations.len(), 0, "{verdict}");
-    assert!(verdict.checks_of_ended > REVOCATIONS, "{verdict}");
+    println!("in {:?}, {report}", history.now());
+    assert_eq!(report.violations.len(), 0, "{report}");
+    assert!(report.checks_of_ended > REVOCATIONS, "{report}");
     let is_refused_login = |request: &Request| matches!(request, Request::Login { .. });
     assert!(
         history.count(

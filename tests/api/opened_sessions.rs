@@ -1,4 +1,4 @@
-//! What other nodes open, whatever the transactions' numbers are.
+//! Sessions opened by other nodes, with any transaction ids.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,13 @@ use tokio::time::timeout;
 use tonic::Code;
 
 use crate::harness::{
-    Database, TestServer, Watcher,
+    Database, PATIENCE, TestServer, Watcher,
     database::connect_postgres,
     refused,
     watch::{open_sessions, open_sessions_sql, session_ended},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A `session_id` and the statement that opens its session for the usual user.
+/// A `session_id`, and the statement that opens its session for the usual user.
 const FOREIGN: &str = "sess_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const OPEN_FOREIGN: &str = "
     INSERT INTO sessions (digest, handle, user_id, created_at, last_seen_at, user_agent, ip,
@@ -24,14 +22,14 @@ const OPEN_FOREIGN: &str = "
            now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC', '', '::1', credential_version
     FROM users";
 
-/// What has been read of the sessions, in rows and entries of indexes.
+/// The number of read rows and index entries of sessions.
 const READ: &str = "
     SELECT (seq_tup_read + coalesce(idx_tup_fetch, 0) + (
                 SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'sessions'
            ))::bigint::text
     FROM pg_stat_user_tables WHERE relname = 'sessions'";
 
-/// Waits for heartbeats, each of which comes after a look for what others opened.
+/// Waits for heartbeats, each of which follows a query for newly opened sessions.
 async fn heartbeats(watcher: &mut Watcher, many: usize) {
     let all = async {
         for _ in 0..many {
@@ -41,19 +39,18 @@ async fn heartbeats(watcher: &mut Watcher, many: usize) {
     timeout(PATIENCE, all).await.expect("heartbeats");
 }
 
-/// Waits until the statistics hold all that the looks so far have read.
-async fn counted(watcher: &mut Watcher) {
+/// Waits until the statistics include the queries so far.
+async fn update_statistics(watcher: &mut Watcher) {
     let until = Instant::now() + Duration::from_secs(2);
     while Instant::now() < until {
         heartbeats(watcher, 1).await;
     }
 }
 
-/// After a dump was restored into a cluster that has seen fewer transactions, the
-/// sessions were opened by transactions that are yet to come. To follow the log
-/// takes no write to them, which might have to wait.
+/// After a restore into a cluster with fewer transactions, sessions carry ids of future
+/// transactions. Following the log does not write to them, which might block.
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_of_transactions_to_come_hold_nothing_up() {
+async fn sessions_of_future_transactions_block_nothing() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -77,7 +74,7 @@ async fn sessions_of_transactions_to_come_hold_nothing_up() {
     let mut watcher = a.watch(None).await.unwrap();
     heartbeats(&mut watcher, 3).await;
     raw.batch_execute("COMMIT").unwrap();
-    // Until those transactions have come, and after.
+    // Before and after those transaction ids are reached.
     open_in(60);
     for _ in 0..60 {
         let login = b.login().await;
@@ -85,22 +82,22 @@ async fn sessions_of_transactions_to_come_hold_nothing_up() {
         b.client.logout(&login.session_id).await.unwrap();
         let handle = login.session.unwrap().handle;
         assert_eq!(watcher.event().await.1, session_ended(&handle, user.id));
-        a.client.has_no_session(&login.session_id).await;
+        a.client.expect_no_session(&login.session_id).await;
     }
     for login in &restored {
         a.client.check(&login.session_id).await.unwrap();
         b.client.logout(&login.session_id).await.unwrap();
         watcher.event().await;
-        a.client.has_no_session(&login.session_id).await;
+        a.client.expect_no_session(&login.session_id).await;
     }
 }
 
-/// A transaction that stays open, anywhere in the cluster, does not have every look
-/// read what was opened since; and what it opened itself is known once it is committed.
+/// With a long transaction anywhere in the cluster, the queries do not read all sessions
+/// opened since; and its own sessions are found after its commit.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_transaction_makes_no_look_longer() {
+async fn an_open_transaction_does_not_slow_the_queries() {
     const MANY: usize = 20_000;
-    const LOOKS: usize = 15;
+    const QUERIES: usize = 15;
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -112,7 +109,7 @@ async fn an_open_transaction_makes_no_look_longer() {
     raw.batch_execute("BEGIN; SELECT pg_current_xact_id()")
         .unwrap();
     open_sessions(&database, user.id, MANY);
-    // Opened in the transaction that stays open, and in transactions to come.
+    // Opened in the long transaction, and in future ones.
     raw.batch_execute(OPEN_FOREIGN).unwrap();
     open_sessions(&database, user.id, MANY);
     database.batch(
@@ -120,33 +117,33 @@ async fn an_open_transaction_makes_no_look_longer() {
              SELECT digest FROM sessions ORDER BY digest LIMIT 1000)",
     );
     database.batch("VACUUM ANALYZE sessions");
-    // PostgreSQL adds a connection's counts to its statistics once a second at
-    // most, so each figure is read some seconds after the looks that it counts.
+    // PostgreSQL adds a connection's counts to its statistics at most once a second, so
+    // each figure is read some seconds after its queries.
     let read = || -> i64 { database.text(READ).parse().unwrap() };
     let mut before = -1;
     for _ in 0..10 {
-        counted(&mut watcher).await;
+        update_statistics(&mut watcher).await;
         let now = read();
         if std::mem::replace(&mut before, now) == now && now >= 2 * MANY as i64 {
             break;
         }
     }
-    heartbeats(&mut watcher, LOOKS).await;
-    counted(&mut watcher).await;
+    heartbeats(&mut watcher, QUERIES).await;
+    update_statistics(&mut watcher).await;
     let during = usize::try_from(read() - before).unwrap();
-    println!("{before} before; {LOOKS} looks read {during}");
-    assert!(during < LOOKS * 100, "{LOOKS} looks read {during}");
+    println!("{before} before; {QUERIES} queries read {during}");
+    assert!(during < QUERIES * 100, "{QUERIES} queries read {during}");
 
-    server.client.has_no_session(FOREIGN).await;
+    server.client.expect_no_session(FOREIGN).await;
     raw.batch_execute("COMMIT").unwrap();
     for _ in 0..20 {
         server.client.check(FOREIGN).await.unwrap();
     }
 }
 
-/// More sessions than are read in one go.
+/// More sessions than one query reads.
 #[tokio::test(flavor = "multi_thread")]
-async fn very_many_sessions_are_opened_at_once() {
+async fn too_many_opened_sessions_reload_the_index() {
     let Some(database) = Database::postgres().await else {
         return;
     };

@@ -1,5 +1,4 @@
-//! A mail with a reset token does not lie in the outbox for ever; everything else there
-//! stays.
+//! Mails with an expired reset token are removed from the outbox folder; other files stay.
 
 use std::{
     fs,
@@ -7,14 +6,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{sleep, timeout};
-
 use crate::harness::{
-    Database, EMAIL, NEW_PASSWORD, PASSWORD, TestServer, on_each_database, outbox::mails_in,
+    Database, EMAIL, NEW_PASSWORD, PASSWORD, TestServer, eventually, on_each_database,
+    outbox::mails_in,
 };
 
-/// The files of an outbox that stay, whatever their time.
-const OF_OTHERS: [&str; 5] = [
+/// Foreign files, which stay at any age.
+const FOREIGN: [&str; 5] = [
     "notes.txt",
     "notes-expires-20200101T000000Z.eml",
     "20200101T000000.000000Z-0123456789abcdef0123456789abcdef.eml",
@@ -22,29 +20,26 @@ const OF_OTHERS: [&str; 5] = [
     "20200101T000000.000000Z-0123456789ABCDEF0123456789abcdef-expires-20200101T001000Z.eml",
 ];
 
-/// As an earlier process left them: a whole mail, and one that it was writing.
+/// Files of an earlier process: a complete mail, and a partly written one.
 const EXPIRED: [&str; 2] = [
     "20200101T000000.000000Z-0123456789abcdef0123456789abcdef-expires-20200101T001000Z.eml",
     ".20200101T000000.000000Z-0123456789abcdef0123456789abcdef-expires-20200101T001000Z.tmp",
 ];
 
-async fn gone(path: &Path) {
-    timeout(Duration::from_secs(20), async {
-        while path.exists() {
-            sleep(Duration::from_millis(5)).await;
-        }
+async fn until_removed(path: &Path) {
+    eventually(format!("{} is removed", path.display()), async || {
+        !path.exists()
     })
-    .await
-    .unwrap_or_else(|_| panic!("{} stays", path.display()));
+    .await;
 }
 
-/// Waits until the outbox has been looked through since now.
-async fn swept(outbox: &Path) {
+/// Waits for the next sweep of the outbox.
+async fn until_swept(outbox: &Path) {
     for name in EXPIRED {
         fs::write(outbox.join(name), "a secret of long ago").unwrap();
     }
     for name in EXPIRED {
-        gone(&outbox.join(name)).await;
+        until_removed(&outbox.join(name)).await;
     }
 }
 
@@ -70,48 +65,38 @@ on_each_database! {
         let session_id = server.login().await.session_id;
         server.client.change_password(&session_id, PASSWORD, NEW_PASSWORD).await.unwrap();
         server.client.request_password_reset(EMAIL).await.unwrap();
-        let both = async {
-            while mails_in(&outbox).len() < 2 {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), both).await.expect("two mails");
-        for name in OF_OTHERS {
+        eventually("two mails", async || mails_in(&outbox).len() >= 2).await;
+        for name in FOREIGN {
             fs::write(outbox.join(name), "not the service's").unwrap();
         }
-        let folder_of_others = outbox.join(EXPIRED[0].replace("0123", "4567"));
-        fs::create_dir(&folder_of_others).unwrap();
+        let foreign_folder = outbox.join(EXPIRED[0].replace("0123", "4567"));
+        fs::create_dir(&foreign_folder).unwrap();
         let mail = reset_mail(&outbox);
 
-        // Good until its minute, gone after it.
+        // Kept until its expiry, removed after it.
         clock.advance(Duration::from_secs(9 * 60));
-        swept(&outbox).await;
+        until_swept(&outbox).await;
         assert!(mail.exists());
         clock.advance(Duration::from_secs(2 * 60));
-        gone(&mail).await;
+        until_removed(&mail).await;
 
-        // What one process leaves, the next one removes.
+        // Files of a stopped process are removed by the next.
         server.client.request_password_reset(EMAIL).await.unwrap();
-        let again = async {
-            // Beside the notice, and four that are others'.
-            while mails_in(&outbox).len() < 2 + 4 {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), again).await.expect("another mail");
+        // Besides the notice and four foreign files.
+        eventually("another mail", async || mails_in(&outbox).len() >= 2 + 4).await;
         let mail = reset_mail(&outbox);
         server.stop().await;
         assert!(mail.exists());
         clock.advance(Duration::from_secs(3_600));
         let server = TestServer::start_at_time(database.url(), &settings, clock).await;
-        gone(&mail).await;
+        until_removed(&mail).await;
 
-        swept(&outbox).await;
+        until_swept(&outbox).await;
         server.stop().await;
-        for name in OF_OTHERS {
-            assert!(outbox.join(name).exists(), "{name} is gone");
+        for name in FOREIGN {
+            assert!(outbox.join(name).exists(), "{name} was removed");
         }
-        assert!(folder_of_others.exists());
+        assert!(foreign_folder.exists());
         let notices = mails_in(&outbox).into_iter().filter(|path| {
             path.is_file() && fs::read_to_string(path).unwrap().contains("Your password was changed")
         });

@@ -1,17 +1,16 @@
-//! From a request to a mail, through whatever befalls a mail server: the reply
-//! stands, the mail waits, and none is lost.
+//! From a request to a mail, with failing mail servers: the reply does not depend on them,
+//! and no mail is lost.
 
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Database, EMAIL, NEW_PASSWORD, PASSWORD, Process, TestServer, on_each_database,
+    Database, EMAIL, NEW_PASSWORD, PASSWORD, Process, TestServer, eventually, on_each_database,
     outbox::mails_in,
     server::Client,
     smtp::{Behaviour, SmtpServer, Stage},
 };
 
-/// More than it takes for a mail to be due again whose sender failed, and less
-/// than one is its sender's.
+/// Longer than the back-off after a failed attempt, and shorter than a node's claim.
 const LATER: Duration = Duration::from_secs(30);
 
 fn count(database: &Database, of: &str) -> usize {
@@ -25,34 +24,22 @@ fn waiting(database: &Database) -> usize {
     count(database, "")
 }
 
-async fn until(database: &Database, of: &str) {
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while count(database, of) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .unwrap_or_else(|_| panic!("no mail {of}"));
+async fn until_any(database: &Database, of: &str) {
+    eventually(format!("a mail {of}"), async || count(database, of) > 0).await;
 }
 
-/// Until somebody is sending a mail.
-async fn being_sent(database: &Database) {
-    until(database, "WHERE claimed_until IS NOT NULL").await;
+/// Waits until a mail is claimed.
+async fn until_claimed(database: &Database) {
+    until_any(database, "WHERE claimed_until IS NOT NULL").await;
 }
 
-/// Until somebody has tried to send a mail and failed.
-async fn failed(database: &Database) {
-    until(database, "WHERE tries > 0 AND claimed_until IS NULL").await;
+/// Waits for a failed attempt to send a mail.
+async fn until_failed(database: &Database) {
+    until_any(database, "WHERE tries > 0 AND claimed_until IS NULL").await;
 }
 
-async fn all_sent(database: &Database) {
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while waiting(database) > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("an empty table");
+async fn until_all_sent(database: &Database) {
+    eventually("an empty outbox", async || waiting(database) == 0).await;
 }
 
 async fn start(database: &Database, smtp: &SmtpServer) -> TestServer {
@@ -62,7 +49,7 @@ async fn start(database: &Database, smtp: &SmtpServer) -> TestServer {
 }
 
 on_each_database! {
-    /// The whole way through a real conversation.
+    /// The reset and its notice are sent over real SMTP.
     async fn mails_go_to_the_smtp_server(database: Database) {
         let smtp = SmtpServer::start().await;
         let server = start(&database, &smtp).await;
@@ -77,18 +64,18 @@ on_each_database! {
         let notice = smtp.next().await;
         assert_eq!(notice.to, [EMAIL]);
         assert_eq!(notice.mail.subject(), "Your password was changed");
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert!(smtp.is_empty());
     }
 
-    /// Whatever is wrong with the server, the reply stands and the mail waits.
-    async fn a_mail_waits_for_a_server_that_cannot_take_it(database: Database) {
+    /// With any failure of the server, the request succeeds and the mail waits.
+    async fn a_mail_waits_for_a_failing_server(database: Database) {
         let smtp = SmtpServer::start().await;
         let server = start(&database, &smtp).await;
         server.register().await;
         for behaviour in [
             Behaviour::RefuseConnection("554 no"),
-            // A permanent reply that speaks of the settings may be mended.
+            // A permanent reply about the settings may be corrected.
             Behaviour::RefuseSender("550 5.7.1 not an address of ours"),
             Behaviour::RefuseRecipient("530 5.7.0 log in first"),
             Behaviour::RefuseRecipient("451 later"),
@@ -98,22 +85,22 @@ on_each_database! {
         ] {
             smtp.behave(behaviour);
             server.client.request_password_reset(EMAIL).await.unwrap();
-            failed(&database).await;
+            until_failed(&database).await;
             assert_eq!(waiting(&database), 1, "{behaviour:?}");
             smtp.behave(Behaviour::Accept);
             server.clock.advance(LATER);
             let mail = smtp.next().await.mail;
             assert_eq!(mail.only_recipient(), EMAIL);
-            // Its time counts from when it was sent.
+            // The token's lifetime begins when it is sent.
             server.client.reset_password(&mail.reset_token(), PASSWORD).await.unwrap();
             assert_eq!(smtp.next().await.mail.subject(), "Your password was changed");
-            all_sent(&database).await;
+            until_all_sent(&database).await;
         }
-        assert!(smtp.is_empty(), "each arrives once");
+        assert!(smtp.is_empty(), "each mail arrives once");
     }
 
-    /// Nobody but the mail waits for a server that says nothing.
-    async fn a_server_that_hangs_holds_nobody_up(database: Database) {
+    /// Requests do not wait for an unresponsive server.
+    async fn an_unresponsive_server_delays_no_request(database: Database) {
         let smtp = SmtpServer::start().await;
         smtp.behave(Behaviour::Hang(Stage::Greeting));
         let server = start(&database, &smtp).await;
@@ -123,13 +110,13 @@ on_each_database! {
             server.client.register(&format!("u{n}@example.com"), PASSWORD).await.unwrap();
             server.client.request_password_reset(&format!("u{n}@example.com")).await.unwrap();
         }
-        server.still_serves().await;
+        server.expect_service().await;
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
         assert_eq!(waiting(&database), 8);
     }
 
-    /// Several requests that wait together become one mail.
-    async fn one_mail_is_enough_for_many_requests(database: Database) {
+    /// Several waiting requests become one mail.
+    async fn waiting_requests_share_one_mail(database: Database) {
         let smtp = SmtpServer::start().await;
         smtp.behave(Behaviour::RefuseMessage("451 later"));
         let server = start(&database, &smtp).await;
@@ -137,7 +124,7 @@ on_each_database! {
         for _ in 0..3 {
             server.client.request_password_reset(EMAIL).await.unwrap();
         }
-        failed(&database).await;
+        until_failed(&database).await;
         for _ in 0..3 {
             server.client.request_password_reset(EMAIL).await.unwrap();
         }
@@ -145,13 +132,13 @@ on_each_database! {
         smtp.behave(Behaviour::Accept);
         server.clock.advance(LATER);
         let token = smtp.next().await.mail.reset_token();
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert!(smtp.is_empty());
         server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
     }
 
-    /// However many ask at once, it is one request.
-    async fn requests_at_once_are_one(database: Database) {
+    /// Concurrent requests become one.
+    async fn concurrent_requests_share_one_mail(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         for _ in 0..10 {
@@ -164,7 +151,7 @@ on_each_database! {
             }
             assert!(waiting(&database) <= 1);
         }
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         let mut mails = 0;
         while server.outbox.unseen().is_some() {
             mails += 1;
@@ -172,7 +159,7 @@ on_each_database! {
         assert!((1..=10).contains(&mails), "{mails}");
     }
 
-    /// A row that cannot be read is in nobody's way.
+    /// An unreadable row does not delay other mails.
     async fn a_damaged_row_stops_no_other_mail(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -188,12 +175,11 @@ on_each_database! {
         );
         server.client.request_password_reset(EMAIL).await.unwrap();
         assert_eq!(server.outbox.next().await.only_recipient(), EMAIL);
-        until(&database, "WHERE email = 'broken' AND tries > 0 AND claimed_until IS NULL").await;
+        until_any(&database, "WHERE email = 'broken' AND tries > 0 AND claimed_until IS NULL").await;
     }
 
-    /// What waits when the service stops is sent when it runs again, and so is
-    /// what was being sent when it was killed.
-    async fn no_mail_is_lost_by_a_stop_or_a_kill(database: Database) {
+    /// A mail that waits at a stop, or is being sent at a kill, is sent after the restart.
+    async fn a_stop_or_kill_loses_no_mail(database: Database) {
         let smtp = SmtpServer::start().await;
         let folder = tempfile::tempdir().unwrap();
         let url = smtp.url("", "127.0.0.1");
@@ -208,8 +194,8 @@ on_each_database! {
             let _ = client.register(EMAIL, PASSWORD).await;
             client.request_password_reset(EMAIL).await.unwrap();
             match signal {
-                "TERM" => failed(&database).await,
-                _ => being_sent(&database).await,
+                "TERM" => until_failed(&database).await,
+                _ => until_claimed(&database).await,
             }
             process.signal(signal);
             process.wait();
@@ -217,19 +203,19 @@ on_each_database! {
 
             smtp.behave(Behaviour::Accept);
             let server = start(&database, &smtp).await;
-            // Past the time for which the killed process had claimed it.
+            // After the killed process's claim has expired.
             server.clock.advance(3 * LATER);
             let token = smtp.next().await.mail.reset_token();
             server.client.reset_password(&token, PASSWORD).await.unwrap();
             assert_eq!(smtp.next().await.mail.subject(), "Your password was changed");
-            all_sent(&database).await;
+            until_all_sent(&database).await;
             server.stop().await;
         }
         assert!(smtp.is_empty());
     }
 
-    /// What a server refuses for good is not tried again: the next answer would be the same.
-    async fn a_permanent_refusal_is_an_end(database: Database) {
+    /// A permanent refusal is not retried.
+    async fn a_permanently_refused_mail_is_dropped(database: Database) {
         let smtp = SmtpServer::start().await;
         let folder = tempfile::tempdir().unwrap();
         let url = smtp.url("", "127.0.0.1");
@@ -246,16 +232,16 @@ on_each_database! {
             let email = format!("u{n}@example.com");
             client.register(&email, PASSWORD).await.unwrap();
             client.request_password_reset(&email).await.unwrap();
-            // Long before the twelve tries that others have.
-            all_sent(&database).await;
+            // Long before the limit of twelve attempts.
+            until_all_sent(&database).await;
         }
-        // The mail after it goes out, and a notice is treated alike.
+        // The next mail is sent, and notices are handled alike.
         smtp.behave(Behaviour::Accept);
         client.request_password_reset("u0@example.com").await.unwrap();
         let token = smtp.next().await.mail.reset_token();
         smtp.behave(Behaviour::RefuseRecipient("550 5.1.1 no such user"));
         client.reset_password(&token, NEW_PASSWORD).await.unwrap();
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert!(smtp.is_empty());
         process.signal("TERM");
         let (_, log) = process.wait();
@@ -273,8 +259,8 @@ on_each_database! {
         assert!(!log.contains("rst_") && !log.contains("@example.com"), "{log}");
     }
 
-    /// Some time and some tries are enough.
-    async fn a_mail_that_nobody_takes_is_given_up(database: Database) {
+    /// Attempts are limited in time and number.
+    async fn a_mail_is_dropped_after_its_last_attempt(database: Database) {
         let smtp = SmtpServer::start().await;
         smtp.behave(Behaviour::RefuseRecipient("450 4.2.1 come back"));
         let server = start(&database, &smtp).await;
@@ -283,16 +269,16 @@ on_each_database! {
         let mut tries = 0;
         while tries < 11 {
             tries += 1;
-            until(&database, &format!("WHERE tries = {tries} AND claimed_until IS NULL")).await;
-            // Long over, but it may be the clock that jumps.
+            until_any(&database, &format!("WHERE tries = {tries} AND claimed_until IS NULL")).await;
+            // The clock may have jumped, so a single late attempt does not drop it.
             server.clock.advance(Duration::from_secs(700));
         }
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert!(smtp.is_empty());
     }
 
-    /// A folder that takes no files is said so in the log, and mended later.
-    async fn a_folder_that_takes_no_files(database: Database) {
+    /// An unwritable folder is logged, and the mail is sent once it is corrected.
+    async fn an_unwritable_folder_is_logged(database: Database) {
         let folder = tempfile::tempdir().unwrap();
         let outbox = folder.path().join("outbox");
         std::fs::write(&outbox, "in the way").unwrap();
@@ -302,11 +288,11 @@ on_each_database! {
         let client = Client::connect(process.address).await;
         client.register(EMAIL, PASSWORD).await.unwrap();
         client.request_password_reset(EMAIL).await.unwrap();
-        failed(&database).await;
+        until_failed(&database).await;
         assert_eq!(waiting(&database), 1);
         std::fs::remove_file(&outbox).unwrap();
-        // By itself, a second or two later.
-        all_sent(&database).await;
+        // A retry follows within a second or two.
+        until_all_sent(&database).await;
         assert_eq!(mails_in(&outbox).len(), 1);
         process.signal("TERM");
         let (_, log) = process.wait();
@@ -318,28 +304,28 @@ on_each_database! {
         assert!(!log.contains("rst_") && !log.contains(EMAIL), "{log}");
     }
 
-    /// A flood of requests for nobody delays nobody's mail for long.
-    async fn requests_for_nobody_are_cleared_away_together(database: Database) {
+    /// A flood of requests for unknown addresses delays other mail only briefly.
+    async fn requests_for_unknown_addresses_are_removed_in_batches(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let flood = match database.is_sqlite() {
             true => "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1200)
                  INSERT INTO outgoing_mails (kind, email, created_at, due_at, tries)
-                 SELECT 'password_reset', 'nobody' || n || '@example.com',
+                 SELECT 'password_reset', 'unknown' || n || '@example.com',
                      '2020-01-01 00:00:00', '2020-01-01 00:00:00', 0 FROM n",
             false => "INSERT INTO outgoing_mails (kind, email, created_at, due_at, tries)
-                 SELECT 'password_reset', 'nobody' || n || '@example.com',
+                 SELECT 'password_reset', 'unknown' || n || '@example.com',
                      '2020-01-01 00:00:00', '2020-01-01 00:00:00', 0
                  FROM generate_series(1, 1200) n",
         };
         assert_eq!(database.execute(flood), 1_200);
         server.client.request_password_reset(EMAIL).await.unwrap();
         assert_eq!(server.outbox.next().await.only_recipient(), EMAIL);
-        all_sent(&database).await;
+        until_all_sent(&database).await;
         assert!(server.outbox.unseen().is_none());
     }
 
-    /// The reply says nothing of an address by its time: it waits for no mail.
+    /// The time of the reply does not reveal an account: it does not wait for the mail.
     async fn the_reply_does_not_wait_for_the_mail(database: Database) {
         let smtp = SmtpServer::start().await;
         smtp.behave(Behaviour::Slow(Duration::from_millis(400)));
@@ -359,7 +345,7 @@ on_each_database! {
 
 /// Several nodes on one database send each mail once.
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_share_the_work() {
+async fn nodes_send_each_mail_once() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -385,6 +371,6 @@ async fn nodes_share_the_work() {
         recipients.insert(smtp.next().await.mail.only_recipient().to_owned());
     }
     assert_eq!(recipients.len(), 20);
-    all_sent(&database).await;
+    until_all_sent(&database).await;
     assert!(smtp.is_empty());
 }

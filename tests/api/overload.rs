@@ -1,4 +1,4 @@
-//! More logins than the cores can hash.
+//! More logins than the hashing capacity.
 
 use std::{
     sync::{
@@ -12,29 +12,26 @@ use bienvenue::proto::v1::LoginRequest;
 use futures_util::future::join_all;
 use tokio::{
     task::{JoinHandle, JoinSet},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tonic::{Code, Request};
 
 use crate::harness::{
-    Call, Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Pace, TestServer, on_each_database,
-    refused, server::Client,
+    Calibration, Call, Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer,
+    eventually, on_each_database, refused, server::Client,
 };
 
-/// How long the engine may take to be full.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Far less than what the many logins of a test take.
+/// Far less than the many logins of a test take.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// A server with one hashing thread, and the usual user.
-async fn start(database: &Database, max_wait: Duration, pace: Pace) -> TestServer {
+async fn start(database: &Database, max_wait: Duration, calibration: Calibration) -> TestServer {
     let settings = [
         "--hash-threads=1",
         &format!("--hash-max-wait={}ms", max_wait.as_millis()),
-        // However busy the machine is.
+        // Longer than a busy machine needs.
         "--request-timeout=60s",
-        &pace.setting(),
+        &calibration.setting(),
     ];
     let server = TestServer::start_with(database, &settings).await;
     server.register().await;
@@ -42,11 +39,10 @@ async fn start(database: &Database, max_wait: Duration, pace: Pace) -> TestServe
 }
 
 on_each_database! {
-    /// Sessions are checked while logins wait and are refused, and afterwards there
-    /// is room again.
-    async fn sessions_are_not_held_up(database: Database) {
-        let pace = Pace::at_least(Duration::from_millis(100)).await;
-        let server = start(&database, Duration::from_millis(500), pace).await;
+    /// Sessions are checked while logins queue and are refused, and afterwards logins succeed.
+    async fn an_overload_of_logins_does_not_delay_checks(database: Database) {
+        let calibration = Calibration::at_least(Duration::from_millis(100)).await;
+        let server = start(&database, Duration::from_millis(500), calibration).await;
         let session_id = server.login().await.session_id;
         let tries = (0..40).map(|n| {
             let client = server.client.clone();
@@ -63,8 +59,8 @@ on_each_database! {
         server.client.register("later@example.com", PASSWORD).await.unwrap();
     }
 
-    /// Known or not, and whatever the hash is for.
-    async fn a_refusal_asks_the_database_nothing(database: Database) {
+    /// For known and unknown users, and every purpose of a hash.
+    async fn a_refusal_needs_no_query(database: Database) {
         let settings = [
             "--hash-threads=1",
             "--hash-max-wait=1s",
@@ -74,7 +70,7 @@ on_each_database! {
         server.register().await;
         let session_id = server.login().await.session_id;
         let reset_token = server.reset_token().await;
-        // So that the engine stays full.
+        // Keeps the engine full.
         database.execute(
             "UPDATE users SET hashed_password = replace(hashed_password, '$04$', '$16$')",
         );
@@ -89,19 +85,18 @@ on_each_database! {
                 }
             });
         }
-        // Every lane has a costly login once a registration is refused for a while.
-        let full = async {
-            let (mut number, mut refused) = (0, 0);
-            while refused < 10 {
-                let email = format!("user{number}@example.com");
-                let call = Call::make(client.register(&email, PASSWORD)).await;
-                refused = if call.is_served() { 0 } else { refused + 1 };
-                number += 1;
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, full).await.expect("the engine is full");
-        // Whatever reads or writes users fails now.
+        // All lanes compute expensive logins once registrations keep being refused.
+        let (mut number, mut refused) = (0, 0);
+        eventually("the engine is full", async || {
+            sleep(Duration::from_millis(20)).await;
+            let email = format!("user{number}@example.com");
+            let call = Call::make(client.register(&email, PASSWORD)).await;
+            refused = if call.is_served() { 0 } else { refused + 1 };
+            number += 1;
+            refused == 10
+        })
+        .await;
+        // Every query of users fails now.
         database.execute("ALTER TABLE users RENAME TO users_away");
         let refusals = [
             ("a known e-mail", client.login(EMAIL, PASSWORD).await.map(drop)),
@@ -118,12 +113,12 @@ on_each_database! {
     }
 }
 
-/// Nobody waits for a refusal, and nobody who was let in waits for long.
+/// Refusals are immediate, and admitted calls wait only briefly.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_there_is_no_room_for_is_refused_at_once() {
+async fn calls_beyond_capacity_are_refused_at_once() {
     let database = Database::sqlite();
-    let pace = Pace::at_least(Duration::from_millis(100)).await;
-    let server = start(&database, MAX_WAIT, pace).await;
+    let calibration = Calibration::at_least(Duration::from_millis(100)).await;
+    let server = start(&database, MAX_WAIT, calibration).await;
     let alone = Call::make(server.client.login(EMAIL, PASSWORD)).await;
     let mut calls = Vec::new();
     for _ in 0..6 {
@@ -141,7 +136,7 @@ async fn what_there_is_no_room_for_is_refused_at_once() {
     // A hash among many takes longer than one alone.
     let most = MAX_WAIT + alone.took() * 20;
     assert!(slowest < most, "{slowest:?}; {:?} alone", alone.took());
-    assert!(!refused.is_empty(), "there was room for all");
+    assert!(!refused.is_empty(), "no call was refused");
     let late = refused.iter().filter(|call| call.took() > MAX_WAIT / 2);
     let late = late.count();
     assert!(late <= refused.len() / 10, "{late} of {}", refused.len());
@@ -150,14 +145,14 @@ async fn what_there_is_no_room_for_is_refused_at_once() {
     }
 }
 
-/// Whoever comes back when they were told to is let in.
+/// A call repeated after its `retry-after` is admitted.
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_true_when_to_come_back() {
+async fn retry_after_is_accurate() {
     let database = Database::sqlite();
-    let pace = Pace::at_least(Duration::from_millis(100)).await;
-    let server = start(&database, Duration::from_secs(3), pace).await;
+    let calibration = Calibration::at_least(Duration::from_millis(100)).await;
+    let server = start(&database, Duration::from_secs(3), calibration).await;
     let mut returns = Vec::new();
-    // Other work on the machine may slow hashing down in between; not each time.
+    // Other work on the machine may slow some of the rounds.
     for _ in 0..6 {
         returns = returns_after_overload(&server).await;
         let refused = returns.iter().filter(|(_, call)| !call.is_served());
@@ -168,8 +163,8 @@ async fn it_is_true_when_to_come_back() {
     panic!("{returns:?}");
 }
 
-/// Overloads a server until a few logins were refused, and has each of them come
-/// back when it was told to; returns when that was, and how it went.
+/// Overloads a server until a few logins were refused, and repeats each after its
+/// `retry-after`; returns these times and the second outcomes.
 async fn returns_after_overload(server: &TestServer) -> Vec<(Duration, Call)> {
     let refusals = Arc::new(AtomicUsize::new(0));
     let mut callers: Vec<JoinHandle<Option<_>>> = Vec::new();
@@ -187,20 +182,20 @@ async fn returns_after_overload(server: &TestServer) -> Vec<(Duration, Call)> {
             let again = Call::make(client.login(EMAIL, PASSWORD)).await;
             Some((retry_after, again))
         }));
-        // So that the refusals are few.
+        // Keeps the refusals few.
         sleep(Duration::from_millis(2)).await;
     }
     let callers = join_all(callers).await.into_iter();
     callers.filter_map(Result::unwrap).collect()
 }
 
-/// Who would give up before it is their turn is told so instead.
+/// A call that would time out in the queue is refused instead.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_that_cannot_be_met_is_refused_at_once() {
     let database = Database::sqlite();
-    let pace = Pace::at_least(Duration::from_millis(50)).await;
-    let server = start(&database, Duration::from_secs(50), pace).await;
-    // On the same connection: those on others do not stand in the same line.
+    let calibration = Calibration::at_least(Duration::from_millis(50)).await;
+    let server = start(&database, Duration::from_secs(50), calibration).await;
+    // On the same connection, since each has its own queue.
     let (mut flood, served) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for _ in 0..48 {
         let (client, served) = (server.client.clone(), Arc::clone(&served));
@@ -211,10 +206,11 @@ async fn a_deadline_that_cannot_be_met_is_refused_at_once() {
             }
         });
     }
-    // All the others stand in line by then.
-    while served.load(Ordering::Relaxed) == 0 {
-        sleep(Duration::from_millis(1)).await;
-    }
+    // By then all the others are queued.
+    eventually("a served login", async || {
+        served.load(Ordering::Relaxed) > 0
+    })
+    .await;
     let login = async |deadline| {
         let mut request = Request::new(LoginRequest {
             email: EMAIL.to_owned(),
@@ -225,8 +221,8 @@ async fn a_deadline_that_cannot_be_met_is_refused_at_once() {
     };
     let impatient = async {
         for _ in 0..4 {
-            // The client itself gives up when that has passed.
-            let status = login(pace.hash * 4).await.unwrap_err();
+            // The client itself cancels the call at its deadline.
+            let status = login(calibration.hash * 4).await.unwrap_err();
             refused(&status, Code::ResourceExhausted, "OVERLOADED");
         }
     };

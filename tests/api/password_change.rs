@@ -1,4 +1,4 @@
-//! A new password by those who know the old one.
+//! `ChangePassword`: a new password, given the old one.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::harness::{
 };
 
 on_each_database! {
-    /// The old password and every session of it are gone, the fresh one works.
+    /// The old password and all its sessions end, and the new session works.
     async fn a_password_is_changed(database: Database) {
         let server = TestServer::start(&database).await;
         let user = server.register().await;
@@ -28,7 +28,7 @@ on_each_database! {
         let checked = server.client.check(&changed.session_id).await.unwrap();
         assert_eq!((checked.user, checked.session), (Some(user), Some(session)));
         for ended in [&login.session_id, &other] {
-            server.client.has_no_session(ended).await;
+            server.client.expect_no_session(ended).await;
         }
         server
             .client
@@ -38,7 +38,7 @@ on_each_database! {
         server.client.login(EMAIL, NEW_PASSWORD).await.unwrap();
     }
 
-    /// The user is told, at the stored address and nowhere else.
+    /// A notice goes to the stored address only.
     async fn a_notice_is_mailed(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -52,8 +52,8 @@ on_each_database! {
         assert!(!notice.body.contains("reset_token"), "{notice:?}");
     }
 
-    /// Nothing has changed after a refusal.
-    async fn what_is_refused_changes_nothing(database: Database) {
+    /// A refused change has no effect.
+    async fn a_refused_change_has_no_effect(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_id = server.login().await.session_id;
@@ -62,7 +62,7 @@ on_each_database! {
         let change = async |current: &str, new: &str| {
             server.client.change_password(&session_id, current, new).await
         };
-        for (current, new, field, says) in [
+        for (current, new, field, expected_text) in [
             ("", NEW_PASSWORD, "current_password", "is missing"),
             (PASSWORD, "", "new_password", "is missing"),
             (PASSWORD, "seven77", "new_password", "at least 8"),
@@ -70,7 +70,7 @@ on_each_database! {
             (PASSWORD, "with a \0 inside", "new_password", "control character"),
             (PASSWORD, "Password1", "new_password", "everybody tries first"),
             (PASSWORD, "ADA@example.com", "new_password", "address itself"),
-            // The new one is looked at first: no hash for what cannot be.
+            // The new password is validated first, before any hashing.
             ("wrong", "seven77", "new_password", "at least 8"),
             (PASSWORD, PASSWORD, "new_password", "is the current password"),
         ] {
@@ -78,35 +78,34 @@ on_each_database! {
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
             let (named, description) = violation(&details);
             assert_eq!(named, field, "{current:?} {new:?}");
-            assert!(description.contains(says), "{description}");
+            assert!(description.contains(expected_text), "{description}");
         }
         for wrong in ["wrong horse battery", "Correct horse battery", &"x".repeat(8_000)] {
             let refusal = change(wrong, NEW_PASSWORD).await;
             assert_eq!(refusal.as_ref().unwrap_err().message(), "the current password is wrong");
             refusal.expect_refusal(Code::Unauthenticated, "INVALID_CREDENTIALS");
         }
-        for nobody in ["", "sess_nobody", &server.login().await.session_id[..20]] {
+        for session_id in ["", "sess_unknown", &server.login().await.session_id[..20]] {
             server
                 .client
-                .change_password(nobody, PASSWORD, NEW_PASSWORD)
+                .change_password(session_id, PASSWORD, NEW_PASSWORD)
                 .await
                 .expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
         }
         assert_eq!(stored(), before);
         server.client.check(&session_id).await.unwrap();
-        server.still_serves().await;
-        assert!(server.outbox.unseen().is_none(), "no notice of nothing");
+        server.expect_service().await;
+        assert!(server.outbox.unseen().is_none(), "no notice without a change");
     }
 
-    /// A session that was opened with another password than the user has is
-    /// none, even if its row were left behind.
-    async fn a_session_of_an_older_password_is_none(database: Database) {
+    /// A session opened with a former password is invalid, even if its row remained.
+    async fn a_session_of_a_former_password_is_invalid(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let old = server.login().await.session_id;
         database.execute("UPDATE users SET credential_version = credential_version + 1");
         let new = server.login().await.session_id;
-        server.client.loses_session(&old).await;
+        server.client.until_session_ends(&old).await;
         assert_eq!(server.client.list_sessions(&new).await.unwrap().len(), 1);
         for refusal in [
             server.client.list_sessions(&old).await.map(drop),
@@ -119,8 +118,7 @@ on_each_database! {
         server.client.check(&new).await.unwrap();
     }
 
-    /// A login that was checked against the old password leaves no session
-    /// behind, whatever the interleaving.
+    /// A login verified with the old password leaves no session, in any interleaving.
     async fn no_login_survives_a_change(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -153,11 +151,11 @@ on_each_database! {
                     }
                 }
             }
-            // Without a row there is no session.
+            // The table has only the new session.
             let rows = database.text("SELECT CAST(count(*) AS TEXT) FROM sessions");
-            assert_eq!(rows, "1", "nothing but the fresh session is left");
+            assert_eq!(rows, "1", "only the new session is left");
             if let Some(opened) = opened {
-                server.client.has_no_session(&opened).await;
+                server.client.expect_no_session(&opened).await;
             }
             session_id = changed.session_id;
             server.client.check(&session_id).await.unwrap();
@@ -166,7 +164,7 @@ on_each_database! {
         assert!(before > 0 && after > 0, "no race: {before} before, {after} after");
     }
 
-    /// Of many changes at once, one happens.
+    /// Of many concurrent changes, one succeeds.
     async fn a_race_of_changes_has_one_winner(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;

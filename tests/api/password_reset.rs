@@ -1,4 +1,4 @@
-//! A new password by those who have forgotten the old one.
+//! `RequestPasswordReset` and `ResetPassword`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::sync::Barrier;
 use tonic::Code;
 
 use crate::harness::{
-    AT_ONCE, Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, ROUNDS, TestServer,
+    AT_ONCE, Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, ROUNDS, TestServer, eventually,
     on_each_database, refused, smtp::SmtpServer, status::violation,
 };
 
@@ -30,11 +30,11 @@ on_each_database! {
         );
         assert_eq!(mail.reset_link(), link);
         assert!(token.starts_with("rst_") && token.len() == 47, "{token}");
-        // To ask for it changes nothing.
+        // The request changes nothing.
         server.client.check(&before).await.unwrap();
 
         assert_eq!(server.client.reset_password(&token, NEW_PASSWORD).await.unwrap(), user);
-        server.client.has_no_session(&before).await;
+        server.client.expect_no_session(&before).await;
         server
             .client
             .login(EMAIL, PASSWORD)
@@ -44,7 +44,7 @@ on_each_database! {
         let notice = server.outbox.next().await;
         assert_eq!(notice.subject(), "Your password was changed");
         assert_eq!(notice.only_recipient(), EMAIL);
-        // It works once.
+        // The token works once.
         server
             .client
             .reset_password(&token, PASSWORD)
@@ -54,7 +54,7 @@ on_each_database! {
         assert!(server.outbox.unseen().is_none());
     }
 
-    /// Only the digest is kept, and no secret waits to be mailed.
+    /// Only the digest is stored, and waiting mails contain no token.
     async fn tokens_are_not_stored(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -78,37 +78,35 @@ on_each_database! {
         }
     }
 
-    /// Nobody learns from the reply whether an address has an account.
+    /// The reply does not reveal whether an address has an account.
     async fn an_unknown_address_is_answered_alike_and_gets_no_mail(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
-        for email in ["eve@example.com", EMAIL, "nobody@example.com"] {
+        for email in ["eve@example.com", EMAIL, "unknown@example.com"] {
             server.client.request_password_reset(email).await.unwrap();
         }
-        // Those before have been looked at by then.
+        // By then the earlier requests have been handled.
         assert_eq!(server.outbox.next().await.only_recipient(), EMAIL);
         let waiting = || database.text("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails");
-        while waiting() != "0" {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        eventually("an empty outbox", async || waiting() == "0").await;
         assert!(server.outbox.unseen().is_none());
-        for (email, says) in [("", "is missing"), ("eve", "one @"), ("e\r\nBcc: x@a", "before the @")] {
+        for (email, expected_text) in [("", "is missing"), ("eve", "one @"), ("e\r\nBcc: x@a", "before the @")] {
             let refusal = server.client.request_password_reset(email).await;
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
             let (field, description) = violation(&details);
-            assert!(field == "email" && description.contains(says), "{description}");
+            assert!(field == "email" && description.contains(expected_text), "{description}");
         }
     }
 
-    /// A token is good for its time and no longer.
+    /// A token expires at the end of its lifetime.
     async fn a_token_expires(database: Database) {
         for (settings, minutes) in [(&[][..], 10), (&["--reset-ttl=1h"], 60)] {
             let server = TestServer::start_with(&database, settings).await;
             let _ = server.client.register(EMAIL, PASSWORD).await;
-            // Past the time in which the round before keeps another from being mailed.
+            // After the interval in which the previous round prevents another mail.
             server.clock.advance(minutes * HOUR / 5);
             let token = server.reset_token().await;
-            // The clock runs on while the test does.
+            // The clock also advances with the test.
             server.clock.advance((minutes - 1) * MINUTE);
             let too_short = server.client.reset_password(&token, "short").await;
             too_short.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
@@ -121,8 +119,8 @@ on_each_database! {
         }
     }
 
-    /// A newer token leaves the one before as it is; a changed password ends both.
-    async fn no_token_is_good_after_a_change(database: Database) {
+    /// A newer token does not end the former one; a password change ends both.
+    async fn a_password_change_ends_all_tokens(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let older = server.reset_token().await;
@@ -141,7 +139,7 @@ on_each_database! {
         server.client.login(EMAIL, NEW_PASSWORD).await.unwrap();
     }
 
-    /// What was asked for before a change of the password is not mailed after.
+    /// A reset requested before a password change is not mailed after it.
     async fn a_request_does_not_outlive_a_change(database: Database) {
         let smtp = SmtpServer::start().await;
         smtp.stop().await;
@@ -154,14 +152,15 @@ on_each_database! {
         smtp.restart();
         server.clock.advance(MINUTE / 2);
         assert_eq!(smtp.next().await.mail.subject(), "Your password was changed");
-        while database.text("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails") != "0" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("an empty outbox", async || {
+            database.text("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails") == "0"
+        })
+        .await;
         assert!(smtp.is_empty());
     }
 
-    /// Those who ask for tokens leave room for everybody else.
-    async fn many_who_ask_at_once_are_told_to_come_back(database: Database) {
+    /// Concurrent requests are limited, to leave capacity for other calls.
+    async fn too_many_concurrent_requests_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_id = server.login().await.session_id;
@@ -174,9 +173,10 @@ on_each_database! {
         });
         let asking: Vec<_> = asking.collect();
         server.client.check(&session_id).await.unwrap();
-        while asking.iter().filter(|asked| asked.is_finished()).count() < 4 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        eventually("4 answers", async || {
+            asking.iter().filter(|asked| asked.is_finished()).count() >= 4
+        })
+        .await;
         drop(release);
         held.join().unwrap();
         let mut overloaded = 0;
@@ -190,12 +190,12 @@ on_each_database! {
         server.client.request_password_reset(EMAIL).await.unwrap();
     }
 
-    /// A bad new password does not use the token up.
+    /// An invalid new password does not use the token up.
     async fn a_refused_password_leaves_the_token(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let token = server.reset_token().await;
-        for (new, says) in [
+        for (new, expected_text) in [
             ("", "is missing"),
             ("seven77", "at least 8"),
             ("Password1", "everybody tries first"),
@@ -206,17 +206,17 @@ on_each_database! {
             let refusal = server.client.reset_password(&token, new).await;
             let details = refusal.expect_refusal(Code::InvalidArgument, "INVALID_FIELD");
             let (field, description) = violation(&details);
-            assert!(field == "new_password" && description.contains(says), "{field} {description}");
+            assert!(field == "new_password" && description.contains(expected_text), "{field} {description}");
         }
         server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
     }
 
-    /// A token is the one that was mailed, byte for byte, or none.
-    async fn bad_tokens(database: Database) {
+    /// Only the exact bytes of a mailed token are accepted.
+    async fn altered_tokens_are_refused(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_id = server.login().await.session_id;
-        // Where nobody has a token, no token is nobody's.
+        // A missing token does not match users without one.
         for token in ["", "rst_", "null", "None"] {
             let refusal = server.client.reset_password(token, NEW_PASSWORD).await;
             refusal.expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
@@ -240,14 +240,14 @@ on_each_database! {
             let refusal = server.client.reset_password(&bad, NEW_PASSWORD).await;
             refusal.expect_refusal(Code::Unauthenticated, "RESET_TOKEN_INVALID");
         }
-        // And a reset token opens no session.
-        server.client.has_no_session(&token).await;
-        server.client.has_no_session(&token.replace("rst_", "sess_")).await;
+        // A reset token is not a session id.
+        server.client.expect_no_session(&token).await;
+        server.client.expect_no_session(&token.replace("rst_", "sess_")).await;
         server.client.check(&session_id).await.unwrap();
         server.client.reset_password(&token, NEW_PASSWORD).await.unwrap();
     }
 
-    /// Of many that use one token at once, one does.
+    /// Of many concurrent uses of a token, one succeeds.
     async fn a_token_is_used_once(database: Database) {
         let server = TestServer::start_with(&database, &["--reset-delivery=response"]).await;
         server.register().await;
@@ -276,7 +276,7 @@ on_each_database! {
         }
     }
 
-    /// Links go by the setting alone, whatever a request says of its host.
+    /// Links depend on the setting only, not on the request's host.
     async fn links_are_below_the_public_url(database: Database) {
         let settings = ["--public-url=https://accounts.example.com/auth/"];
         let server = TestServer::start_with(&database, &settings).await;

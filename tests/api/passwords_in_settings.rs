@@ -1,5 +1,4 @@
-//! Passwords that the server needs itself: where they may come from, and where they must
-//! not be seen.
+//! The server's own passwords: their sources, and the places that must not show them.
 
 use std::{
     fs::{self, Permissions},
@@ -18,13 +17,13 @@ use crate::harness::{
     server::Client,
 };
 
-/// The database's password, with all that has a meaning in a URL.
+/// The database's password, with all characters that are special in a URL.
 const SECRET: &str = "hunter2 @/?#%&=:+'\\ \u{FC}";
 
-/// The same in a URL.
+/// The same, encoded for a URL.
 const ENCODED: &str = "hunter2%20%40%2F%3F%23%25%26%3D%3A%2B%27%5C%20%C3%BC";
 
-/// A PostgreSQL that wants a password of ada's; `None` where there is none.
+/// A PostgreSQL that requires a password from the role ada; `None` without PostgreSQL.
 fn guarded() -> Option<(Cluster, String)> {
     let Some(cluster) = Cluster::on_a_socket() else {
         postgres::skipped("the test of the database's password", "to run it");
@@ -33,11 +32,11 @@ fn guarded() -> Option<(Cluster, String)> {
     let mut admin = connect_postgres(cluster.url());
     let quoted = SECRET.replace('\'', "''");
     let role = format!("CREATE ROLE ada LOGIN PASSWORD '{quoted}'");
-    // Each by itself: a database is not created in a transaction.
+    // One statement at a time: CREATE DATABASE cannot run in a transaction.
     for statement in [role.as_str(), "CREATE DATABASE guarded OWNER ada"] {
         admin.batch_execute(statement).unwrap();
     }
-    // Only the rule for ada changes.
+    // Only the rule for ada requires a password.
     admin
         .batch_execute(
             "DO $$ BEGIN EXECUTE format('COPY (VALUES (''local all ada scram-sha-256''), \
@@ -54,7 +53,7 @@ fn with_password(url: &str) -> String {
     url.replace("ada@", &format!("ada:{ENCODED}@"))
 }
 
-/// A file with a secret, and the folder that it goes with.
+/// A file with a secret, and its temporary folder.
 fn secret_file(content: &str, mode: u32) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
@@ -67,7 +66,7 @@ fn is_secret_in(text: &str) -> bool {
     text.contains("hunter2")
 }
 
-/// What every user of the machine sees of a process.
+/// The process's entry in the process list, visible to every user of the machine.
 fn process_list(process: &Process) -> String {
     let line = fs::read(format!("/proc/{}/cmdline", process.id())).unwrap();
     String::from_utf8_lossy(&line).into_owned()
@@ -131,7 +130,7 @@ async fn the_password_of_the_database_comes_from_a_file_or_the_environment() {
         assert_eq!(log.matches(WARNING).count(), usize::from(is_seen), "{log}");
         assert!(!is_secret_in(&log), "{log}");
     }
-    // A wrong one is said to be wrong, and not shown.
+    // A wrong password is reported, but not shown.
     let (_folder, wrong) = secret_file("hunter2-wrong", 0o600);
     let folder = tempfile::tempdir().unwrap();
     let mut command = command(folder.path());
@@ -149,7 +148,7 @@ async fn the_password_of_the_database_comes_from_a_file_or_the_environment() {
     assert!(!is_secret_in(&ended.errors), "{}", ended.errors);
 }
 
-/// Both databases of an import.
+/// For both databases of an import.
 #[test]
 fn an_import_takes_passwords_from_files_too() {
     let Some((_cluster, url)) = guarded() else {
@@ -179,13 +178,13 @@ fn an_import_takes_passwords_from_files_too() {
         by_flag.errors.contains("--from-password-file"),
         "{by_flag:?}"
     );
-    // It got as far with either.
+    // Both runs got equally far.
     let last = |text: &str| text.lines().last().unwrap_or_default().to_owned();
     assert_eq!(last(&by_file.errors), last(&by_flag.errors), "{no_table}");
 }
 
 #[test]
-fn what_cannot_be_a_password_file_is_one_line() {
+fn an_invalid_password_file_is_a_one_line_error() {
     let plain = "postgres://ada@127.0.0.1:1/b";
     let whole = "postgres://ada:hunter2@127.0.0.1:1/b";
     let (_a, good) = secret_file("hunter2\n", 0o600);
@@ -195,7 +194,7 @@ fn what_cannot_be_a_password_file_is_one_line() {
     let (_e, zero) = secret_file("hunter2\0", 0o600);
     let (_f, long) = secret_file(&"hunter2".repeat(1_000), 0o600);
     let missing = Path::new("missing").to_owned();
-    for (settings, file, says) in [
+    for (settings, file, expected_text) in [
         (
             vec!["--database-url", whole],
             &good,
@@ -229,10 +228,10 @@ fn what_cannot_be_a_password_file_is_one_line() {
             "{}",
             ended.errors
         );
-        assert!(ended.errors.contains(says), "{}", ended.errors);
+        assert!(ended.errors.contains(expected_text), "{}", ended.errors);
         assert!(!is_secret_in(&ended.errors), "{}", ended.errors);
     }
-    for (settings, file, says) in [
+    for (settings, file, expected_text) in [
         (
             vec!["--smtp-url=smtps://mail.example.com"],
             &good,
@@ -255,7 +254,7 @@ fn what_cannot_be_a_password_file_is_one_line() {
         command.args(settings).arg("--smtp-password-file").arg(file);
         let ended = run(command);
         assert_eq!(ended.code, Some(64), "{ended:?}");
-        assert!(ended.errors.contains(says), "{}", ended.errors);
+        assert!(ended.errors.contains(expected_text), "{}", ended.errors);
         assert!(!is_secret_in(&ended.errors), "{}", ended.errors);
     }
     let folder = tempfile::tempdir().unwrap();
@@ -271,7 +270,7 @@ fn what_cannot_be_a_password_file_is_one_line() {
 }
 
 #[test]
-fn a_mail_password_on_the_command_line_is_warned_of() {
+fn a_mail_password_on_the_command_line_causes_a_warning() {
     let (_folder, file) = secret_file("hunter2", 0o600);
     let by_file = format!("--smtp-password-file={}", file.display());
     for (arguments, environment, is_seen) in [

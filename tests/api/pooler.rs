@@ -1,27 +1,22 @@
-//! A PgBouncer in front of the database.
+//! PgBouncer in front of the database.
 
 use std::{
     env, fs,
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
 
 use crate::harness::{
     Database, EMAIL, PASSWORD, Process,
     cluster::unprivileged_user,
-    postgres,
+    eventually, postgres,
     process::{command, run},
     programs::installed,
     server::Client,
 };
-
-/// How long PgBouncer may take to listen.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Pooler {
     url: String,
@@ -30,7 +25,7 @@ struct Pooler {
 }
 
 impl Pooler {
-    /// In front of a database; `None` where PgBouncer is not installed.
+    /// Starts it in front of a database; `None` where PgBouncer is not installed.
     async fn start(database: &Database, mode: &str) -> Option<Self> {
         let Some(program) = installed("pgbouncer") else {
             postgres::skipped("a pooler in front of the database", "with PgBouncer");
@@ -56,7 +51,7 @@ impl Pooler {
         let mut command = Command::new(program);
         command.arg(&settings).stdout(Stdio::null());
         command.stderr(Stdio::null());
-        // It refuses to run as root.
+        // PgBouncer refuses to run as root.
         if let Some((uid, gid)) = unprivileged_user() {
             for path in [folder.path(), &users, &settings] {
                 std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
@@ -69,20 +64,18 @@ impl Pooler {
             _folder: folder,
         };
         pooler
-            .listens(SocketAddr::from(([127, 0, 0, 1], port)))
+            .until_listening(SocketAddr::from(([127, 0, 0, 1], port)))
             .await;
         Some(pooler)
     }
 
-    async fn listens(&mut self, address: SocketAddr) {
-        let listens = async {
-            while TcpStream::connect(address).is_err() {
-                let ended = self.child.try_wait().unwrap();
-                assert!(ended.is_none(), "PgBouncer ended: {ended:?}");
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, listens).await.expect("PgBouncer listens");
+    async fn until_listening(&mut self, address: SocketAddr) {
+        eventually("PgBouncer listens", async || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "PgBouncer ended: {ended:?}");
+            TcpStream::connect(address).is_ok()
+        })
+        .await;
     }
 }
 
@@ -98,7 +91,7 @@ fn free_port() -> u16 {
     socket.local_addr().unwrap().port()
 }
 
-/// Each transaction has another connection: the start is refused, in one line.
+/// Transactions use different connections: the start is refused, in one line.
 #[tokio::test(flavor = "multi_thread")]
 async fn pooling_by_transaction_is_refused() {
     let Some(database) = Database::postgres().await else {
@@ -122,7 +115,7 @@ async fn pooling_by_transaction_is_refused() {
     }
 }
 
-/// Each client has a connection of its own as long as it is connected: that works.
+/// A client keeps its database connection while it is connected, which works.
 #[tokio::test(flavor = "multi_thread")]
 async fn pooling_by_session_works() {
     let Some(database) = Database::postgres().await else {

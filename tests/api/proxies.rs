@@ -1,5 +1,5 @@
-//! The configurations of `docs/proxies.md`, as they stand there, with the real proxies and real
-//! clients through TLS.
+//! The configurations of `docs/proxies.md`, unchanged, with the real proxies and real clients
+//! through TLS.
 
 use std::{
     io::Write as _,
@@ -16,10 +16,10 @@ use crate::harness::{
     raw,
 };
 
-/// Where the clients are, which the proxies have to say: not where the proxies are.
+/// The clients' address, which the proxies have to report; it differs from the proxies' own.
 const CLIENT: &str = "127.0.0.2";
 
-/// Programs outside of this one, which speak to the service through a proxy.
+/// External programs that call the service through a proxy.
 struct Clients<'a> {
     proxy: &'a Proxy,
     grpcurl: &'a Path,
@@ -36,7 +36,7 @@ impl Clients<'_> {
             .arg(self.proxy.authority())
             .arg("--resolve")
             .arg(format!("{HOST}:{port}:127.0.0.1"))
-            // A client is not believed when it says this of itself.
+            // A client's own header is not trusted.
             .args(["--header", "x-forwarded-for: 203.0.113.9"])
             .args(arguments);
         if !body.is_empty() {
@@ -50,7 +50,7 @@ impl Clients<'_> {
         answer(run(command, None).await, &self.proxy.log())
     }
 
-    /// curl with a path of the service.
+    /// curl, with a path of the service.
     async fn call(&self, version: &str, path: &str, arguments: &[&str], body: &[u8]) -> String {
         let url = format!("https://{HOST}:{}{path}", self.proxy.address.port());
         let all: Vec<&str> = [url.as_str()]
@@ -84,7 +84,7 @@ impl Clients<'_> {
     }
 }
 
-/// Runs a program to its end; what it reads is kept until then.
+/// Runs a program to its end; its input file is kept until then.
 async fn run(mut command: Command, kept: Option<NamedTempFile>) -> Output {
     let run = move || {
         let output = command.output();
@@ -109,9 +109,9 @@ fn session_id(text: &str) -> String {
     text[start..start + 48].to_owned()
 }
 
-/// What each proxy has to do.
+/// The requirements on each proxy.
 async fn serves_everything(database: Database, kind: Kind) {
-    let what = "what proxies do";
+    let what = "the tests of the proxies";
     let Some(grpcurl) = grpcurl::find(what) else {
         return;
     };
@@ -128,7 +128,7 @@ async fn serves_everything(database: Database, kind: Kind) {
         grpcurl: &grpcurl,
     };
 
-    // gRPC: answers, and refusals with their details.
+    // gRPC: replies, and errors with their details.
     let credentials = format!(r#"{{"email":"{EMAIL}","password":"{PASSWORD}"}}"#);
     for method in ["Register", "Login"] {
         let (is_success, text) = clients.grpc(method, &credentials).await;
@@ -148,7 +148,7 @@ async fn serves_everything(database: Database, kind: Kind) {
     assert!(!proxy.log().contains("secret-token"), "{}", proxy.log());
 }
 
-/// gRPC-Web, as a page speaks it.
+/// gRPC-Web, as used by a page.
 async fn serves_web(server: &TestServer, clients: &Clients<'_>, version: &str) {
     let request = LoginRequest {
         email: EMAIL.to_owned(),
@@ -211,7 +211,7 @@ async fn serves_forms(server: &TestServer, clients: &Clients<'_>, version: &str)
         away.contains(" 302") && away.to_lowercase().contains("location: /\r"),
         "{away}"
     );
-    server.client.has_no_session(&session_id).await;
+    server.client.expect_no_session(&session_id).await;
     let foreign = ["--header", "origin: https://elsewhere.example"];
     let refused = clients
         .call(version, "/sessions", &foreign, form.as_bytes())
@@ -219,8 +219,7 @@ async fn serves_forms(server: &TestServer, clients: &Clients<'_>, version: &str)
     assert!(refused.contains(" 403"), "{refused}");
 }
 
-/// A session has the address of the client that the proxy saw, not the one that the client
-/// claimed.
+/// Expects a session with the client's address by the proxy, not by the client's header.
 async fn assert_is_from_client(server: &TestServer, session_id: &str) {
     let checked = server.client.check(session_id).await.expect("a session");
     assert_eq!(checked.session.expect("a session").ip, CLIENT);
@@ -233,5 +232,9 @@ on_each_database! {
 
     async fn caddy(database: Database) {
         serves_everything(database, Kind::Caddy).await;
+    }
+
+    async fn envoy(database: Database) {
+        serves_everything(database, Kind::Envoy).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `Db` itself, where no RPC calls for all of it yet.
+//! `Db` itself, for cases that no RPC reaches.
 
 use std::sync::{
     Arc,
@@ -36,7 +36,7 @@ fn hash(text: &str) -> HashedPassword {
     HashedPassword::new(text.to_owned())
 }
 
-/// A moment with all the precision that is kept.
+/// A time with all the stored precision.
 fn moment() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_790_000_000_123_456).unwrap()
 }
@@ -53,7 +53,7 @@ fn session(user_id: UserId) -> (SessionDigest, Session) {
     (SessionToken::generate().unwrap().digest(), session)
 }
 
-/// What unknown e-mails in the first slots are compared with.
+/// The decoys of unknown e-mails in the first slots.
 async fn decoys(db: &Db, slots: usize) -> Vec<Option<String>> {
     let mut stored = Vec::new();
     for slot in DecoySlot::all().take(slots) {
@@ -69,13 +69,13 @@ async fn decoys(db: &Db, slots: usize) -> Vec<Option<String>> {
     stored
 }
 
-/// A reset token that is made so many seconds after [`moment`].
+/// A reset token created this many seconds after [`moment`].
 fn reset(seconds: i64) -> NewReset {
     let now = moment() + chrono::TimeDelta::seconds(seconds);
     NewReset::generate(now + chrono::TimeDelta::seconds(600)).unwrap()
 }
 
-/// The same, for a mail that has one.
+/// The same, for mails with a token.
 fn offered(
     seconds: i64,
 ) -> OfferedReset<impl FnOnce() -> Result<NewReset, getrandom::Error> + Send + 'static> {
@@ -86,7 +86,7 @@ fn offered(
 }
 
 on_each_database! {
-    /// A user is found by whatever names them, as they were written.
+    /// A user is found by each key, unchanged.
     async fn users_are_found_by_each_criterion(database: Database) {
         let db = open(&database).await;
         let added = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
@@ -124,7 +124,7 @@ on_each_database! {
         assert!(matches!(again, Err(AddUserError::EmailTaken)));
     }
 
-    /// A change touches what it names, of one user.
+    /// An update changes the given columns of one user only.
     async fn users_are_updated(database: Database) {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("old"), moment()).await.unwrap();
@@ -136,7 +136,7 @@ on_each_database! {
         let changes = UserChanges { hashed_password: Some(hash("new")), ..UserChanges::default() };
         let updated = db.update_user(user.id, changes.clone()).await.unwrap().unwrap();
         assert_eq!(updated.hashed_password, hash("new"));
-        // A new password ends what the old one had opened.
+        // A new password ends the old one's sessions.
         assert_eq!((updated.resets.newest, updated.credential_version), (None, CredentialVersion(1)));
         assert_eq!((updated.id, updated.email), (user.id, user.email));
         let untouched = db.update_user(other.id, UserChanges::default()).await.unwrap().unwrap();
@@ -145,7 +145,7 @@ on_each_database! {
         assert!(db.update_user(UserId(99), UserChanges::default()).await.unwrap().is_none());
     }
 
-    /// A session comes back as it was written, and ends once.
+    /// A session is read back unchanged, and ends once.
     async fn sessions_are_kept_and_ended(database: Database) {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
@@ -153,10 +153,10 @@ on_each_database! {
         assert!(db.add_session(digest, session.clone(), None, 10).await.unwrap().is_some());
         let later = moment() + chrono::TimeDelta::seconds(90);
         db.mark_sessions_seen(vec![(digest, later)]).await.unwrap();
-        // A late note of an earlier check changes nothing.
+        // A late update with an earlier time has no effect.
         db.mark_sessions_seen(vec![(digest, moment())]).await.unwrap();
-        let (found, whose) = db.find_session(digest).await.unwrap().unwrap();
-        assert_eq!(whose.id, user.id);
+        let (found, owner) = db.find_session(digest).await.unwrap().unwrap();
+        assert_eq!(owner.id, user.id);
         assert_eq!((found.handle, found.user_id), (session.handle, user.id));
         assert_eq!((found.created_at, found.last_seen_at), (moment(), later));
         assert_eq!(&**found.client.user_agent(), "a browser");
@@ -164,13 +164,13 @@ on_each_database! {
         let ended = db.remove_session(digest).await.unwrap().unwrap();
         assert_eq!(ended.times, Some(SessionTimes { created_at: moment(), last_seen_at: later }));
         assert!(db.remove_session(digest).await.unwrap().is_none());
-        // A note that comes too late does not bring it back.
+        // An update after the end does not restore the session.
         db.mark_sessions_seen(vec![(digest, later)]).await.unwrap();
         assert!(db.find_session(digest).await.unwrap().is_none());
     }
 
-    /// Of a user's sessions the ones seen last stay, and nobody else's go.
-    async fn the_oldest_session_makes_room(database: Database) {
+    /// At the limit, a user's least recently seen session is removed, and no other user's.
+    async fn the_least_recently_seen_session_is_removed(database: Database) {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
         let other = db.add_user(email("bob@example.com"), hash("two"), moment()).await.unwrap();
@@ -187,13 +187,13 @@ on_each_database! {
         for digest in digests {
             left.push(db.find_session(digest).await.unwrap().is_some());
         }
-        // 5 1 3, 0 instead of 1, 4 instead of 0.
+        // 5 1 3, then 0 replaces 1, and 4 replaces 0.
         assert_eq!(left, [true, false, true, false, true]);
         assert!(db.find_session(foreign).await.unwrap().is_some());
     }
 
-    /// Either of two tokens finds its user, one that never reached them makes room, and a
-    /// request soon after a mail is dropped.
+    /// Both of two tokens are valid, a token whose mail failed is replaced, and a request soon
+    /// after a mail is dropped.
     async fn two_reset_tokens_are_kept(database: Database) {
         let db = open(&database).await;
         let ada = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
@@ -205,7 +205,7 @@ on_each_database! {
             match claimed.await.unwrap() {
                 Claimed::Mail(claim) => Some((claim.id, claim.reset.unwrap().pending.digest)),
                 Claimed::Skipped => None,
-                Claimed::Nothing => panic!("one was due"),
+                Claimed::Nothing => panic!("a mail is due"),
             }
         };
         let is_known = async |digest| {
@@ -223,8 +223,8 @@ on_each_database! {
         db.remove_mailed_reset(id, at(311), second, at(311)).await.unwrap();
         let (_, third) = claim(612).await.unwrap();
         assert!(!is_known(first).await && is_known(second).await && is_known(third).await);
-        // Those that expired long ago are removed, and those that expire later than any
-        // can.
+        // Tokens that expired long ago are removed, and tokens with an impossibly late
+        // expiry.
         for (before, after, removed) in [(1_212, 1_212, 0), (1_213, 5_000, 1), (1_213, 0, 0)] {
             let done = db.remove_reset_tokens(at(before), at(after), 10).await.unwrap();
             assert_eq!(done, removed, "{before} {after}");
@@ -237,15 +237,15 @@ on_each_database! {
         assert!(!is_known(late.digest).await);
     }
 
-    /// Each user is as likely as any other, whatever lies between their ids; and a slot
-    /// changes hands no more than new users make it.
+    /// All users are equally likely, even with gaps between ids; and slots change only as far
+    /// as new users require.
     async fn decoys_are_a_sample_of_the_users(database: Database) {
         let db = open(&database).await;
         let add = async |n: usize| {
             let address = email(&format!("u{n}@example.com"));
             db.add_user(address, hash(&n.to_string()), moment()).await.unwrap().id
         };
-        let sample = async || assert!(!db.sample_decoys().await.unwrap(), "there are more");
+        let sample = async || assert!(!db.sample_decoys().await.unwrap(), "the sample is complete");
         sample().await;
         assert_eq!(decoys(&db, 1).await, [None]);
         for n in 0..40 {
@@ -263,7 +263,7 @@ on_each_database! {
         };
         let slots = usize::from(DecoySlot::COUNT);
         assert_eq!(count("1 = 1"), slots);
-        // 105 each, give or take 10; chance alone is beyond these bounds once in 10^7 runs.
+        // 105 each, give or take 10; these bounds fail by chance once in 10^7 runs.
         for id in (2..=10).chain(5_000_000_011..=5_000_000_040_i64) {
             let times = count(&format!("user_id = {id}"));
             assert!((40..=170).contains(&times), "{times} for user {id}");
@@ -271,19 +271,19 @@ on_each_database! {
 
         let before = decoys(&db, 100).await;
         sample().await;
-        assert_eq!(decoys(&db, 100).await, before, "nobody is new");
+        assert_eq!(decoys(&db, 100).await, before, "no new users");
         database.execute("UPDATE users SET hashed_password = 'another'");
         assert_eq!(decoys(&db, 100).await, vec![Some("another".to_owned()); 100]);
-        // As many as there were: on average they get half of the slots.
+        // The number of users doubles: new users get half of the slots on average.
         for n in 40..79 {
             add(n).await;
         }
         sample().await;
         let kept = decoys(&db, 100).await;
         let kept = kept.iter().filter(|stored| stored.as_deref() == Some("another")).count();
-        assert!((20..=80).contains(&kept), "{kept} of 100 slots are those of before");
+        assert!((20..=80).contains(&kept), "{kept} of 100 slots are unchanged");
 
-        // Whoever is deleted is nobody's decoy, and others take their slots.
+        // The slots of deleted users are given to others.
         database.execute("DELETE FROM users WHERE hashed_password = 'another'");
         sample().await;
         assert_eq!(count("1 = 1"), slots);
@@ -298,7 +298,7 @@ on_each_database! {
         assert_eq!(count(&format!("user_id = {}", last.0)), slots);
     }
 
-    /// A known e-mail has its user, whatever is in its slot.
+    /// A known e-mail finds its user, not a decoy.
     async fn a_known_email_has_no_decoy(database: Database) {
         let db = open(&database).await;
         let ada = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
@@ -309,7 +309,7 @@ on_each_database! {
             assert!(matches!(found, LoginTarget::User(user) if user.id == ada.id));
             db.sample_decoys().await.unwrap();
         }
-        // What is wrong with the user of a slot is no matter of others.
+        // A damaged user in a slot does not affect other logins.
         database.execute("UPDATE users SET email = 'ADA@example.com'");
         let found = find("eve@example.com").await;
         assert!(matches!(found, LoginTarget::Decoy(Some(stored)) if stored == hash("one")));
@@ -323,7 +323,7 @@ on_each_database! {
         }
     }
 
-    /// Imported users may have ids below those that were considered before.
+    /// Imported users may have ids below those sampled before.
     async fn imported_users_become_decoys(database: Database) {
         let db = open(&database).await;
         let ada = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
@@ -346,7 +346,7 @@ on_each_database! {
         }
     }
 
-    /// A mail is one sender's at a time, and requests for one address are one.
+    /// A mail is claimed by one sender at a time, and requests for one address are merged.
     async fn mails_are_claimed_once_and_in_order(database: Database) {
         let db = open(&database).await;
         let ada = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
@@ -368,35 +368,35 @@ on_each_database! {
         for due in [3, 5, 1] {
             request("ada@example.com", 0, due).await;
         }
-        assert!(!db.has_due_mail(at(2)).await.unwrap(), "the first of them set the time");
+        assert!(!db.has_due_mail(at(2)).await.unwrap(), "the first request set the time");
         assert_eq!(claim(2).await, None);
         assert!(db.has_due_mail(at(3)).await.unwrap());
         let (first, tries, created_at, user) = claim(3).await.unwrap();
         assert_eq!((tries, created_at, user), (1, at(0), Some(ada.id)));
         let given = db.find_user_by(UserBy::Id(ada.id)).await.unwrap().unwrap();
         assert!(given.resets.newest.is_some());
-        assert_eq!(claim(3).await, None, "it is somebody's");
-        // Who asks while it is being sent may have missed it.
+        assert_eq!(claim(3).await, None, "it is claimed");
+        // A request during the sending may have missed that mail.
         request("ada@example.com", 4, 5).await;
         assert_eq!(claim(5).await, None);
         db.remove_outgoing_mail(first, Some(created_at)).await.unwrap();
         let (again, tries, created_at, _) = claim(5).await.unwrap();
         assert_eq!((again, tries, created_at), (first, 1, at(4)));
-        // That sender died.
+        // The claim has expired.
         let (again, tries, ..) = claim(65).await.unwrap();
         assert_eq!((again, tries), (first, 2));
         db.postpone_outgoing_mail(first, at(66)).await.unwrap();
 
         request("bob@example.com", 70, 70).await;
         request("eve@example.com", 70, 69).await;
-        // What was tried least often, or what has been due longest.
-        let (nobodys, _, _, nobody) = claim(70).await.unwrap();
-        assert_eq!(nobody, None);
+        // The fewest attempts first, or the longest due.
+        let (unknown_mail, _, _, recipient) = claim(70).await.unwrap();
+        assert_eq!(recipient, None);
         let (longest, ..) = claim_by(Preference::LongestDue, 70).await.unwrap();
         assert_eq!(longest, first);
         let (second, tries, ..) = claim(70).await.unwrap();
         assert!(second != first && tries == 1);
-        for (id, created_at) in [(first, at(4)), (second, at(70)), (nobodys, at(70))] {
+        for (id, created_at) in [(first, at(4)), (second, at(70)), (unknown_mail, at(70))] {
             db.remove_outgoing_mail(id, Some(created_at)).await.unwrap();
         }
         assert_eq!(claim(200).await, None);
@@ -406,11 +406,11 @@ on_each_database! {
         assert_eq!(db.remove_mail_without_user(at(203), 3).await.unwrap(), 3);
         assert_eq!(db.remove_mail_without_user(at(203), 3).await.unwrap(), 1);
         assert_eq!(db.remove_mail_without_user(at(203), 3).await.unwrap(), 0);
-        assert!(db.has_due_mail(at(204)).await.unwrap(), "one is not due yet");
+        assert!(db.has_due_mail(at(204)).await.unwrap(), "one mail is not due yet");
     }
 
-    /// A reset token is made for a mail that has one and is to be sent, and for no other.
-    async fn a_token_is_made_only_for_a_mail_that_has_one(database: Database) {
+    /// A reset token is created only for a claimed mail of a kind with a token.
+    async fn a_token_is_created_only_for_a_mail_with_one(database: Database) {
         let db = open(&database).await;
         let ada = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
         let made = Arc::new(AtomicUsize::new(0));
@@ -432,12 +432,12 @@ on_each_database! {
         assert_eq!(made.load(Ordering::SeqCst), 0);
         db.request_password_reset(email("ada@example.com"), moment(), moment()).await.unwrap();
         let Claimed::Mail(mail) = claim(0).await else {
-            panic!("one was due");
+            panic!("a mail is due");
         };
         let reset = mail.reset.unwrap().pending;
         assert_eq!(made.load(Ordering::SeqCst), 1);
         db.remove_mailed_reset(mail.id, moment(), reset.digest, moment()).await.unwrap();
-        // One that is not sent, since another was a moment ago.
+        // Dropped, since another was sent a moment ago.
         db.request_password_reset(email("ada@example.com"), moment(), moment()).await.unwrap();
         assert!(matches!(claim(1).await, Claimed::Skipped));
         assert_eq!(made.load(Ordering::SeqCst), 1);
@@ -451,19 +451,18 @@ on_each_database! {
         };
         db.change_password(change).await.unwrap();
         let Claimed::Mail(mail) = claim(2).await else {
-            panic!("one was due");
+            panic!("a mail is due");
         };
         assert_eq!(mail.mail.unwrap().kind, MailKind::PasswordChanged);
         assert!(mail.reset.is_none());
         assert_eq!(made.load(Ordering::SeqCst), 1);
-        // A request for nobody.
+        // A request for an unknown address.
         db.request_password_reset(email("eve@example.com"), moment(), moment()).await.unwrap();
         assert!(matches!(claim(2).await, Claimed::Mail(_)));
         assert_eq!(made.load(Ordering::SeqCst), 1);
     }
 
-    /// Requests, claims and changes of a password at once, each in its own way
-    /// through the same rows: nobody waits in a circle.
+    /// Concurrent requests, claims and password changes lock the same rows without deadlocks.
     async fn mails_and_changes_do_not_block_each_other(database: Database) {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
@@ -513,8 +512,8 @@ on_each_database! {
         }
     }
 
-    /// What somebody else wrote into the tables is a fault, not a wrong answer.
-    async fn poisoned_rows_are_faults(database: Database) {
+    /// An invalid row is a fault, not a wrong result.
+    async fn damaged_rows_are_faults(database: Database) {
         let db = open(&database).await;
         let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
         let (digest, session) = session(user.id);

@@ -1,72 +1,139 @@
-//! README's commands, as they stand and in their order, in one shell.
+//! The documentation, held against the program: the commands of README.md and of every page in
+//! `docs/`, README's example of a session check, and the tables of SECURITY.md.
 //!
-//! Every block of the language `console` is run. Only these things are not README's:
+//! Each page's blocks of the language `console` are run as they stand and in their order, in a
+//! shell of the page's own. A command that needs something from outside, such as a package or
+//! a mail server, belongs in a block of the language `sh`, which is not run. The test changes
+//! only these things:
 //!
 //! - The numbers of ports and the URL of the PostgreSQL database are replaced by those of the
-//!   test ([`Own::put_into`]).
-//! - `cargo run --release` runs the binary that was built for the tests, and `cargo test` is
-//!   this very run ([`shell::PRELUDE`]). Hashes are cheap.
-//! - A command that goes on until Ctrl-C has a terminal of its own, and Ctrl-C ends it when
-//!   README starts the next such server.
-//! - The next command is typed when a server listens, a mailbox is read when there is mail, and
-//!   what README shows as refused is tried until it is.
+//!   test ([`Replacements::apply`]).
+//! - `cargo run --release` runs the binary built for the tests, and `cargo test` does
+//!   nothing, since it is this very run ([`shell::PRELUDE`]). Hashes are cheap.
+//! - A page that calls the default address before it starts a server finds one there, as a
+//!   reader of README has.
+//! - A command that runs until Ctrl-C gets a terminal of its own, and Ctrl-C ends it when the
+//!   page starts the next such server.
+//! - The next command is typed once a server listens, a mailbox is read once it has mail, and
+//!   a refused command is repeated until it is refused.
 
+mod check_session;
 mod output;
 mod shell;
 
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use self::shell::{Outcome, Shell};
-use crate::harness::{Database, grpcurl};
+use bienvenue::proto::DESCRIPTORS;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+use self::shell::{Outcome, Shell};
+use crate::harness::{Database, EMAIL, TestServer, grpcurl};
+
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The PostgreSQL database of the pages.
+const POSTGRES: &str = "postgres://bienvenue@db.example.com/bienvenue";
 
 /// How long a server or a mail may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A command and what README shows of its output.
+/// The languages of blocks, of which only `console` is run.
+const LANGUAGES: [&str; 10] = [
+    "caddyfile",
+    "console",
+    "nginx",
+    "python",
+    "rust",
+    "sh",
+    "sql",
+    "text",
+    "toml",
+    "yaml",
+];
+
+/// A page of the documentation.
+struct Page {
+    name: String,
+    text: String,
+}
+
+/// A command and the output that its page shows.
 struct Step {
     command: String,
     output: String,
 }
 
-fn steps(readme: &str) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    let mut is_console = false;
-    for line in readme.lines() {
-        if let Some(language) = line.strip_prefix("```") {
-            is_console = language == "console";
-        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| is_console) {
-            steps.push(Step {
-                command: command.to_owned(),
-                output: String::new(),
-            });
-        } else if is_console {
-            let output = &mut steps.last_mut().expect("a command first").output;
-            output.push_str(line);
-            output.push('\n');
+impl Page {
+    fn read(path: &Path) -> Self {
+        let name = path.strip_prefix(REPOSITORY).unwrap_or(path);
+        Self {
+            name: name.display().to_string(),
+            text: fs::read_to_string(path).expect("a page"),
         }
     }
-    steps
+
+    /// README.md and every page in `docs/`.
+    fn all() -> Vec<Self> {
+        let repository = Path::new(REPOSITORY);
+        let mut pages = vec![Self::read(&repository.join("README.md"))];
+        let mut folders = vec![repository.join("docs")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder").flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|kind| kind == "md") {
+                    pages.push(Self::read(&path));
+                }
+            }
+        }
+        pages
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::new();
+        let mut is_console = false;
+        for line in self.text.lines() {
+            if let Some(language) = line.strip_prefix("```") {
+                is_console = language == "console";
+            } else if let Some(command) = line.strip_prefix("$ ").filter(|_| is_console) {
+                steps.push(Step {
+                    command: command.to_owned(),
+                    output: String::new(),
+                });
+            } else if is_console {
+                let step = steps.last_mut();
+                let step = step.unwrap_or_else(|| panic!("{}: a command first", self.name));
+                step.output.push_str(line);
+                step.output.push('\n');
+            }
+        }
+        steps
+    }
 }
 
-/// What stands in the place of README's own.
-struct Own {
+/// The addresses of the test, in place of those of a page.
+struct Replacements {
     ports: Vec<(String, String)>,
-    database_url: String,
+    database_url: Option<String>,
 }
 
-impl Own {
-    /// Finds a free port for each that README names.
-    fn new(readme: &str, database: &Database) -> Self {
-        let digits = readme.split(|character: char| !character.is_ascii_digit());
+impl Replacements {
+    /// Finds a free port for the default one, and for each that the page names.
+    fn new(page: &Page, database: Option<&Database>) -> Self {
+        let digits = page
+            .text
+            .split(|character: char| !character.is_ascii_digit());
         let mut named: Vec<&str> = digits
             .filter(|digits| digits.len() == 5 && digits.starts_with("500"))
+            .chain(["50051"])
             .collect();
         named.sort_unstable();
         named.dedup();
@@ -81,32 +148,43 @@ impl Own {
         });
         Self {
             ports: ports.collect(),
-            database_url: database.url().to_owned(),
+            database_url: database.map(|database| database.url().to_owned()),
         }
     }
 
-    fn put_into(&self, command: &str) -> String {
-        let database = "postgres://bienvenue@db.example.com/bienvenue";
-        let mut own = command.replace(database, &self.database_url);
+    fn apply(&self, command: &str) -> String {
+        let url = self.database_url.as_deref().unwrap_or(POSTGRES);
+        let mut replaced = command.replace(POSTGRES, url);
         for (named, port) in &self.ports {
-            own = own.replace(&format!(":{named}"), &format!(":{port}"));
+            replaced = replaced.replace(&format!(":{named}"), &format!(":{port}"));
         }
-        own
+        replaced
     }
 
-    /// The port that the service listens on by default, and this test's.
+    /// The test's address in place of the one that the service listens on by default.
     fn default_address(&self) -> String {
-        self.put_into("127.0.0.1:50051")
+        self.apply("127.0.0.1:50051")
     }
 }
 
-/// Whether a command goes on until Ctrl-C, and whether it is a server.
-fn goes_on(command: &str) -> (bool, bool) {
-    let is_in_background = command.ends_with('&');
-    let is_server =
-        command.ends_with("cargo run --release") || command.contains("target/release/bienvenue --");
-    let is_stream = command.contains("WatchRevocations");
-    (!is_in_background && (is_server || is_stream), is_server)
+impl Step {
+    fn is_server(&self) -> bool {
+        self.command.ends_with("cargo run --release")
+            || self.command.contains("target/release/bienvenue --")
+    }
+
+    /// Whether it runs until Ctrl-C.
+    fn is_endless(&self) -> bool {
+        !self.command.ends_with('&')
+            && (self.is_server() || self.command.contains("WatchRevocations"))
+    }
+
+    /// Whether the page shows that it fails.
+    fn fails(&self) -> bool {
+        // An error of grpcurl, or the bad rows of an import.
+        let signs = ["ERROR:", "row "];
+        signs.iter().any(|sign| self.output.starts_with(sign))
+    }
 }
 
 /// Waits until every address that a server was told to listen on takes connections.
@@ -133,56 +211,259 @@ fn until(command: &str, outcome: &Outcome, condition: impl Fn() -> bool) {
     }
 }
 
-#[test]
-fn every_command_does_what_readme_says() {
-    let what = "README's commands";
-    let (Some(grpcurl), Some(database)) = (grpcurl::find(what), Database::postgres_blocking())
-    else {
+/// Runs the commands of a page. A page that needs a program or a database which the machine
+/// lacks is skipped, with a message.
+fn run(page: &Page) {
+    let mut steps = page.steps();
+    if steps.is_empty() {
         return;
+    }
+    let what = format!("the commands of {}", page.name);
+    let needs = |word: &str| steps.iter().any(|step| step.command.contains(word));
+    let grpcurl = match needs("grpcurl").then(|| grpcurl::find(&what)) {
+        Some(None) => return,
+        found => found.flatten(),
     };
-    let readme = fs::read_to_string(README).expect("README");
-    let own = Own::new(&readme, &database);
-    let mut shell = Shell::start(&grpcurl, &own.default_address());
+    let database = match needs(POSTGRES).then(Database::postgres_blocking) {
+        Some(None) => return,
+        found => found.flatten(),
+    };
+    let server = steps.iter().position(Step::is_server);
+    let call = steps
+        .iter()
+        .position(|step| step.command.contains("localhost:50051"));
+    if call.is_some_and(|call| server.is_none_or(|server| call < server)) {
+        let step = Step {
+            command: "cargo run --release".to_owned(),
+            output: String::new(),
+        };
+        steps.insert(0, step);
+    }
+
+    let replacements = Replacements::new(page, database.as_ref());
+    let mut shell = Shell::start(grpcurl.as_deref(), &replacements.default_address());
     let mut has_server = false;
-    let mut run = 0;
-    for Step { command, output } in steps(&readme) {
-        let own_command = own.put_into(&command);
-        let (goes_on, is_server) = goes_on(&command);
-        if goes_on && is_server && has_server {
+    for step in &steps {
+        let is_first_server = !has_server;
+        let ends_other = step.is_endless() && step.is_server();
+        has_server |= ends_other;
+        if ends_other && !is_first_server {
             shell.interrupt();
         }
-        has_server |= goes_on && is_server;
-        if command.contains("outbox/") {
-            shell.await_reset_mail(PATIENCE);
-        }
-        let outcome = shell.run(&own_command, goes_on && is_server, goes_on);
-        if is_server {
-            await_server(&own_command, &own.default_address(), &outcome);
-        }
-        if command.contains("WatchRevocations") {
-            until(&command, &outcome, || {
-                outcome.stdout().contains("heartbeat")
-            });
-        } else if goes_on {
-            until(&command, &outcome, || {
-                output::is_like(&output, &outcome).is_ok()
-            });
-        } else {
-            let fails =
-                output.starts_with("ERROR:") || output.contains("rows cannot be imported, and");
-            let start = Instant::now();
-            let mut outcome = outcome;
-            // A person is slower than `revocation-max-lag`.
-            while fails && outcome.is_success && start.elapsed() < PATIENCE {
-                outcome = shell.run(&own_command, false, false);
-            }
-            assert_eq!(outcome.is_success, !fails, "$ {own_command}\n{outcome}");
-            if let Err(complaint) = output::is_like(&output, &outcome) {
-                panic!("$ {own_command}\n{complaint}\nIt is:\n{outcome}");
-            }
-        }
-        run += 1;
+        run_step(step, &mut shell, &replacements);
     }
-    assert!(run > 30, "README has more commands than {run}");
-    fs::metadata(shell.folder().join("moved.db")).expect("what the import made");
+}
+
+fn run_step(step: &Step, shell: &mut Shell, replacements: &Replacements) {
+    let Step { command, output } = step;
+    let replaced = replacements.apply(command);
+    if command.contains("outbox/") {
+        shell.await_reset_mail(PATIENCE);
+    }
+    let (is_endless, is_server) = (step.is_endless(), step.is_server());
+    let mut outcome = shell.run(&replaced, is_endless && is_server, is_endless);
+    if is_server {
+        await_server(&replaced, &replacements.default_address(), &outcome);
+    }
+    if command.contains("WatchRevocations") {
+        until(command, &outcome, || outcome.stdout().contains("heartbeat"));
+    } else if is_endless {
+        until(command, &outcome, || {
+            output::is_like(output, &outcome).is_ok()
+        });
+    } else {
+        let start = Instant::now();
+        // A person is slower than `revocation-max-lag`.
+        while step.fails() && outcome.is_success && start.elapsed() < PATIENCE {
+            outcome = shell.run(&replaced, false, false);
+        }
+        assert_eq!(outcome.is_success, !step.fails(), "$ {replaced}\n{outcome}");
+        if let Err(complaint) = output::is_like(output, &outcome) {
+            panic!("$ {replaced}\n{complaint}\nIt is:\n{outcome}");
+        }
+    }
+}
+
+#[test]
+fn every_command_does_what_its_page_says() {
+    let pages = Page::all();
+    let count = |page: &Page| page.steps().len();
+    let commands: usize = pages.iter().map(count).sum();
+    assert!(
+        commands > 50,
+        "the pages have more commands than {commands}"
+    );
+    let failed: Vec<&str> = thread::scope(|scope| {
+        let running: Vec<_> = pages
+            .iter()
+            .map(|page| (page, scope.spawn(|| run(page))))
+            .collect();
+        running
+            .into_iter()
+            .filter_map(|(page, thread)| thread.join().err().map(|_| page.name.as_str()))
+            .collect()
+    });
+    assert!(failed.is_empty(), "see above: {failed:?}");
+}
+
+/// A block without a language, or of another one, would be skipped silently.
+#[test]
+fn every_block_has_a_known_language() {
+    for page in Page::all() {
+        let fences = page
+            .text
+            .lines()
+            .filter_map(|line| line.strip_prefix("```"));
+        for language in fences.step_by(2) {
+            assert!(LANGUAGES.contains(&language), "{}: {language:?}", page.name);
+        }
+        let fences = page.text.lines().filter(|line| line.starts_with("```"));
+        assert!(fences.count() % 2 == 0, "{}: an open block", page.name);
+    }
+}
+
+/// The pages with commands, and the other pages.
+fn pages_with_links() -> Vec<Page> {
+    let mut pages = Page::all();
+    for name in ["ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY"] {
+        let path = Path::new(REPOSITORY).join(name).with_extension("md");
+        pages.push(Page::read(&path));
+    }
+    pages
+}
+
+/// Files and folders that the pages name, such as `domain/email.rs` or `src/auth/`, exist,
+/// wherever they are.
+#[test]
+fn every_named_file_exists() {
+    let mut paths = vec![format!("{REPOSITORY}/build.rs")];
+    let mut folders = [
+        "benches",
+        "crates",
+        "docs",
+        "migrations",
+        "proto",
+        "src",
+        "tests",
+    ]
+    .map(|folder| Path::new(REPOSITORY).join(folder))
+    .to_vec();
+    while let Some(folder) = folders.pop() {
+        paths.push(format!("{}/", folder.display()));
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                paths.push(path.display().to_string());
+            }
+        }
+    }
+    for page in pages_with_links() {
+        let mut is_code = false;
+        for line in page.text.lines() {
+            is_code ^= line.starts_with("```");
+            let words = line.split('`').filter(|word| !is_code && is_path(word));
+            for word in words {
+                let end = format!("/{word}");
+                let is_there = paths.iter().any(|path| path.ends_with(&end));
+                assert!(is_there, "{}: no {word}", page.name);
+            }
+        }
+    }
+}
+
+/// Whether a text is the path of a Rust file or of a folder.
+fn is_path(text: &str) -> bool {
+    let is_kept = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(is_kept)
+        && (text.ends_with(".rs") || text.ends_with('/') && !text.starts_with("outbox"))
+}
+
+/// Links between the pages lead to files and headings that exist.
+#[test]
+fn every_link_leads_somewhere() {
+    let repository = Path::new(REPOSITORY);
+    let pages = pages_with_links();
+    for page in &pages {
+        let own = repository.join(&page.name);
+        for rest in page.text.split("](").skip(1) {
+            let target = rest.split(')').next().unwrap_or_default();
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let path = match file {
+                "" => own.clone(),
+                file => own.parent().expect("a folder").join(file),
+            };
+            assert!(path.exists(), "{}: no {target}", page.name);
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&path).expect("a page");
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                assert!(
+                    headings.any(|line| anchor(line) == heading),
+                    "{}: no {target}",
+                    page.name
+                );
+            }
+        }
+    }
+}
+
+/// The anchor that GitHub and others give a heading.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// README shows the function that is compiled and run here.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_of_a_session_check_works() {
+    let (_, example) = include_str!("readme/check_session.rs")
+        .split_once("\n\n")
+        .expect("an import and the example");
+    let readme = Page::read(&Path::new(REPOSITORY).join("README.md"));
+    assert!(readme.text.contains(example), "README lacks:\n{example}");
+
+    let server = TestServer::start(&Database::sqlite()).await;
+    server.register().await;
+    let session_id = server.login().await.session_id;
+    let found = check_session::user_of(server.client.stub(), session_id.clone()).await;
+    assert_eq!(found.unwrap().unwrap().email, EMAIL);
+    server.client.logout(&session_id).await.unwrap();
+    let found = check_session::user_of(server.client.stub(), session_id).await;
+    assert_eq!(found.unwrap(), None);
+}
+
+/// A new method, or a new field of a request, needs its row in SECURITY.md.
+#[test]
+fn the_tables_of_security_have_every_method_and_field() {
+    let security = Page::read(&Path::new(REPOSITORY).join("SECURITY.md")).text;
+    let has_row = |start: &str| security.lines().any(|line| line.starts_with(start));
+    let descriptors = FileDescriptorSet::decode(DESCRIPTORS).expect("descriptors");
+    let own = descriptors
+        .file
+        .iter()
+        .filter(|file| file.package() == "bienvenue.v1");
+    for file in own {
+        for service in &file.service {
+            for method in &service.method {
+                let name = format!("| `{}/{}` |", service.name(), method.name());
+                assert!(has_row(&name), "no row {name}");
+            }
+        }
+        let requests = file
+            .message_type
+            .iter()
+            .filter(|message| message.name().ends_with("Request"));
+        for field in requests.flat_map(|request| &request.field) {
+            let name = format!("| `{}` |", field.name());
+            assert!(has_row(&name), "no row {name}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Mail through a server that is not ours, with what it takes, refuses and puts off.
+//! Mail through a real server, which accepts, refuses or defers it.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use crate::harness::{
     Database, NEW_PASSWORD, PASSWORD, TestServer, aiosmtpd::Aiosmtpd, on_each_database,
 };
 
-/// More than it takes for a mail to be due again that was put off once.
+/// Longer than the back-off after one deferral.
 const LATER: Duration = Duration::from_secs(30);
 
 on_each_database! {
-    async fn a_real_server_takes_puts_off_and_refuses(database: Database) {
+    async fn a_real_server_accepts_defers_and_refuses(database: Database) {
         let Some(smtp) = Aiosmtpd::start() else {
             return;
         };
@@ -18,7 +18,7 @@ on_each_database! {
         let settings = [url.as_str(), "--mail-from=Accounts <post@example.com>"];
         let server = TestServer::start_with(&database, &settings).await;
 
-        // One at a time, so that the order of the answers is known.
+        // One at a time, for a known order of replies.
         for (email, answers) in [
             ("ada@example.com", &[("RCPT", "250"), ("DATA", "250")][..]),
             ("gone@example.com", &[("RCPT", "550")]),
@@ -33,7 +33,7 @@ on_each_database! {
                 assert!(reply.text.starts_with(code), "{reply:?}");
             }
         }
-        // What was put off comes again; what was refused for good does not.
+        // The deferred mail is retried, the permanently refused one is not.
         server.clock.advance(LATER);
         let recipient = smtp.next().await;
         let message = smtp.next().await;

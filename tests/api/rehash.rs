@@ -1,5 +1,4 @@
-//! Hashes that are not what would be stored today are replaced at the next
-//! successful login, and nothing else changes.
+//! Outdated hashes are replaced at the next successful login, and nothing else changes.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tonic::Code;
 
 use crate::harness::{
     Database, EMAIL, Expect as _, PASSWORD, TestServer,
-    foreign::{FOREIGN, FOREIGN_PASSWORD},
+    foreign_hashes::{FOREIGN, FOREIGN_PASSWORD},
     on_each_database,
 };
 
@@ -20,8 +19,8 @@ fn stored(database: &Database) -> String {
 }
 
 on_each_database! {
-    /// Whatever a user came with, their password works and is kept our way.
-    async fn foreign_formats_become_ours(database: Database) {
+    /// A foreign hash is verified and replaced with the service's own.
+    async fn foreign_formats_are_replaced(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         for foreign in FOREIGN {
@@ -38,14 +37,13 @@ on_each_database! {
             let ours = stored(&database);
             assert!(ours.starts_with("$2b$04$"), "{foreign} became {ours}");
             server.client.login(EMAIL, FOREIGN_PASSWORD).await.unwrap();
-            assert_eq!(stored(&database), ours, "once is enough");
+            assert_eq!(stored(&database), ours, "it is replaced once");
             server.client.check(&session_id).await.unwrap();
         }
     }
 
-    /// A changed cost reaches each user at their next login; sessions and reset
-    /// tokens outlive it.
-    async fn another_cost_becomes_the_configured_one(database: Database) {
+    /// A changed cost is applied at each user's next login; sessions and reset tokens stay valid.
+    async fn a_changed_cost_is_applied(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let before = server.login().await.session_id;
@@ -53,7 +51,7 @@ on_each_database! {
         for cost in [5, 4] {
             let setting = format!("--bcrypt-cost={cost}");
             let server = TestServer::start_with(&database, &[&setting]).await;
-            // The second time, past the time in which the first keeps it from being mailed.
+            // The second time, after the interval in which the first prevents another mail.
             server.clock.advance(Duration::from_secs(if cost == 4 { 600 } else { 0 }));
             let token = server.reset_token().await;
             server.login().await;
@@ -66,7 +64,7 @@ on_each_database! {
         }
     }
 
-    /// To change a password one may know it in a foreign format, too.
+    /// `ChangePassword` verifies foreign formats, too.
     async fn a_foreign_password_can_be_changed(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -84,15 +82,15 @@ on_each_database! {
             .change_password(&session_id, FOREIGN_PASSWORD, PASSWORD)
             .await
             .unwrap();
-        server.still_serves().await;
+        server.expect_service().await;
     }
 
-    /// A password that was changed meanwhile is not put back.
+    /// A rehash does not overwrite a password changed in the meantime.
     async fn a_late_rehash_changes_nothing(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_id = server.login().await.session_id;
-        // A file is one process's alone.
+        // One process may open the file.
         server.stop().await;
         let by = UserBy::Email(Email::parse(EMAIL).unwrap());
         let user = open(&database).await.find_user_by(by).await.unwrap().unwrap();
@@ -115,7 +113,7 @@ async fn open(database: &Database) -> Db {
         };
         match opening.await.unwrap() {
             Ok(db) => return db,
-            // A server that has stopped gives it back in a moment.
+            // A stopped server releases the file after a moment.
             Err(error) => assert!(error.to_string().contains("another bienvenue"), "{error}"),
         }
     }

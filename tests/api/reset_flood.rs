@@ -1,35 +1,31 @@
-//! Requests for a password reset by strangers: they cost the person whose address
-//! it is neither a good token nor a full mailbox.
+//! Floods of reset requests: they neither invalidate the owner's tokens nor fill the owner's
+//! mailbox.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, on_each_database,
+    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, eventually, on_each_database,
     smtp::{Behaviour, SmtpServer},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Asks for a reset and waits until the request has been dealt with.
+/// Requests a reset and waits until it is handled.
 async fn request(server: &TestServer, database: &Database) {
     server.client.request_password_reset(EMAIL).await.unwrap();
-    // It is looked at after a random part of a second.
+    // It is handled after a random fraction of a second.
     server.clock.advance(SECOND);
-    timeout(Duration::from_secs(20), async {
-        while database.text("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails") != "0" {
-            sleep(Duration::from_millis(5)).await;
-        }
+    eventually("the request is handled", async || {
+        database.text("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails") == "0"
     })
-    .await
-    .expect("the request is dealt with");
+    .await;
 }
 
-/// Whether a token would be taken; it stays good.
+/// Whether a token is valid, without using it.
 async fn is_good(server: &TestServer, token: &str) -> bool {
     match server.client.reset_password(token, "short").await {
         Err(status) if status.code() == Code::InvalidArgument => true,
@@ -47,9 +43,9 @@ async fn refused(server: &TestServer, token: &str) {
 }
 
 on_each_database! {
-    /// Somebody asks for an hour, once a minute: every token that was mailed is good
-    /// for its ten minutes, there is always one, and there are few mails.
-    async fn a_stranger_voids_no_token(database: Database) {
+    /// With a request per minute for an hour, every mailed token is valid for its ten minutes,
+    /// one is always valid, and few mails are sent.
+    async fn requests_do_not_invalidate_tokens(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let mut mailed: Vec<(DateTime<Utc>, String)> = Vec::new();
@@ -73,7 +69,7 @@ on_each_database! {
         assert!((10..=12).contains(&mailed.len()), "{}", mailed.len());
     }
 
-    /// A flood of requests sends one mail.
+    /// A flood of requests causes one mail.
     async fn a_flood_of_requests_is_one_mail(database: Database) {
         for ttl in ["1m", "10m", "1h"] {
             let setting = format!("--reset-ttl={ttl}");
@@ -86,16 +82,16 @@ on_each_database! {
             assert!(server.outbox.unseen().is_none(), "{ttl}");
             server.client.reset_password(&token, PASSWORD).await.unwrap();
             assert_eq!(server.outbox.next().await.subject(), "Your password was changed");
-            // After a change one may ask anew at once.
+            // After a password change, a new request is mailed at once.
             request(&server, &database).await;
             let token = server.outbox.next().await.reset_token();
             server.client.reset_password(&token, PASSWORD).await.unwrap();
         }
     }
 
-    /// An aged token stays good beside the new one; the use of either, or a change of
-    /// the password, voids both.
-    async fn two_tokens_are_good_and_one_use_voids_both(database: Database) {
+    /// An older token stays valid beside the new one; the use of either, or a password change,
+    /// invalidates both.
+    async fn using_one_of_two_tokens_invalidates_both(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         for used in 0..3 {
@@ -132,8 +128,8 @@ on_each_database! {
         }
     }
 
-    /// Tries that fail void no token that was mailed, and the next try sends one.
-    async fn a_mail_that_failed_voids_nothing(database: Database) {
+    /// Failed attempts do not invalidate mailed tokens, and the next attempt sends a new one.
+    async fn a_failed_mail_does_not_invalidate_tokens(database: Database) {
         let smtp = SmtpServer::start().await;
         let url = format!("--smtp-url={}", smtp.url("", "127.0.0.1"));
         let server = TestServer::start_with(&database, &[&url]).await;
@@ -149,13 +145,7 @@ on_each_database! {
                 "SELECT CAST(count(*) AS TEXT) FROM outgoing_mails
                  WHERE tries >= {tries} AND claimed_until IS NULL"
             );
-            timeout(Duration::from_secs(20), async {
-                while database.text(&failed) == "0" {
-                    sleep(Duration::from_millis(5)).await;
-                }
-            })
-            .await
-            .expect("a try");
+            eventually("a failed attempt", async || database.text(&failed) != "0").await;
             assert!(is_good(&server, &first).await, "{tries}");
         }
         smtp.behave(Behaviour::Accept);
@@ -164,9 +154,8 @@ on_each_database! {
         assert!(is_good(&server, &first).await && is_good(&server, &second).await);
     }
 
-    /// Where the token is given to whoever asks, each answer has a fresh one, and the
-    /// one that was mailed stays good.
-    async fn tokens_in_replies_are_fresh(database: Database) {
+    /// With delivery in the reply, each reply has a new token, and the mailed one stays valid.
+    async fn tokens_in_replies_are_new(database: Database) {
         let server = TestServer::start_with(&database, &["--reset-delivery=response"]).await;
         server.register().await;
         let mailed = server.reset_token().await;

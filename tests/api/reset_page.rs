@@ -1,4 +1,4 @@
-//! The page that the link in the mail leads to, and the request that it sends.
+//! The page behind the link in a mail, and its request.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
@@ -12,7 +12,7 @@ use crate::harness::{
 
 const PATH: &str = "/reset_password";
 
-/// What a browser says when somebody follows a link in their web mail.
+/// A browser's headers when a link in web mail is followed.
 const FOLLOWED: [(&str, &str); 2] = [
     ("sec-fetch-site", "cross-site"),
     ("sec-fetch-mode", "navigate"),
@@ -25,7 +25,7 @@ async fn open(server: &TestServer, method: &str, query: &str) -> Http1Response {
     response
 }
 
-/// The text of the page's only element of a kind.
+/// The text of an element that the page has once.
 fn only<'a>(page: &'a str, element: &str) -> &'a str {
     let (before, rest) = page.split_once(&format!("<{element}>")).unwrap();
     let (text, after) = rest.split_once(&format!("</{element}>")).unwrap();
@@ -58,8 +58,8 @@ async fn submit(server: &TestServer, origin: &str, email: &str, token: &str) -> 
 }
 
 on_each_database! {
-    /// To look at it changes nothing, however often a mail scanner does.
-    async fn a_link_leads_to_a_new_password(database: Database) {
+    /// Loading the page changes nothing, since mail scanners do it, too.
+    async fn the_page_sets_a_new_password(database: Database) {
         for (email, public_url) in [
             ("ada@example.com", None),
             ("bob@example.com", Some("https://example.com/accounts")),
@@ -73,13 +73,13 @@ on_each_database! {
             let mail = server.outbox.next().await;
             let token = mail.reset_token();
             let local = format!("http://localhost:{}", server.address.port());
-            // Below a path, a proxy takes that off.
+            // The proxy strips the path of the public URL.
             let link = mail.reset_link();
             let below = link.strip_prefix(public_url.unwrap_or(&local)).unwrap();
             for method in ["HEAD", "GET", "GET"] {
                 open(&server, method, below.strip_prefix(PATH).unwrap()).await;
             }
-            server.client.check(&before).await.expect("nothing changed");
+            server.client.check(&before).await.expect("the session is open");
 
             let origin = public_url.map_or(local, |_| "https://example.com".to_owned());
             let other = submit(&server, &origin, "eve@example.com", &token).await;
@@ -125,7 +125,7 @@ async fn nothing_of_the_request_is_in_the_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_may_do_what_it_needs_and_nothing_else() {
+async fn the_pages_policy_allows_only_its_own_script_and_style() {
     let database = Database::sqlite();
     let server = TestServer::start(&database).await;
     let page = open(&server, "GET", "").await;
@@ -150,8 +150,8 @@ async fn the_page_may_do_what_it_needs_and_nothing_else() {
         page.header("content-security-policy"),
         Some(policy.as_str())
     );
-    // A browser hashes lines that end in \n, and would load nothing from
-    // elsewhere nor run what stands in an attribute.
+    // A browser hashes lines that end in \n; the policy forbids external resources and
+    // scripts in attributes.
     for forbidden in [
         "\r",
         "src=",

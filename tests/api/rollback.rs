@@ -1,5 +1,5 @@
-//! A database that loses its latest changes while nodes follow it: no node serves a
-//! session that has ended, and no stream of revocations skips one.
+//! A database that loses its latest changes while nodes follow it: no node accepts an ended
+//! session, and no stream of revocations skips one.
 
 use std::{
     path::Path,
@@ -19,31 +19,28 @@ use tonic::{Code, Status};
 
 use crate::{
     harness::{
-        Cluster, EMAIL, Expect as _, PASSWORD, Process, Watcher,
+        Cluster, EMAIL, Expect as _, PASSWORD, PATIENCE, Process, Watcher,
         database::{connect_postgres, text_of},
-        postgres, refused,
+        eventually_blocking, eventually_some, postgres, refused,
         server::Client,
         watch::session_ended,
     },
     nodes::BOUND,
 };
 
-/// How long a node may take to answer again after its database came back.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long the sessions that ended are checked again and again.
+/// How long the ended sessions are checked repeatedly.
 const OBSERVED: Duration = Duration::from_secs(1);
 
 const LOST_LOGOUTS: usize = 10;
 const LOGOUTS: usize = 15;
 
-/// A session as its owner knows it.
+/// An open session.
 struct Open {
     id: String,
     handle: String,
 }
 
-/// A node in a process of its own, with a client.
+/// A node in its own process, with a client.
 struct Node {
     process: Process,
     client: Client,
@@ -57,25 +54,25 @@ impl Node {
         Self { process, client }
     }
 
-    /// Calls until the node reaches its database; returns its answer then.
-    async fn settled<T, F: Future<Output = Result<T, Status>>>(
+    /// Repeats a call until the node reaches its database; returns that result.
+    async fn retry_unavailable<T, F: Future<Output = Result<T, Status>>>(
         &self,
         call: impl Fn() -> F,
     ) -> Result<T, Status> {
-        let start = Instant::now();
-        loop {
-            match call().await {
-                Err(status) if status.code() == Code::Unavailable => {
-                    assert!(start.elapsed() < PATIENCE, "{status:?}");
-                    sleep(Duration::from_millis(10)).await;
-                }
-                answer => return answer,
+        eventually_some("an answer other than UNAVAILABLE", async || {
+            let answer = call().await;
+            match &answer {
+                Err(status) if status.code() == Code::Unavailable => None,
+                _ => Some(answer),
             }
-        }
+        })
+        .await
     }
 
     async fn login(&self) -> Open {
-        let login = self.settled(|| self.client.login(EMAIL, PASSWORD)).await;
+        let login = self
+            .retry_unavailable(|| self.client.login(EMAIL, PASSWORD))
+            .await;
         let login = login.unwrap();
         Open {
             handle: login.session.unwrap().handle,
@@ -92,16 +89,20 @@ impl Node {
     }
 
     async fn logout(&self, session: &Open) {
-        let logout = self.settled(|| self.client.logout(&session.id)).await;
+        let logout = self
+            .retry_unavailable(|| self.client.logout(&session.id))
+            .await;
         logout.unwrap();
     }
 
     async fn accepts(&self, session: &Open) -> bool {
-        let check = self.settled(|| self.client.check(&session.id)).await;
+        let check = self
+            .retry_unavailable(|| self.client.check(&session.id))
+            .await;
         check.is_ok()
     }
 
-    /// Checks sessions for a while; returns how many were accepted at most.
+    /// Checks sessions for a while; returns the largest number accepted at once.
     async fn accepted_of(&self, sessions: &[Open]) -> usize {
         let (start, mut most) = (Instant::now(), 0);
         while start.elapsed() < OBSERVED {
@@ -114,11 +115,11 @@ impl Node {
     }
 
     async fn watch(&self, since: Option<i64>) -> Result<Watcher, Status> {
-        self.settled(|| self.process.watch(since)).await
+        self.retry_unavailable(|| self.process.watch(since)).await
     }
 
-    /// Waits until the node follows the log: it checks sessions from memory then.
-    async fn follows(&self) {
+    /// Waits until the node follows the log, and so checks sessions from memory.
+    async fn until_following(&self) {
         let heartbeats = async {
             let mut watcher = self.watch(None).await.unwrap();
             // The first message of a stream is read from the database.
@@ -129,7 +130,7 @@ impl Node {
         timeout(PATIENCE, heartbeats).await.expect("a heartbeat");
     }
 
-    /// The next event, on a new stream where the one before was interrupted.
+    /// The next event, on a new stream where the former was interrupted.
     async fn event(&self, watcher: &mut Watcher) -> (i64, Event) {
         loop {
             match watcher.next_event().await {
@@ -145,7 +146,7 @@ impl Node {
 struct Trial {
     cluster: Cluster,
     user_id: i64,
-    /// The node that is stopped meanwhile.
+    /// The node stopped during the rollback.
     stopped: Node,
     other: Node,
     _folder: TempDir,
@@ -166,7 +167,7 @@ impl Trial {
         }
     }
 
-    /// Has the cluster do something that takes a while.
+    /// Runs a blocking operation on the cluster.
     async fn cluster<T: Send + 'static>(
         mut self,
         order: impl FnOnce(&mut Cluster) -> T + Send + 'static,
@@ -188,7 +189,7 @@ impl Trial {
         self.cluster(save).await.0
     }
 
-    /// Puts the copy in place of the cluster.
+    /// Replaces the cluster's files with the copy.
     async fn restored(self) -> Self {
         let restore = |cluster: &mut Cluster| {
             cluster.stop();
@@ -202,18 +203,18 @@ impl Trial {
         [&self.stopped, &self.other]
     }
 
-    /// Both nodes have these sessions in memory.
-    async fn are_held(&self, sessions: &[Open]) {
+    /// Loads these sessions into both nodes' memory.
+    async fn load(&self, sessions: &[Open]) {
         for node in self.nodes() {
-            node.follows().await;
+            node.until_following().await;
             for session in sessions {
                 assert!(node.accepts(session).await);
             }
         }
     }
 
-    /// Ends sessions on the other node; returns the revision of the last end, which
-    /// both nodes have told of.
+    /// Ends sessions on the other node; returns the last revision, once both nodes have
+    /// announced it.
     async fn log_out(&self, sessions: &[Open]) -> i64 {
         let mut watchers = Vec::new();
         for node in self.nodes() {
@@ -237,7 +238,7 @@ impl Trial {
         self.cluster.url().to_owned()
     }
 
-    /// Transactions that have nothing to do with sessions.
+    /// Runs unrelated transactions.
     async fn use_transaction_ids(&self, many: usize) {
         let url = self.url();
         let used = spawn_blocking(move || {
@@ -260,8 +261,8 @@ fn on_a_cluster<C: Future<Output = ()>>(case: impl FnOnce(Cluster) -> C) {
     Runtime::new().unwrap().block_on(case(cluster));
 }
 
-/// What both kinds of rollback have in common. `prepare` fixes the state that the
-/// database goes back to, and `roll_back` brings it there.
+/// The common part of both kinds of rollback. `prepare` saves the earlier state, and
+/// `roll_back` restores it.
 async fn rolls_back<P, R>(
     cluster: Cluster,
     prepare: impl FnOnce(Trial) -> P,
@@ -277,10 +278,10 @@ async fn rolls_back<P, R>(
     let common = trial.log_out(&[trial.other.login().await]).await;
     let trial = prepare(trial).await;
     for sessions in [&kept, &lost, &ended] {
-        trial.are_held(sessions).await;
+        trial.load(sessions).await;
     }
     let opened = trial.stopped.logins(3).await;
-    trial.are_held(&opened).await;
+    trial.load(&opened).await;
     let lost_revision = trial.log_out(&lost).await;
     trial.use_transaction_ids(200).await;
 
@@ -292,7 +293,7 @@ async fn rolls_back<P, R>(
     }
     sleep(BOUND).await;
     trial.stopped.process.signal("CONT");
-    trial.stopped.follows().await;
+    trial.stopped.until_following().await;
 
     let mut accepted = Vec::new();
     for node in trial.nodes() {
@@ -315,16 +316,15 @@ async fn rolls_back<P, R>(
     }
 }
 
-/// The files of an earlier state, on the same timeline, with the same revisions and
-/// transaction numbers to come.
+/// Files of an earlier state, on the same timeline, with the same next transaction ids.
 #[test]
-fn a_copy_of_the_files_is_restored() {
+fn a_restored_copy_of_the_files_is_noticed() {
     on_a_cluster(|cluster| rolls_back(cluster, Trial::saved, Trial::restored));
 }
 
-/// An asynchronous replica that lacks the latest changes takes over.
+/// An asynchronous replica without the latest changes is promoted.
 #[test]
-fn a_replica_is_promoted() {
+fn a_promoted_replica_is_noticed() {
     on_a_cluster(|cluster| {
         let replicate = |trial: Trial| async move {
             let (trial, replica) = trial.cluster(Cluster::replicate).await;
@@ -342,17 +342,14 @@ fn a_replica_is_promoted() {
     });
 }
 
-/// Waits until a replica has everything that its primary has, and has it receive
-/// nothing more.
+/// Waits until a replica has caught up with its primary, and disconnects it.
 async fn detach(primary: String, replica: String) {
     let detached = spawn_blocking(move || {
         let end = text_of(&primary, "SELECT pg_current_wal_flush_lsn()::text");
         let has_all = format!("SELECT (pg_last_wal_replay_lsn() >= '{end}')::text");
-        let start = Instant::now();
-        while text_of(&replica, &has_all) != "true" {
-            assert!(start.elapsed() < PATIENCE, "the replica lags");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        eventually_blocking("the replica catches up", || {
+            text_of(&replica, &has_all) == "true"
+        });
         connect_postgres(&replica)
             .batch_execute("ALTER SYSTEM RESET primary_conninfo")
             .unwrap();
@@ -360,46 +357,45 @@ async fn detach(primary: String, replica: String) {
             .batch_execute("SELECT pg_reload_conf()")
             .unwrap();
         let receivers = "SELECT count(*)::text FROM pg_stat_wal_receiver";
-        while text_of(&replica, receivers) != "0" {
-            assert!(start.elapsed() < PATIENCE, "the replica still receives");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        eventually_blocking("the replica stops receiving", || {
+            text_of(&replica, receivers) == "0"
+        });
     });
     detached.await.unwrap();
 }
 
-/// A rollback that takes back logins alone leaves the log as it was.
+/// A rollback of logins only leaves the log unchanged.
 #[test]
-fn only_logins_are_lost() {
+fn lost_logins_are_noticed() {
     on_a_cluster(|cluster| async move {
         let trial = Trial::start(cluster).await;
         let kept = trial.other.logins(1).await;
         let last = trial.log_out(&[trial.other.login().await]).await;
         let trial = trial.saved().await;
-        trial.are_held(&kept).await;
+        trial.load(&kept).await;
         let lost = trial.other.logins(5).await;
-        trial.are_held(&lost).await;
+        trial.load(&lost).await;
         let trial = trial.restored().await;
         sleep(BOUND).await;
         for node in trial.nodes() {
-            node.follows().await;
+            node.until_following().await;
         }
         for node in trial.nodes() {
             assert_eq!(node.accepted_of(&lost).await, 0);
             assert!(node.accepts(&kept[0]).await);
-            // The log has lost nothing.
+            // The log is complete.
             node.watch(Some(last)).await.unwrap();
         }
     });
 }
 
-/// A restart that loses nothing.
+/// A restart without a loss.
 #[test]
-fn postgres_restarts() {
+fn a_restart_of_postgres_loses_nothing() {
     on_a_cluster(|cluster| async move {
         let trial = Trial::start(cluster).await;
         let sessions = trial.other.logins(4).await;
-        trial.are_held(&sessions).await;
+        trial.load(&sessions).await;
         let last = trial.log_out(&sessions[..1]).await;
         let restart = |cluster: &mut Cluster| {
             cluster.stop();

@@ -1,4 +1,4 @@
-//! Checks from memory: whatever fits into it, and whoever writes beside it.
+//! Session checks from the in-memory index, at every size and with concurrent writers.
 
 use std::{
     fs,
@@ -9,25 +9,24 @@ use bienvenue::proto::v1::{
     BatchGetUserBySessionRequest, batch_get_user_by_session_result::Outcome,
 };
 use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tonic::Code;
 
 use crate::harness::{
-    Database, EMAIL, NEW_PASSWORD, PASSWORD, Process, TestServer, on_each_database,
+    Database, EMAIL, NEW_PASSWORD, PASSWORD, PATIENCE, Process, TestServer, eventually,
+    on_each_database,
     process::{command, run},
     server::Client,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How long what goes on beside the requests may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Breaks the query for one session, and no other.
+pub const BREAK_QUERY: &str = "ALTER TABLE sessions RENAME COLUMN user_agent TO gone";
+pub const RESTORE_QUERY: &str = "ALTER TABLE sessions RENAME COLUMN gone TO user_agent";
 
-/// What the look-up of one session reads, and nothing else does.
-pub const BREAK: &str = "ALTER TABLE sessions RENAME COLUMN user_agent TO gone";
-pub const MEND: &str = "ALTER TABLE sessions RENAME COLUMN gone TO user_agent";
-
-/// A change of an SQLite file's schema has memory loaded anew, once the log can be read.
+/// Statements that make the log unreadable and readable on SQLite, where a schema change
+/// reloads the index once the log can be read.
 pub fn unread(database: &Database) -> (&'static str, &'static str) {
     match database.is_sqlite() {
         true => (
@@ -38,27 +37,23 @@ pub fn unread(database: &Database) -> (&'static str, &'static str) {
     }
 }
 
-/// Well-formed, and nobody's.
+/// A well-formed session id without a session.
 pub fn unknown(n: usize) -> String {
     format!("sess_{n:042}A")
 }
 
-/// Waits until memory knows every session there is, while the look-up is broken.
-async fn is_complete(client: &Client) {
-    let complete = async {
-        loop {
-            match client.check(&unknown(0)).await.unwrap_err().code() {
-                Code::Unauthenticated => return,
-                _ => sleep(Duration::from_millis(5)).await,
-            }
-        }
-    };
-    timeout(PATIENCE, complete).await.expect("it is loaded");
+/// Waits until the index is complete, while the query is broken.
+async fn until_loaded(client: &Client) {
+    eventually("the session index is loaded", async || {
+        let refusal = client.check(&unknown(0)).await.unwrap_err();
+        refusal.code() == Code::Unauthenticated
+    })
+    .await;
 }
 
 on_each_database! {
-    /// With no room at all, with room for some, and with room for all.
-    async fn any_size_will_do(database: Database) {
+    /// An empty index, one for some sessions, and one for all.
+    async fn an_index_of_any_size_works(database: Database) {
         for (round, size) in ["0", "10", "1000"].into_iter().enumerate() {
             let setting = format!("--session-index-size={size}");
             let server = TestServer::start_with(&database, &[&setting]).await;
@@ -77,14 +72,14 @@ on_each_database! {
             }
             for (session_id, _) in &session_ids[..25] {
                 server.client.logout(session_id).await.unwrap();
-                server.client.has_no_session(session_id).await;
+                server.client.expect_no_session(session_id).await;
             }
             server.stop().await;
-            // What was there at the start is known as well.
+            // Sessions from before the start are known as well.
             let server = TestServer::start_with(&database, &[&setting]).await;
             for (n, (session_id, user)) in session_ids.iter().enumerate() {
                 if n < 25 {
-                    server.client.has_no_session(session_id).await;
+                    server.client.expect_no_session(session_id).await;
                 } else {
                     let checked = server.client.check(session_id).await.unwrap();
                     assert_eq!(checked.user.as_ref(), Some(user));
@@ -94,26 +89,26 @@ on_each_database! {
         }
     }
 
-    /// Nobody has the database asked by making something up, nor for what is held.
-    async fn what_is_made_up_is_refused_from_memory(database: Database) {
+    /// Neither unknown session ids nor indexed sessions need a query.
+    async fn unknown_sessions_are_refused_from_memory(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let before = server.login().await.session_id;
         server.stop().await;
-        // So that it relies on memory however busy the machine is.
+        // A bound that a busy machine does not exceed.
         let server = TestServer::start_with(&database, &["--revocation-max-lag=1m"]).await;
         let after = server.login().await.session_id;
-        // Of the sessions at the start, too, whose they are.
+        // The users of sessions from before the start are indexed, too.
         server.client.check(&before).await.unwrap();
         let start = Instant::now();
         let (unread, read) = unread(&database);
-        database.batch(&format!("BEGIN; {BREAK}; {unread}; COMMIT"));
-        is_complete(&server.client).await;
+        database.batch(&format!("BEGIN; {BREAK_QUERY}; {unread}; COMMIT"));
+        until_loaded(&server.client).await;
         let checks = (0..8).map(|caller| {
             let client = server.client.clone();
             tokio::spawn(async move {
                 for n in 0..250 {
-                    client.has_no_session(&unknown(caller * 250 + n)).await;
+                    client.expect_no_session(&unknown(caller * 250 + n)).await;
                 }
             })
         });
@@ -134,17 +129,17 @@ on_each_database! {
         assert!(start.elapsed() < PATIENCE);
         server.stop().await;
         database.batch(read);
-        // That the database would have been noticed.
+        // Without the index, the broken query shows.
         let server = TestServer::start_with(&database, &["--session-index-size=0", "--revocation-max-lag=1m"]).await;
-        is_complete(&server.client).await;
+        until_loaded(&server.client).await;
         let status = server.client.check(&before).await.unwrap_err();
         assert!(matches!(status.code(), Code::Unavailable | Code::Internal), "{status:?}");
-        database.batch(MEND);
+        database.batch(RESTORE_QUERY);
         server.client.check(&before).await.unwrap();
     }
 
-    /// Uses are written a moment later, many at a time.
-    async fn uses_are_written_behind_the_replies(database: Database) {
+    /// Uses are written after a moment, in batches.
+    async fn uses_are_written_after_the_replies(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let logins = server.logins(64).await;
@@ -160,22 +155,17 @@ on_each_database! {
                 assert!(seen.format("%Y-%m-%d %H:%M:%S").to_string() >= now);
             }
             if is_stopped {
-                // Sooner than they would be written otherwise.
+                // Before the next regular write.
                 server.stop().await;
                 assert_eq!(database.text(&used), "64");
                 return;
             }
-            let written = async {
-                while database.text(&used) != "64" {
-                    sleep(Duration::from_millis(10)).await;
-                }
-            };
-            timeout(PATIENCE, written).await.expect("they are written");
+            eventually("the times are written", async || database.text(&used) == "64").await;
         }
     }
 
-    /// Uses that could not be written are written once the database can.
-    async fn uses_outlast_a_database_that_is_away(database: Database) {
+    /// Failed writes of uses are repeated once the database is available.
+    async fn uses_are_written_after_a_database_outage(database: Database) {
         let server = TestServer::start_watched(&database, &["--revocation-max-lag=1m"]).await;
         server.register().await;
         let logins = server.logins(8).await;
@@ -184,7 +174,7 @@ on_each_database! {
         }
         server.clock.advance(20 * MINUTE);
         let now = server.clock.now().format("%Y-%m-%d %H:%M:%S").to_string();
-        // By the new time as well, memory is up to date.
+        // The index is current by the new time, too.
         let mut watcher = server.watch(None).await.unwrap();
         watcher.next().await.unwrap();
         let (unread, read) = unread(&database);
@@ -194,22 +184,17 @@ on_each_database! {
         for login in &logins {
             server.client.check(&login.session_id).await.unwrap();
         }
-        // They are written every second, which fails at least once.
+        // The write every second fails at least once.
         sleep(Duration::from_millis(2_500)).await;
         database.batch(&format!("BEGIN; {}; {read}; COMMIT", rename(back)));
         let used = format!("SELECT CAST(count(*) AS TEXT) FROM sessions WHERE last_seen_at >= '{now}'");
-        let written = async {
-            while database.text(&used) != "8" {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, written).await.expect("they are written");
+        eventually("the times are written", async || database.text(&used) == "8").await;
     }
 }
 
-/// What one node has opened, every other one takes at once.
+/// A session is accepted on all nodes as soon as it is opened on one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_good_on_every_node_at_once() {
+async fn a_session_is_accepted_on_every_node_at_once() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -251,7 +236,7 @@ async fn a_session_is_good_on_every_node_at_once() {
     }
 }
 
-/// What one process has in memory, another one would not hear of.
+/// On SQLite, one process would not notice another's changes.
 #[test]
 fn a_file_is_served_by_one_process() {
     let folder = tempfile::tempdir().unwrap();
@@ -281,9 +266,9 @@ fn a_file_is_served_by_one_process() {
             "{}",
             ended.errors
         );
-        assert_eq!(ended.output, "", "it never said that it listens");
+        assert_eq!(ended.output, "", "it announced a listener");
     }
-    // The lock goes with the process, whatever becomes of it.
+    // The lock ends with the process, even with SIGKILL.
     first.signal("KILL");
     first.wait();
     let second = Process::start(folder.path(), &["--database-url=sqlite:symbolic.db"]);

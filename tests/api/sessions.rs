@@ -1,4 +1,4 @@
-//! How long sessions live.
+//! The lifetime of sessions.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 on_each_database! {
-    /// Unused, it ends at the idle limit.
+    /// An unused session ends at the idle limit.
     async fn an_idle_session_ends(database: Database) {
         let limits = ["--session-idle=2h", "--session-absolute=5h"];
         let server = TestServer::start_with(&database, &limits).await;
         server.register().await;
         let session_id = server.login().await.session_id;
-        // The clock runs on while the test does: a minute's leeway.
+        // A minute's leeway, since the clock also advances with the test.
         server.clock.advance(2 * HOUR - 60 * SECOND);
         server.client.check(&session_id).await.unwrap();
         server.clock.advance(2 * HOUR);
@@ -28,7 +28,7 @@ on_each_database! {
         }
     }
 
-    /// Used all the time, it ends at the absolute limit.
+    /// A continuously used session ends at the absolute limit.
     async fn a_busy_session_ends_too(database: Database) {
         let limits = ["--session-idle=2h", "--session-absolute=5h"];
         let server = TestServer::start_with(&database, &limits).await;
@@ -41,10 +41,10 @@ on_each_database! {
         server.clock.advance(HOUR);
         server
             .client
-            .has_no_session(&session_id).await;
+            .expect_no_session(&session_id).await;
     }
 
-    /// Checks within a quarter of an hour write nothing; a later one notes the use.
+    /// Checks within a quarter of an hour write nothing; a later one updates `last_seen_at`.
     async fn last_seen_moves_in_coarse_steps(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -64,7 +64,7 @@ on_each_database! {
         assert_eq!(seen().await, second);
     }
 
-    /// A session outlives the process, and so does its end.
+    /// Open and ended sessions survive a restart.
     async fn sessions_survive_a_restart(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
@@ -75,21 +75,21 @@ on_each_database! {
         server.client.check(&kept).await.unwrap();
         server
             .client
-            .has_no_session(&ended).await;
+            .expect_no_session(&ended).await;
     }
 
-    /// A user's end is the end of their sessions.
+    /// Deleting a user ends the user's sessions.
     async fn a_deleted_user_has_no_sessions(database: Database) {
         let server = TestServer::start(&database).await;
         let user = server.register().await;
         let session_id = server.login().await.session_id;
         if database.is_sqlite() {
-            // SQLite's own client minds no foreign keys unless it is told to.
+            // SQLite's own client does not enforce foreign keys by default.
             database.execute("DELETE FROM sessions");
         }
         database.execute(&format!("DELETE FROM users WHERE id = {}", user.id));
-        server.client.loses_session(&session_id).await;
-        // An id is never given out twice.
+        server.client.until_session_ends(&session_id).await;
+        // Ids are not reused.
         assert!(server.register().await.id > user.id);
     }
 }

@@ -1,4 +1,4 @@
-//! Settings, as an operator meets them: by flag, by variable, by mistake.
+//! Settings by flag and by variable, and the errors for invalid ones.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -9,7 +9,7 @@ use crate::harness::{
 };
 
 #[tokio::test]
-async fn with_nothing_set_it_makes_its_own_database() {
+async fn the_default_settings_create_a_database() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &[]);
     assert!(process.greeting.contains("its data is in bienvenue.db"));
@@ -25,7 +25,7 @@ async fn with_nothing_set_it_makes_its_own_database() {
 }
 
 #[test]
-fn the_database_is_private_behind_a_link_too() {
+fn a_database_behind_a_link_is_private() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target.db");
     std::os::unix::fs::symlink(&target, folder.path().join("bienvenue.db")).unwrap();
@@ -37,7 +37,7 @@ fn the_database_is_private_behind_a_link_too() {
 }
 
 #[test]
-fn a_bad_setting_has_its_exit_code_although_nobody_reads_why() {
+fn an_invalid_setting_has_its_exit_code_with_closed_stderr() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = command(folder.path());
     let (reader, writer) = std::io::pipe().unwrap();
@@ -47,7 +47,7 @@ fn a_bad_setting_has_its_exit_code_although_nobody_reads_why() {
 }
 
 #[test]
-fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
+fn an_invalid_setting_is_a_one_line_error_with_advice() {
     let folder = tempfile::tempdir().unwrap();
     for (flag, variable, value, advice) in [
         ("--listen", "BIENVENUE_LISTEN", "50051", "write IP:PORT"),
@@ -170,7 +170,7 @@ fn a_bad_setting_ends_it_with_one_line_that_says_what_to_write() {
 }
 
 #[test]
-fn limits_that_contradict_each_other_are_refused() {
+fn contradictory_limits_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (settings, named) in [
         (
@@ -202,7 +202,7 @@ fn limits_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_said_so() {
+fn an_address_in_use_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = command(folder.path());
@@ -244,9 +244,9 @@ fn help_names_every_setting_with_its_variable_and_no_secret() {
         };
         assert!(ended.output.contains(&variable), "{variable}");
     }
-    // README's table is the same list, with the same defaults.
-    let readme = include_str!("../../README.md");
-    let table: Vec<(&str, &str)> = readme
+    // The guide's table lists the same settings and defaults.
+    let guide = include_str!("../../docs/settings.md");
+    let table: Vec<(&str, &str)> = guide
         .lines()
         .skip_while(|line| !line.starts_with("| setting"))
         .skip(2)
@@ -270,7 +270,7 @@ fn help_names_every_setting_with_its_variable_and_no_secret() {
 }
 
 #[test]
-fn what_is_unwise_is_allowed_with_a_warning() {
+fn unwise_settings_cause_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     for (settings, warning) in [
         (&["--bcrypt-cost=9"][..], "bcrypt-cost is below 10"),

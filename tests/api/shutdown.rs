@@ -1,6 +1,7 @@
-//! From a signal to the end.
+//! Shutdown, from the signal to the exit.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -12,25 +13,25 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, join_all},
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient};
 
 use crate::harness::{
-    Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Pace, Process,
-    database::connect_postgres, on_each_database, process::command, server::Client,
+    Calibration, Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Process,
+    database::connect_postgres, eventually, on_each_database, process::command, server::Client,
 };
 
-/// A hash that takes long enough to be caught in the middle, even optimised.
+/// A hash slow enough to be interrupted, even in an optimised build.
 const SLOW: &str = "--bcrypt-cost=12";
 
-/// One that takes seconds.
-const DEAR: &str = "--bcrypt-cost=16";
+/// A hash that takes seconds.
+const VERY_SLOW: &str = "--bcrypt-cost=16";
 
-/// Either is let in, however slow the machine is just then.
+/// A limit that admits either hash on a slow machine.
 const PATIENT: &str = "--request-timeout=10m";
 
-/// A registration that is being hashed.
+/// Begins a registration and waits until it is being hashed.
 async fn begin(
     process: &Process,
     email: &'static str,
@@ -38,13 +39,13 @@ async fn begin(
     let client = Client::connect(process.address).await;
     let registration =
         tokio::spawn(async move { client.register(email, PASSWORD).await.map(drop) });
-    process.is_hashing().await;
+    process.until_hashing().await;
     assert!(!registration.is_finished(), "it is not being hashed");
     registration
 }
 
 on_each_database! {
-    async fn what_is_under_way_finishes_and_nothing_new_begins(database: Database) {
+    async fn requests_in_progress_finish_and_new_ones_are_refused(database: Database) {
         for (signal, email) in [
             ("TERM", "ada@example.com"),
             ("INT", "bob@example.com"),
@@ -55,16 +56,14 @@ on_each_database! {
             let address = process.address;
             let registration = begin(&process, email).await;
             process.signal(signal);
-            // Nobody is let in any more, as soon as the signal has been heard.
-            while TcpStream::connect(address).await.is_ok() {
-                sleep(Duration::from_millis(1)).await;
-            }
+            // New connections are refused once the signal is handled.
+            until_not_listening(address).await;
             registration.await.unwrap().expect("it finishes");
             let (status, log) = process.wait();
             assert_eq!(status.code(), Some(0), "{log}");
             assert!(log.contains("stopping") && log.contains("stopped"), "{log}");
 
-            // And it was no lie.
+            // And it was registered.
             let cheap = ["--bcrypt-cost=4", "--database-url", database.url()];
             let process = Process::start(folder.path(), &cheap);
             let client = Client::connect(process.address).await;
@@ -72,10 +71,10 @@ on_each_database! {
         }
     }
 
-    async fn the_deadline_holds(database: Database) {
+    async fn the_shutdown_timeout_holds(database: Database) {
         let folder = tempfile::tempdir().unwrap();
         let settings = [
-            DEAR,
+            VERY_SLOW,
             PATIENT,
             "--shutdown-timeout=100ms",
             "--database-url",
@@ -93,9 +92,9 @@ on_each_database! {
     }
 }
 
-/// Those who were let in have their answers, whether their hash had begun or not.
+/// Admitted logins get their replies, whether their hash had begun or not.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_login_under_way_has_its_true_answer() {
+async fn every_admitted_login_gets_its_result() {
     let folder = tempfile::tempdir().unwrap();
     let (process, _) = one_hash_at_a_time(folder.path(), Duration::from_millis(200), "60s").await;
     let client = Client::connect(process.address).await;
@@ -115,40 +114,48 @@ async fn every_login_under_way_has_its_true_answer() {
     assert!(!log.contains("cut off"), "{log}");
 }
 
-/// Hashes are not waited for beyond the deadline, neither those that have begun
-/// nor those that wait.
+/// Neither begun nor queued hashes delay the exit beyond the timeout.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_hashes_do_not_outlast_the_deadline() {
+async fn many_hashes_do_not_exceed_the_shutdown_timeout() {
     let folder = tempfile::tempdir().unwrap();
-    let (process, pace) = one_hash_at_a_time(folder.path(), Duration::from_secs(3), "100ms").await;
+    let (process, calibration) =
+        one_hash_at_a_time(folder.path(), Duration::from_secs(3), "100ms").await;
     let client = Client::connect(process.address).await;
     let logins = logins(&client, 16).await;
-    process.is_hashing().await;
+    process.until_hashing().await;
     let start = Instant::now();
     process.signal("TERM");
     let (status, log) = process.wait();
     assert_eq!(status.code(), Some(0), "{log}");
     let took = start.elapsed();
-    assert!(took < pace.hash / 2, "{took:?}, a hash {:?}", pace.hash);
+    assert!(
+        took < calibration.hash / 2,
+        "{took:?}, a hash {:?}",
+        calibration.hash
+    );
     for (_, answer) in logins.await {
         answer.unwrap_err();
     }
 }
 
-/// A server with one hashing thread, that is given so long to stop.
-async fn one_hash_at_a_time(folder: &Path, hash: Duration, to_stop: &str) -> (Process, Pace) {
-    let pace = Pace::at_least(hash).await;
+/// A server with one hashing thread and this shutdown timeout.
+async fn one_hash_at_a_time(
+    folder: &Path,
+    hash: Duration,
+    to_stop: &str,
+) -> (Process, Calibration) {
+    let calibration = Calibration::at_least(hash).await;
     let settings = [
         "--hash-threads=1",
         "--hash-max-wait=50s",
         "--request-timeout=60s",
         &format!("--shutdown-timeout={to_stop}"),
-        &pace.setting(),
+        &calibration.setting(),
     ];
-    (Process::start(folder, &settings), pace)
+    (Process::start(folder, &settings), calibration)
 }
 
-/// Logins that have all been let in, every other with a wrong password.
+/// Admitted logins, every other with a wrong password.
 async fn logins(
     client: &Client,
     many: usize,
@@ -159,20 +166,25 @@ async fn logins(
     });
     let mut logins = join_all(logins).boxed();
     assert!((&mut logins).now_or_never().is_none());
-    // It comes after them on their connection.
-    client.check("sess_nobody").await.unwrap_err();
+    // Follows them on the same connection.
+    client.check("sess_unknown").await.unwrap_err();
     logins
 }
 
+async fn until_not_listening(address: SocketAddr) {
+    eventually("the server stops listening", async || {
+        TcpStream::connect(address).await.is_err()
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_second_signal_ends_the_process_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(folder.path(), &[DEAR, PATIENT]);
+    let process = Process::start(folder.path(), &[VERY_SLOW, PATIENT]);
     let registration = begin(&process, EMAIL).await;
     process.signal("TERM");
-    while TcpStream::connect(process.address).await.is_ok() {
-        sleep(Duration::from_millis(1)).await;
-    }
+    until_not_listening(process.address).await;
     let start = Instant::now();
     process.signal("TERM");
     let (status, _) = process.wait();
@@ -185,9 +197,9 @@ async fn a_second_signal_ends_it_at_once() {
     assert!(registration.await.unwrap().is_err());
 }
 
-/// A process that was started so that it outlives its terminal does.
+/// SIGHUP stays ignored in a process started with nohup.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hang_up_that_is_ignored_ends_nothing() {
+async fn an_ignored_sighup_stays_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let binary = command(folder.path());
     let mut ignoring = std::process::Command::new("sh");
@@ -201,13 +213,16 @@ async fn a_hang_up_that_is_ignored_ends_nothing() {
     let process = Process::spawn(ignoring);
     process.signal("HUP");
     let client = Client::connect(process.address).await;
-    client.register(EMAIL, PASSWORD).await.expect("it serves");
+    client
+        .register(EMAIL, PASSWORD)
+        .await
+        .expect("a registration");
     process.signal("TERM");
     let (status, log) = process.wait();
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
-/// A process that is given some time before it stops, with a watcher of its health.
+/// A process with a shutdown delay, and a watcher of its health.
 struct Delayed {
     process: Process,
     _folder: tempfile::TempDir,
@@ -215,7 +230,7 @@ struct Delayed {
 }
 
 impl Delayed {
-    /// Starts it and sends a signal.
+    /// Starts the process and sends a signal.
     async fn begin(delay: &str, signal: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let setting = format!("--shutdown-delay={delay}");
@@ -228,19 +243,19 @@ impl Delayed {
             _folder: folder,
             watch: watch.unwrap().into_inner(),
         };
-        assert_eq!(delayed.told().await, "SERVING");
+        assert_eq!(delayed.status().await, "SERVING");
         delayed.process.signal(signal);
-        assert_eq!(delayed.told().await, "NOT_SERVING");
+        assert_eq!(delayed.status().await, "NOT_SERVING");
         delayed
     }
 
-    async fn told(&mut self) -> &'static str {
+    async fn status(&mut self) -> &'static str {
         let message = self.watch.message().await.unwrap();
         message.unwrap().status().as_str_name()
     }
 }
 
-/// Load balancers are told at once, and callers are served meanwhile.
+/// The health changes at once, and calls are served during the delay.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_are_served_until_the_delay_has_passed() {
     for (signal, email) in [("TERM", "ada@example.com"), ("HUP", "bob@example.com")] {
@@ -250,13 +265,13 @@ async fn callers_are_served_until_the_delay_has_passed() {
         let health = HealthClient::new(client.channel.clone());
         for service in ["", "bienvenue.v1.AuthService"] {
             let service = service.to_owned();
-            let told = health.clone().check(HealthCheckRequest { service }).await;
-            let told = told.unwrap().into_inner().status();
-            assert_eq!(told.as_str_name(), "NOT_SERVING");
+            let status = health.clone().check(HealthCheckRequest { service }).await;
+            let status = status.unwrap().into_inner().status();
+            assert_eq!(status.as_str_name(), "NOT_SERVING");
         }
         client.register(email, PASSWORD).await.unwrap();
         client.login(email, PASSWORD).await.unwrap();
-        // The end of the stream, by the end of the service.
+        // The stream ends with the service.
         assert!(delayed.watch.message().await.unwrap().is_none());
         assert!(
             start.elapsed() >= Duration::from_secs(1),
@@ -265,12 +280,13 @@ async fn callers_are_served_until_the_delay_has_passed() {
         );
         let (status, log) = delayed.process.wait();
         assert_eq!(status.code(), Some(0), "{log}");
-        let told = ["about to stop", "stopping", "stopped"].map(|text| log.find(text).expect(text));
-        assert!(told.is_sorted(), "{log}");
+        let positions =
+            ["about to stop", "stopping", "stopped"].map(|text| log.find(text).expect(text));
+        assert!(positions.is_sorted(), "{log}");
     }
 }
 
-/// An operator ends the wait with another signal.
+/// A second signal ends the delay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_delay() {
     let mut delayed = Delayed::begin("1h", "TERM").await;
@@ -281,9 +297,9 @@ async fn a_second_signal_ends_the_delay() {
     assert!(log.contains("stopped") && !log.contains("cut off"), "{log}");
 }
 
-/// Whoever watches the service's health is told, and is not waited for.
+/// Health watchers get the new status, and do not delay the shutdown.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_health_watcher_does_not_hold_it_up() {
+async fn a_health_watcher_does_not_delay_the_shutdown() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &[]);
     let client = Client::connect(process.address).await;
@@ -292,20 +308,23 @@ async fn a_health_watcher_does_not_hold_it_up() {
         service: "bienvenue.v1.AuthService".into(),
     };
     let mut watch = health.watch(request).await.unwrap().into_inner();
-    let told = |message: Option<HealthCheckResponse>| message.unwrap().status().as_str_name();
-    assert_eq!(told(watch.message().await.unwrap()), "SERVING");
+    let status_of = |message: Option<HealthCheckResponse>| message.unwrap().status().as_str_name();
+    assert_eq!(status_of(watch.message().await.unwrap()), "SERVING");
     let start = Instant::now();
     process.signal("TERM");
-    assert_eq!(told(watch.message().await.unwrap()), "NOT_SERVING");
-    assert!(watch.message().await.unwrap().is_none(), "and that was all");
+    assert_eq!(status_of(watch.message().await.unwrap()), "NOT_SERVING");
+    assert!(
+        watch.message().await.unwrap().is_none(),
+        "the stream has ended"
+    );
     let (status, log) = process.wait();
     assert_eq!(status.code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(5), "{log}");
 }
 
-/// A start that waits for another node's migration can be given up.
+/// A start that waits for another node's migration can be interrupted.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_during_the_start_ends_it() {
+async fn a_signal_during_the_start_ends_the_process() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -317,11 +336,9 @@ async fn a_signal_during_the_start_ends_it() {
     let mut command = command(folder.path());
     command.args(["--listen=127.0.0.1:0", "--database-url", database.url()]);
     let mut child = command.spawn().unwrap();
-    // It waits once the lock has a second one in line.
+    // The start waits once a second process queues for the lock.
     let waits = "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
-    while database.text(waits) == "0" {
-        sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the migration waits", async || database.text(waits) != "0").await;
     let killed = std::process::Command::new("kill")
         .arg(child.id().to_string())
         .status();
@@ -331,9 +348,9 @@ async fn a_signal_during_the_start_ends_it() {
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
-/// Peers that have asked for nothing are not waited for.
+/// Connections without a complete request do not delay the shutdown.
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_request_does_not_hold_it_up() {
+async fn half_a_request_does_not_delay_the_shutdown() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &[]);
     let mut open = Vec::new();
@@ -346,7 +363,7 @@ async fn half_a_request_does_not_hold_it_up() {
         socket.write_all(bytes).await.unwrap();
         open.push(socket);
     }
-    // They are served once one that came after them is.
+    // They are accepted once a later connection is served.
     Client::connect(process.address)
         .await
         .check("")

@@ -1,4 +1,4 @@
-//! Callers that do not read what they asked for.
+//! Callers that do not read their replies.
 
 use std::{fs, io, time::Duration};
 
@@ -21,14 +21,14 @@ use crate::harness::{
 
 const MIB: usize = 1024 * 1024;
 
-/// How long the server may take to end a connection, however busy the machine is.
+/// The time limit for the server to end a connection, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const LIST: &str = "ListSessions";
 const BATCH: &str = "BatchGetUserBySession";
 const CHECK: &str = "GetUserBySession";
 
-/// The most memory that a process has had, in bytes (`VmHWM` of proc(5)).
+/// The peak memory of a process, in bytes (`VmHWM` of proc(5)).
 fn peak_memory(process: &Process) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -36,7 +36,7 @@ fn peak_memory(process: &Process) -> usize {
     kib.parse::<usize>().unwrap() * 1024
 }
 
-/// Gives a user as many sessions as one may have, each with the longest user agent.
+/// Gives a user the maximal number of sessions, each with the longest user agent.
 fn fill_with_sessions(database: &Database) {
     let filled = database.execute(
         "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 999)
@@ -67,16 +67,16 @@ fn check(session_id: &str) -> Vec<u8> {
     })
 }
 
-/// Twelve connections ask for the largest answers that there are, and take none.
+/// Twelve connections request the largest replies and read none.
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_are_not_read_take_little_memory_and_end() {
+async fn unread_replies_take_little_memory_and_time_out() {
     let database = Database::sqlite();
     let folder = tempfile::tempdir().unwrap();
     let settings = [
         &format!("--database-url={}", database.url()),
         "--bcrypt-cost=4",
         "--send-timeout=4s",
-        // However busy the machine is.
+        // Longer than a busy machine needs.
         "--request-timeout=60s",
         "--max-connection-age-grace=500ms",
     ];
@@ -85,24 +85,24 @@ async fn answers_that_are_not_read_take_little_memory_and_end() {
     client.register(EMAIL, PASSWORD).await.unwrap();
     let session_id = client.login(EMAIL, PASSWORD).await.unwrap().session_id;
     fill_with_sessions(&database);
-    // What the first calls take is not counted.
+    // The memory of the first calls is not counted.
     client.list_sessions(&session_id).await.unwrap();
     let before = peak_memory(&process);
     let mut connections = Vec::new();
     for _ in 0..12 {
         let mut connection = H2::open(process.address, 0).await.unwrap();
         for _ in 0..4 {
-            connection.ask(BATCH, &batch(&session_id)).await.unwrap();
+            connection.call(BATCH, &batch(&session_id)).await.unwrap();
         }
         for _ in 0..92 {
-            connection.ask(LIST, &list(&session_id)).await.unwrap();
+            connection.call(LIST, &list(&session_id)).await.unwrap();
         }
         connections.push(tokio::spawn(async move {
             let answered = connection.until(|seen| seen.answers() == 96).await;
             (answered, connection)
         }));
     }
-    // Others are served meanwhile.
+    // Other calls are served.
     client.check(&session_id).await.unwrap();
     client.list_sessions(&session_id).await.unwrap();
     client.login(EMAIL, PASSWORD).await.unwrap();
@@ -114,7 +114,7 @@ async fn answers_that_are_not_read_take_little_memory_and_end() {
     println!("{} KiB more than before", growth / 1024);
     assert!(growth < 48 * MIB, "{} MiB more than before", growth / MIB);
     client.check(&session_id).await.unwrap();
-    // None of them waits for ever.
+    // All of them time out.
     for mut connection in answered {
         connection.until_closed().await;
     }
@@ -122,28 +122,28 @@ async fn answers_that_are_not_read_take_little_memory_and_end() {
 }
 
 on_each_database! {
-    /// A request is in progress until its answer has been taken.
-    async fn an_answer_that_is_not_read_keeps_its_share_of_the_connection(database: Database) {
+    /// A request counts as in progress until its reply is read.
+    async fn an_unread_reply_counts_as_a_request_in_progress(database: Database) {
         let server = TestServer::start_with(&database, &["--max-requests-per-connection=2"]).await;
         server.register().await;
         let session_id = server.login().await.session_id;
         let mut connection = H2::open(server.address, 0).await.unwrap();
         for _ in 0..3 {
-            connection.ask(CHECK, &check(&session_id)).await.unwrap();
+            connection.call(CHECK, &check(&session_id)).await.unwrap();
         }
-        let is_told = |seen: &Seen| seen.answers() + seen.resets == 3;
-        let seen = connection.until(is_told).await.unwrap();
+        let is_complete = |seen: &Seen| seen.answers() + seen.resets == 3;
+        let seen = connection.until(is_complete).await.unwrap();
         assert_eq!((seen.heads, seen.resets, seen.ends), (2, 1, 0), "{seen:?}");
-        // Once they are read, there is room again.
+        // Once they are read, further requests are served.
         connection.set_window(64 * 1024).await.unwrap();
         connection.until(|seen| seen.ends == 2).await.unwrap();
-        connection.ask(CHECK, &check(&session_id)).await.unwrap();
+        connection.call(CHECK, &check(&session_id)).await.unwrap();
         let seen = connection.until(|seen| seen.ends == 3).await.unwrap();
         assert_eq!((seen.heads, seen.resets), (3, 1), "{seen:?}");
     }
 
-    /// The answers to a burst of large questions are many times what may wait.
-    async fn a_burst_of_batches_is_answered_to_whoever_reads(database: Database) {
+    /// The replies to a burst of large requests exceed the limit of unsent bytes many times.
+    async fn a_burst_of_batches_is_answered_to_a_reader(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         let session_id = server.login().await.session_id;
@@ -162,7 +162,7 @@ on_each_database! {
     }
 }
 
-/// Sends requests without end over HTTP/1.1, reads nothing, and waits until that fails.
+/// Sends requests over HTTP/1.1 without reading, until sending fails.
 async fn send_until_it_fails(mut socket: TcpStream, request: &[u8]) -> io::Error {
     let sending = async {
         loop {
@@ -175,9 +175,9 @@ async fn send_until_it_fails(mut socket: TcpStream, request: &[u8]) -> io::Error
     ended.expect("the server ends the connection")
 }
 
-/// Over HTTP/1.1 there is no window but the socket's.
+/// HTTP/1.1 has no flow control except the socket's.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_that_is_not_read_is_closed() {
+async fn an_unread_http1_connection_is_closed() {
     let database = Database::sqlite();
     let settings = ["--send-timeout=300ms", "--max-connection-age-grace=300ms"];
     let server = TestServer::start_with(&database, &settings).await;
@@ -191,7 +191,7 @@ async fn a_socket_that_is_not_read_is_closed() {
     );
     for request in [
         [head.as_bytes(), &body].concat(),
-        // Answers that are all head, and so small that many wait in the socket.
+        // Replies without a body, so small that many fit into the socket.
         b"HEAD / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000),
     ] {
         let socket = TcpSocket::new_v4().unwrap();
@@ -199,5 +199,5 @@ async fn a_socket_that_is_not_read_is_closed() {
         let socket = socket.connect(server.address).await.unwrap();
         send_until_it_fails(socket, &request).await;
     }
-    server.still_serves().await;
+    server.expect_service().await;
 }

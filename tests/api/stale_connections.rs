@@ -1,4 +1,4 @@
-//! Connections that are open and cannot do the work.
+//! Open but unusable database connections.
 
 use std::{
     process::Command,
@@ -6,35 +6,30 @@ use std::{
 };
 
 use diesel::connection::SimpleConnection as _;
-use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use crate::harness::{
     Cluster, Database, EMAIL, Expect as _, PASSWORD, Process,
     database::{connect_postgres, text_of},
-    postgres,
+    eventually, eventually_within, postgres,
     server::Client,
 };
 
-/// How soon everything works once the database does, whatever was wrong with it.
+/// The time limit for a login once the database works again.
 const RECOVERY: Duration = Duration::from_secs(15);
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn recovers(client: &Client) {
     let start = Instant::now();
-    let recovered = async {
-        while client.login(EMAIL, PASSWORD).await.is_err() {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(RECOVERY, recovered).await.expect("a login");
+    eventually_within(RECOVERY, "a login", async || {
+        client.login(EMAIL, PASSWORD).await.is_ok()
+    })
+    .await;
     println!("recovered after {:?}", start.elapsed());
 }
 
-/// Such connections answer SELECT 1, and refuse whatever writes.
+/// Connections opened on a read-only database answer SELECT 1 and refuse writes.
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_database_that_was_read_only() {
+async fn read_only_connections_are_replaced() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -62,7 +57,7 @@ async fn on_a_database_that_was_read_only() {
          COMMIT"
     ));
     recovers(&client).await;
-    // All of them, not the one that was asked.
+    // All of them, not only the used one.
     for _ in 0..10 {
         client.login(EMAIL, PASSWORD).await.unwrap();
     }
@@ -75,11 +70,14 @@ fn signal(name: &str, process: &str) {
     assert!(sent.expect("kill runs").success());
 }
 
-/// The kernel acknowledges whatever is sent to such a process.
+/// The kernel acknowledges all data sent to a stopped process.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_process_of_the_log_is_replaced() {
+async fn a_stopped_connection_of_the_log_is_replaced() {
     let Some(cluster) = Cluster::on_a_socket() else {
-        postgres::skipped("a stopped process of the log", "beside TEST_POSTGRES_URL");
+        postgres::skipped(
+            "the test of a stopped connection of the log",
+            "beside TEST_POSTGRES_URL",
+        );
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -92,33 +90,27 @@ async fn a_stopped_process_of_the_log_is_replaced() {
                      WHERE application_name = 'bienvenue revocations'";
     let stopped = text_of(cluster.url(), following);
     signal("STOP", &stopped);
-    // What the node has in memory counts no more: the database is asked.
+    // The index is no longer current, so checks query the database.
     client.check(&session_id).await.unwrap();
-    let replaced = async {
-        let is_one = |pids: &str| pids.split(' ').any(|pid| !pid.is_empty() && pid != stopped);
-        while !is_one(&text_of(cluster.url(), following)) {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(RECOVERY, replaced).await.expect("another process");
+    eventually_within(RECOVERY, "another connection", async || {
+        let pids = text_of(cluster.url(), following);
+        pids.split(' ').any(|pid| !pid.is_empty() && pid != stopped)
+    })
+    .await;
     let fresh = client.login(EMAIL, PASSWORD).await.unwrap().session_id;
     client.check(&fresh).await.unwrap();
     connect_postgres(cluster.url())
         .batch_execute("DELETE FROM sessions")
         .unwrap();
-    let ended = async {
-        while client.check(&fresh).await.is_ok() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, ended).await.expect("the log is followed");
+    eventually("the session ends", async || {
+        client.check(&fresh).await.is_err()
+    })
+    .await;
     signal("CONT", &stopped);
-    let gone = async {
-        let is_there = |pids: &str| pids.split(' ').any(|pid| pid == stopped);
-        while is_there(&text_of(cluster.url(), following)) {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, gone).await.expect("its connection ends");
+    eventually("the stopped connection ends", async || {
+        let pids = text_of(cluster.url(), following);
+        !pids.split(' ').any(|pid| pid == stopped)
+    })
+    .await;
     drop(process);
 }

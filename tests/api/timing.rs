@@ -1,5 +1,5 @@
-//! An unknown e-mail costs the work of a known one. But for one test that is run by
-//! hand, no statistics: a hash of work or none is told apart by any clock.
+//! A login with an unknown e-mail costs as much work as with a known one. Except for one test
+//! run by hand, no statistics: any clock distinguishes a computed hash from none.
 
 use std::{
     env,
@@ -10,23 +10,23 @@ use crate::harness::{
     Database, EMAIL, PASSWORD, Process, Random, TestServer, on_each_database, server::Client,
 };
 
-/// What refused logins cost.
+/// The cost of refused logins.
 #[derive(Debug)]
 struct Cost {
-    /// CPU time of each on average, which other work on the machine hardly changes.
+    /// Average CPU time, hardly affected by other work on the machine.
     work: Duration,
-    /// How long the fastest took: no answer comes before its work is done.
+    /// The shortest duration: no reply precedes its work.
     fastest: Duration,
 }
 
 impl Cost {
-    /// At least half the work of another, and waited for.
+    /// Whether it has at least half the work of another, before the reply.
     fn is_like(&self, other: &Self) -> bool {
         self.work.min(self.fastest) > other.work / 2
     }
 }
 
-/// The server with hashes of a cost, and a client of it.
+/// A server with this hash cost, and a client.
 async fn start(database: &Database, cost: &str) -> (Process, Client) {
     let folder = tempfile::tempdir().unwrap();
     let settings = [cost, "--database-url", database.url()];
@@ -35,7 +35,7 @@ async fn start(database: &Database, cost: &str) -> (Process, Client) {
     (process, client)
 }
 
-/// What logins as two e-mails cost, a few of each in turn.
+/// The cost of logins with two e-mails, alternating.
 async fn refused<'a>(logins: [(&'a (Process, Client), &'a str); 2]) -> [Cost; 2] {
     const ROUNDS: u32 = 3;
     const LOGINS: u32 = 5;
@@ -73,19 +73,19 @@ on_each_database! {
         assert!(unknown.is_like(&known) && known.is_like(&unknown), "{unknown:?}, {known:?}");
     }
 
-    /// Even where there is nobody yet.
-    async fn the_first_login_of_all_costs_a_hash(database: Database) {
+    /// Even without any users.
+    async fn a_login_without_any_users_costs_a_hash(database: Database) {
         let empty = start(&database, "--bcrypt-cost=8").await;
         let other = Database::sqlite();
         let inhabited = start(&other, "--bcrypt-cost=8").await;
         inhabited.1.register(EMAIL, PASSWORD).await.unwrap();
-        let [nobody, known] = refused([(&empty, EMAIL), (&inhabited, EMAIL)]).await;
-        assert!(nobody.is_like(&known), "{nobody:?}, {known:?}");
+        let [without_users, known] = refused([(&empty, EMAIL), (&inhabited, EMAIL)]).await;
+        assert!(without_users.is_like(&known), "{without_users:?}, {known:?}");
     }
 
-    /// After a change of the setting, users still have their old cost; a
-    /// decoy at the new one would betray every one of them.
-    async fn a_decoy_costs_what_is_stored(database: Database) {
+    /// After a change of the setting, users still have the old cost; a decoy with the new one
+    /// would reveal all of them.
+    async fn a_decoy_has_the_stored_cost(database: Database) {
         let server = TestServer::start(&database).await;
         server.register().await;
         server.stop().await;
@@ -99,13 +99,13 @@ on_each_database! {
         }
     }
 
-    /// A hash that cannot be used costs the configured work.
+    /// An unusable hash costs the configured work.
     async fn a_damaged_hash_costs_a_hash(database: Database) {
         let server = start(&database, "--bcrypt-cost=8").await;
         for email in [EMAIL, "bob@example.com"] {
             server.1.register(email, PASSWORD).await.unwrap();
         }
-        // Damaged, and that of a user who was imported without a password.
+        // A damaged one, and that of a user imported without a password.
         for stored in ["damaged", "!"] {
             database.execute(&format!("UPDATE users SET hashed_password = '{stored}' WHERE id = 1"));
             let [damaged, good] = refused([(&server, EMAIL), (&server, "bob@example.com")]).await;
@@ -115,12 +115,12 @@ on_each_database! {
     }
 }
 
-/// The times of refused logins as many e-mails, known and unknown at random.
+/// The times of refused logins with many e-mails, known and unknown at random.
 async fn times(client: &Client, logins: usize) -> [Vec<f64>; 2] {
     let mut random = Random::from_environment();
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..logins {
-        let (class, number) = (random.below(2), random.below(E_MAILS));
+        let (class, number) = (random.below(2), random.below(EMAILS));
         let email = format!("{}{number}@example.com", ["known", "other"][class]);
         let start = Instant::now();
         let refused = client.login(&email, "wrong horse battery").await;
@@ -130,7 +130,7 @@ async fn times(client: &Client, logins: usize) -> [Vec<f64>; 2] {
     times
 }
 
-const E_MAILS: usize = 64;
+const EMAILS: usize = 64;
 
 /// Mean and variance of the mean.
 fn mean(times: &[f64]) -> [f64; 2] {
@@ -150,15 +150,15 @@ fn area_under_curve(one: &[f64], other: &[f64]) -> f64 {
     one.iter().map(shorter).sum::<f64>() / (one.len() * other.len()) as f64
 }
 
-/// Where the hash is next to nothing, everything else shows. It takes an otherwise idle
-/// machine and some minutes; `LOGINS` says how many logins.
+/// With a very cheap hash, all other differences show. Takes some minutes on an otherwise
+/// idle machine; `LOGINS` sets the number of logins.
 #[ignore = "a measurement: run it alone, on an idle machine"]
 #[tokio::test]
 async fn known_and_unknown_emails_take_the_same_time() {
     let logins = env::var("LOGINS").map_or(100_000, |logins| logins.parse().unwrap());
     let database = Database::sqlite();
     let server = start(&database, "--bcrypt-cost=4").await;
-    for number in 0..E_MAILS {
+    for number in 0..EMAILS {
         server
             .1
             .register(&format!("known{number}@example.com"), PASSWORD)

@@ -1,5 +1,4 @@
-//! What one hostile peer may ask of the transport (`--help`, "Transport
-//! limits").
+//! The limits on a hostile peer (`--help`, "Transport limits").
 
 use std::{
     fs,
@@ -31,20 +30,20 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LOGIN: &str = "/bienvenue.v1.AuthService/Login";
 const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
-/// Sends some bytes, then nothing; returns what came back until the server
-/// hung up, and when it did.
-async fn hung_up_on(address: SocketAddr, bytes: &[u8]) -> (Vec<u8>, Duration) {
+/// Sends some bytes and waits for the server to close the connection; returns the received
+/// bytes and the elapsed time.
+async fn until_closed(address: SocketAddr, bytes: &[u8]) -> (Vec<u8>, Duration) {
     let start = Instant::now();
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     let end = timeout(Duration::from_secs(20), socket.read_to_end(&mut answer));
-    // A reset is an end like any other.
-    let _ = end.await.expect("the server hangs up");
+    // A reset is an end, too.
+    let _ = end.await.expect("the server closes the connection");
     (answer, start.elapsed())
 }
 
-/// The frames of HTTP/2 in some bytes: type and payload.
+/// The HTTP/2 frames in some bytes: type and payload.
 fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
         let [a, b, c, kind, _, _, _, _, _, rest @ ..] = bytes else {
@@ -57,7 +56,7 @@ fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-/// The status of `GET /`, or `None` where the server hung up.
+/// The status of `GET /`, or `None` where the server closed the connection.
 async fn raw_status(address: SocketAddr) -> Option<u16> {
     let mut socket = TcpStream::connect(address).await.ok()?;
     let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -70,12 +69,12 @@ async fn raw_status(address: SocketAddr) -> Option<u16> {
     answer.get(9..12)?.parse().ok()
 }
 
-/// Without file descriptors, it neither spins nor gives up.
+/// Without file descriptors, the server neither spins nor stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn running_out_of_file_descriptors_is_survived() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &["--first-byte-timeout=1m"]);
-    // The pool is open, and with it all that it opens.
+    // By then the pool has opened its connections.
     assert_eq!(raw_status(process.address).await, Some(200));
     let allow = |files: usize| {
         let limit = [
@@ -99,25 +98,25 @@ async fn running_out_of_file_descriptors_is_survived() {
         silent.push(TcpStream::connect(process.address).await.unwrap());
     }
     let busy = busy_share(&process).await;
-    assert!(busy < 0.2, "{busy} of a core, doing nothing");
+    assert!(busy < 0.2, "{busy} of a core while idle");
     allow(1_024);
     let served = async { while raw_status(process.address).await != Some(200) {} };
     timeout(Duration::from_secs(5), served)
         .await
-        .expect("it serves again");
+        .expect("the server serves again");
     process.signal("TERM");
     let (_, log) = process.wait();
     assert!(log.contains("cannot accept connections"), "{log}");
 }
 
-/// How much of a core a process takes over a second.
+/// The share of a core used by a process during a second.
 async fn busy_share(process: &Process) -> f64 {
     let (before, start) = (process.cpu_time(), Instant::now());
     sleep(Duration::from_secs(1)).await;
     (process.cpu_time() - before).as_secs_f64() / start.elapsed().as_secs_f64()
 }
 
-/// However many callers there are, the service can open what it needs itself.
+/// The server reserves file descriptors for itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_cannot_take_the_last_file_descriptors() {
     let folder = tempfile::tempdir().unwrap();
@@ -143,18 +142,18 @@ async fn callers_cannot_take_the_last_file_descriptors() {
     }
     sleep(Duration::from_millis(200)).await;
     let busy = busy_share(&process).await;
-    assert!(busy < 0.2, "{busy} of a core, doing nothing");
+    assert!(busy < 0.2, "{busy} of a core while idle");
     drop(silent);
     let served = async { while raw_status(process.address).await != Some(200) {} };
     timeout(Duration::from_secs(5), served)
         .await
-        .expect("it serves again");
+        .expect("the server serves again");
     let client = Client::connect(process.address).await;
     client.register(EMAIL, PASSWORD).await.unwrap();
 }
 
 on_each_database! {
-    async fn silence_half_a_preface_and_half_a_request_do_not_last(database: Database) {
+    async fn silence_half_a_preface_and_half_a_request_time_out(database: Database) {
         let settings = ["--first-byte-timeout=200ms", "--handshake-timeout=600ms"];
         let server = TestServer::start_with(&database, &settings).await;
         for (bytes, at_least) in [
@@ -163,57 +162,57 @@ on_each_database! {
             (b"GET / HT", 600),
             (b"GET / HTTP/1.1\r\nhost: x\r\n", 600),
         ] {
-            let (_, after) = hung_up_on(server.address, bytes).await;
+            let (_, after) = until_closed(server.address, bytes).await;
             let range = Duration::from_millis(at_least - 50)..Duration::from_secs(5);
             assert!(range.contains(&after), "{bytes:?}: {after:?}");
         }
         server.register().await;
     }
 
-    async fn a_body_that_never_comes_is_not_waited_for(database: Database) {
+    async fn a_missing_body_times_out(database: Database) {
         let settings = ["--request-timeout=200ms", "--hash-max-wait=100ms"];
         let server = TestServer::start_with(&database, &settings).await;
         let head = "POST /bienvenue.v1.AuthService/Login HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\
                     connection: close\r\ncontent-type: application/grpc-web\r\n\r\n";
-        let (answer, after) = hung_up_on(server.address, head.as_bytes()).await;
+        let (answer, after) = until_closed(server.address, head.as_bytes()).await;
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.contains("grpc-status: 4"), "{answer}");
         assert!(after < Duration::from_secs(5), "{after:?}");
     }
 
-    async fn a_peer_that_does_not_answer_pings_is_gone(database: Database) {
+    async fn a_peer_without_ping_replies_is_disconnected(database: Database) {
         let settings = ["--keepalive-interval=200ms", "--keepalive-timeout=2s"];
         let server = TestServer::start_with(&database, &settings).await;
-        let (_, after) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
+        let (_, after) = until_closed(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
         assert!(after < Duration::from_secs(5), "{after:?}");
-        // The harness's client, which does answer, is as old.
+        // The harness's client, which answers pings, is as old.
         server.register().await;
     }
 
-    async fn an_old_connection_is_asked_to_close_and_then_cut(database: Database) {
+    async fn an_old_connection_gets_goaway_and_is_closed(database: Database) {
         let settings = [
             "--max-connection-age=200ms",
             "--max-connection-age-grace=300ms",
         ];
         let server = TestServer::start_with(&database, &settings).await;
-        let (answer, after) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
+        let (answer, after) = until_closed(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
         assert!(
             frames(&answer).any(|(kind, _)| kind == 7),
             "GOAWAY: {answer:?}"
         );
         assert!(after >= Duration::from_millis(150), "{after:?}");
-        // A client that calls again where its connection went is served.
+        // A client that reconnects is served.
         let client = Client::connect(server.address).await;
         let served = async { while client.register(EMAIL, PASSWORD).await.is_err() {} };
         timeout(Duration::from_secs(5), served)
             .await
-            .expect("it is served");
+            .expect("a served call");
     }
 
-    async fn the_limits_are_announced_as_set(database: Database) {
+    async fn the_announced_limits_are_those_set(database: Database) {
         let keepalive = ["--keepalive-interval=200ms", "--keepalive-timeout=200ms"];
         for (settings, streams, header_list) in [
-            // As many as are admitted, unless fewer are to be announced.
+            // The limit of requests per connection, unless a lower one is set.
             (&[][..], 256, 8 * 1024),
             (&["--max-requests-per-connection=9"], 9, 8 * 1024),
             (&["--max-concurrent-streams=1000"], 1_000, 8 * 1024),
@@ -225,7 +224,7 @@ on_each_database! {
         ] {
             let settings = [settings, &keepalive].concat();
             let server = TestServer::start_with(&database, &settings).await;
-            let (answer, _) = hung_up_on(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
+            let (answer, _) = until_closed(server.address, &[PREFACE, EMPTY_SETTINGS].concat()).await;
             let (_, announced) = frames(&answer)
                 .find(|(kind, _)| *kind == 4)
                 .expect("SETTINGS");
@@ -241,7 +240,7 @@ on_each_database! {
         }
     }
 
-    async fn a_head_that_is_too_large_is_refused_and_the_next_one_served(database: Database) {
+    async fn an_oversized_head_is_refused_and_the_next_served(database: Database) {
         let server = TestServer::start(&database).await;
         let large = "x".repeat(9 * 1024);
         let headers = [
@@ -255,30 +254,30 @@ on_each_database! {
         server.register().await;
     }
 
-    /// A caller that opens more streams than it was told of is held to that; one that
-    /// keeps to it has its calls wait.
-    async fn a_connection_has_its_share_of_work(database: Database) {
+    /// Streams beyond the announced limit are refused; a client that respects it queues its
+    /// calls.
+    async fn requests_per_connection_are_limited(database: Database) {
         let server = TestServer::start_with(&database, &["--max-requests-per-connection=1"]).await;
         server.register().await;
         let session_id = server.login().await.session_id;
         let check = framed(&GetUserBySessionRequest { session_id });
         let mut connection = H2::open(server.address, 64 * 1024).await.unwrap();
-        // A request whose body does not end keeps the connection's share.
-        connection.begin_to_ask("Login").await.unwrap();
-        connection.ask("GetUserBySession", &check).await.unwrap();
+        // A request without the end of its body stays in progress.
+        connection.begin_call("Login").await.unwrap();
+        connection.call("GetUserBySession", &check).await.unwrap();
         let seen = connection.until(|seen| seen.resets > 0).await.unwrap();
         assert_eq!((seen.resets, seen.answers()), (1, 0), "{seen:?}");
-        // Other connections have shares of their own.
+        // Other connections have their own limit.
         let checks = (0..20).map(|_| server.login());
         join_all(checks).await;
-        // And there is room again once the request is gone.
-        connection.ask_instead("GetUserBySession", &check).await.unwrap();
+        // After the request's end, others are served.
+        connection.cancel_and_call("GetUserBySession", &check).await.unwrap();
         let seen = connection.until(|seen| seen.ends > 0).await.unwrap();
         assert!(seen.ends > 0 && seen.refusals == 0, "{seen:?}");
     }
 
-    async fn a_peer_has_its_share_of_connections(database: Database) {
-        // One is the harness's own client.
+    async fn connections_per_peer_are_limited(database: Database) {
+        // One of the connections is the harness's own.
         let server = TestServer::start_with(&database, &["--max-connections-per-peer=3"]).await;
         let mut kept = Vec::new();
         for _ in 0..2 {
@@ -290,7 +289,7 @@ on_each_database! {
             assert!(socket.read_u8().await.is_ok());
             kept.push(socket);
         }
-        let (answer, after) = hung_up_on(server.address, b"").await;
+        let (answer, after) = until_closed(server.address, b"").await;
         assert!(
             answer.is_empty() && after < Duration::from_secs(2),
             "{after:?}"
@@ -299,33 +298,33 @@ on_each_database! {
         let room = async { while raw_status(server.address).await != Some(200) {} };
         timeout(Duration::from_secs(5), room)
             .await
-            .expect("room again");
+            .expect("a served connection");
     }
 
-    /// A proxy connects for many.
-    async fn a_trusted_proxy_has_all_the_connections_there_are(database: Database) {
+    /// A proxy's connections serve many clients.
+    async fn a_trusted_proxy_is_exempt_from_the_limit_per_peer(database: Database) {
         let settings = ["--max-connections-per-peer=1", "--trusted-proxies=127.0.0.1"];
         let server = TestServer::start_with(&database, &settings).await;
         let mut kept = Vec::new();
         for _ in 0..8 {
             let client = Client::connect(server.address).await;
-            let unknown = client.check("sess_nobody").await.unwrap_err();
+            let unknown = client.check("sess_unknown").await.unwrap_err();
             refused(&unknown, Code::Unauthenticated, "SESSION_INVALID");
             kept.push(client);
         }
     }
 
-    /// The second request on a connection has its time like the first.
-    async fn half_a_head_after_a_whole_request_does_not_last(database: Database) {
+    /// The second request on a connection has the same timeout as the first.
+    async fn half_a_head_after_a_whole_request_times_out(database: Database) {
         let server = TestServer::start_with(&database, &["--handshake-timeout=300ms"]).await;
         let bytes = b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HT";
-        let (answer, after) = hung_up_on(server.address, bytes).await;
+        let (answer, after) = until_closed(server.address, bytes).await;
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
         assert!(after < Duration::from_secs(5), "{after:?}");
     }
 
-    /// Work on a request is no part of the handshake.
-    async fn an_answer_may_take_longer_than_the_handshake(database: Database) {
+    /// The handshake timeout does not apply to requests in progress.
+    async fn a_reply_may_take_longer_than_the_handshake_timeout(database: Database) {
         let settings = ["--handshake-timeout=50ms", "--bcrypt-cost=12"];
         let server = TestServer::start_with(&database, &settings).await;
         let request = RegisterRequest {
@@ -339,11 +338,11 @@ on_each_database! {
             .unwrap();
         assert!(
             start.elapsed() > Duration::from_millis(50),
-            "it was no test"
+            "too fast: no test"
         );
     }
 
-    /// A caller's own deadline is kept, and told in the words of the table.
+    /// A caller's own deadline is kept, with the status of the table.
     async fn a_callers_deadline_is_kept(database: Database) {
         let server = TestServer::start_with(&database, &["--bcrypt-cost=12"]).await;
         let request = RegisterRequest {
@@ -353,7 +352,7 @@ on_each_database! {
         let body = framed(&request);
         let path = "/bienvenue.v1.AuthService/Register";
         let web = "application/grpc-web+proto";
-        // A tonic client would not wait for the answer.
+        // A tonic client would not wait for the reply.
         for deadline in ["1n", "5m"] {
             let head = format!(
                 "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {web}\r\n\
@@ -362,13 +361,13 @@ on_each_database! {
             );
             // All but the last byte.
             let request = [head.as_bytes(), &body[..body.len() - 1]].concat();
-            let (answer, _) = hung_up_on(server.address, &request).await;
+            let (answer, _) = until_closed(server.address, &request).await;
             let response = raw::parse_http1(&answer);
             assert_eq!(response.header("content-type"), Some(web));
             let status = raw::status(&response.headers);
             refused(&status, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
         }
-        // Where it is known from the start, nothing is begun.
+        // A deadline known to be too short is refused at once.
         let headers = [("content-type", web), ("grpc-timeout", "50m")];
         let response = raw::http1(server.address, "POST", path, &headers, &body).await;
         let status = raw::status(&response.headers);

@@ -1,4 +1,4 @@
-//! Watching revocations: none is missing, none comes twice, all come in order.
+//! `WatchRevocations`: no event is missing, repeated or out of order.
 
 use std::{
     collections::BTreeSet,
@@ -8,13 +8,13 @@ use std::{
 use bienvenue::proto::v1::{LoginResponse, watch_revocations_response::Event};
 use diesel::connection::SimpleConnection as _;
 use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tonic::Code;
 
 use crate::harness::{
     Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, TestServer, Watcher,
     database::connect_postgres,
-    on_each_database, refused,
+    eventually, on_each_database, refused,
     requests::Session,
     status::violation,
     watch::{head, log_after, open_sessions, session_ended, user_changed, user_sessions_ended},
@@ -26,7 +26,7 @@ fn handle(login: &LoginResponse) -> String {
     login.session.clone().unwrap().handle
 }
 
-/// The next events, in whatever order they come.
+/// The next events, in any order.
 async fn next_events(watcher: &mut Watcher, many: usize) -> BTreeSet<String> {
     let mut events = BTreeSet::new();
     while events.len() < many {
@@ -50,22 +50,18 @@ async fn log_out_some(server: &TestServer, many: usize) -> Vec<String> {
     ended
 }
 
-/// Waits until the log has been swept up to a revision.
-async fn is_swept(database: &Database, revision: i64) {
+/// Waits until the log is swept up to a revision.
+async fn until_swept(database: &Database, revision: i64) {
     let through = "SELECT CAST(through AS TEXT) FROM swept_revocations";
-    let swept = async {
-        while database.text(through) != revision.to_string() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(20), swept)
-        .await
-        .expect("a sweep");
+    eventually("the log is swept", async || {
+        database.text(through) == revision.to_string()
+    })
+    .await;
 }
 
 on_each_database! {
-    /// Logout, revocation of one and of all others.
-    async fn what_its_user_ends_is_told(database: Database) {
+    /// Logout, revocation of one session and of all others.
+    async fn sessions_ended_by_their_user_are_announced(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         let user = server.register().await;
         let mut watcher = server.watch(None).await.unwrap();
@@ -78,16 +74,16 @@ on_each_database! {
         assert_eq!(watcher.event().await.1, ended(1));
         assert_eq!(server.client.revoke_other_sessions(own).await.unwrap(), 2);
         assert_eq!(next_events(&mut watcher, 2).await, set(&[ended(2), ended(3)]));
-        // What ends nothing is no event.
+        // Calls without an effect are not announced.
         server.client.check(own).await.unwrap();
         assert_eq!(server.client.revoke_other_sessions(own).await.unwrap(), 0);
-        server.client.logout("sess_nobody").await.unwrap_err();
+        server.client.logout("sess_unknown").await.unwrap_err();
         server.client.logout(own).await.unwrap();
         assert_eq!(watcher.event().await.1, ended(4));
     }
 
-    /// A change of the password, by whoever knows the old one or has a token.
-    async fn a_new_password_is_told(database: Database) {
+    /// A password change, and a reset.
+    async fn sessions_ended_by_a_new_password_are_announced(database: Database) {
         let settings = ["--reset-delivery=response"];
         let server = TestServer::start_watched(&database, &settings).await;
         let user = server.register().await;
@@ -115,9 +111,9 @@ on_each_database! {
         assert!(watcher.until(head(&database)).await.is_empty());
     }
 
-    /// A newer session in its place: the one of the same browser, and the one seen
-    /// longest ago of too many.
-    async fn what_a_login_replaces_is_told(database: Database) {
+    /// Sessions replaced by a login: the presented one, and the least recently seen at the
+    /// limit.
+    async fn sessions_replaced_by_a_login_are_announced(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         let user = server.register().await;
         let mut watcher = server.watch(None).await.unwrap();
@@ -131,7 +127,7 @@ on_each_database! {
             handles.push(checked.session.unwrap().handle);
         }
         assert_eq!(watcher.event().await.1, session_ended(&handles[0], user.id));
-        // A thousand in all.
+        // A thousand in all, the limit.
         open_sessions(&database, user.id, 999);
         server.clock.advance(HOUR);
         let login = server.login().await;
@@ -141,15 +137,15 @@ on_each_database! {
         assert!(watcher.until(head(&database)).await.is_empty());
     }
 
-    /// Sessions that have expired, once they are removed.
-    async fn an_expired_session_is_told(database: Database) {
+    /// Expired sessions are announced once they are removed.
+    async fn an_expired_session_is_announced(database: Database) {
         let settings = ["--session-idle=2h", "--session-sweep=20ms"];
         let server = TestServer::start_watched(&database, &settings).await;
         let user = server.register().await;
         let mut watcher = server.watch(None).await.unwrap();
         let expiring = server.login().await;
         let fresh = server.login().await;
-        // A day after its limit, whatever the clock of the database's machine says.
+        // A day after its limit, even where the database's clock differs.
         let seen = (server.clock.now() - 27 * HOUR).format("%Y-%m-%d %H:%M:%S");
         let handle_of = handle(&expiring);
         database.execute(&format!("UPDATE sessions SET last_seen_at = '{seen}' WHERE handle = '{handle_of}'"));
@@ -158,8 +154,8 @@ on_each_database! {
         assert!(watcher.until(head(&database)).await.is_empty());
     }
 
-    /// Nothing ends a session behind its back.
-    async fn what_is_done_by_hand_is_told(database: Database) {
+    /// Changes by SQL statements are announced, too.
+    async fn changes_by_hand_are_announced(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         let user = server.register().await;
         let other = server.client.register("bob@example.com", PASSWORD).await.unwrap();
@@ -171,23 +167,23 @@ on_each_database! {
             database.execute(&format!("UPDATE users SET email = '{email}' WHERE id = {}", user.id))
         };
         email(EMAIL);
-        assert!(watcher.until(head(&database)).await.is_empty(), "nothing has changed");
+        assert!(watcher.until(head(&database)).await.is_empty(), "no change");
         email("lovelace@example.com");
         assert_eq!(watcher.event().await.1, user_changed(user.id));
-        // What was told is so: its check is not of before.
+        // A check after the event reflects the change.
         let checked = server.client.check(&logins[1].session_id).await.unwrap();
         assert_eq!(checked.user.unwrap().email, "lovelace@example.com");
         let foreign_keys = if database.is_sqlite() { "PRAGMA foreign_keys = ON;" } else { "" };
         database.batch(&format!("{foreign_keys} DELETE FROM users WHERE id = {}", user.id));
         let all = [session_ended(&handle(&logins[1]), user.id), user_sessions_ended(user.id)];
         assert_eq!(next_events(&mut watcher, 2).await, set(&all));
-        server.client.has_no_session(&logins[1].session_id).await;
+        server.client.expect_no_session(&logins[1].session_id).await;
         database.execute(&format!("DELETE FROM users WHERE id = {}", other.id));
         assert_eq!(watcher.event().await.1, user_sessions_ended(other.id));
     }
 
-    /// From the beginning, from anywhere between, from the end.
-    async fn it_begins_after_any_revision(database: Database) {
+    /// From the beginning, the middle and the end.
+    async fn a_stream_begins_after_any_revision(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         let user = server.register().await;
         let ended = log_out_some(&server, 12).await;
@@ -205,13 +201,13 @@ on_each_database! {
         assert_eq!(watcher.event().await.1, session_ended(&more[0], user.id));
     }
 
-    async fn a_revision_that_makes_no_sense_is_refused(database: Database) {
+    async fn an_unknown_revision_is_refused(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         server.register().await;
         log_out_some(&server, 2).await;
         let log = log_after(&database, 0);
         let [first, last] = [log[0].0, log[1].0];
-        // Neither what comes after the last one nor what lies between was ever given.
+        // Neither later revisions nor those in between have been used.
         for unknown in [last + 1, last + 1_000, i64::MAX, first - 1, first + 1, last - 1] {
             if unknown == 0 || unknown == first || unknown == last {
                 continue;
@@ -226,8 +222,8 @@ on_each_database! {
         }
     }
 
-    /// Where the log does not go back so far, that is said, and nothing else.
-    async fn what_was_swept_is_not_skipped(database: Database) {
+    /// A revision before the swept part is refused.
+    async fn a_swept_revision_is_refused(database: Database) {
         let settings = ["--revocation-retention=1s", "--session-sweep=20ms"];
         let server = TestServer::start_watched(&database, &settings).await;
         let user = server.register().await;
@@ -238,8 +234,8 @@ on_each_database! {
             revisions.push(head(&database));
         }
         let (before_last, last) = (revisions[1], revisions[2]);
-        // All but the last one, by which the log is recognised.
-        is_swept(&database, before_last).await;
+        // All but the last entry, which identifies the log.
+        until_swept(&database, before_last).await;
         assert_eq!(log_after(&database, 0).len(), 1);
         for since in [0, 1, revisions[0], before_last - 1] {
             let refusal = server.watch(Some(since)).await;
@@ -247,18 +243,18 @@ on_each_database! {
         }
         let mut after_the_sweep = server.watch(Some(before_last)).await.unwrap();
         assert_eq!(after_the_sweep.until(last).await.len(), 1);
-        // Who was up to date is not concerned, nor is who begins anew.
+        // Current streams and new ones are not affected.
         assert_eq!(current.until(last).await.len(), 3);
-        let mut anew = server.watch(None).await.unwrap();
-        assert_eq!(anew.last, last);
+        let mut new_stream = server.watch(None).await.unwrap();
+        assert_eq!(new_stream.last, last);
         let mut at_the_end = server.watch(Some(last)).await.unwrap();
         let ended = session_ended(&log_out_some(&server, 1).await[0], user.id);
-        for watcher in [&mut current, &mut anew, &mut at_the_end] {
+        for watcher in [&mut current, &mut new_stream, &mut at_the_end] {
             assert_eq!(watcher.event().await.1, ended);
             assert!(watcher.last > last, "a revision is never used twice");
         }
-        // A start on a log that was swept begins at its end.
-        is_swept(&database, last).await;
+        // A server started on a swept log begins at its end.
+        until_swept(&database, last).await;
         let last = current.last;
         server.stop().await;
         let server = TestServer::start_watched(&database, &settings).await;
@@ -266,15 +262,15 @@ on_each_database! {
         server.watch(Some(last)).await.unwrap();
     }
 
-    /// What happened while no server ran, too.
-    async fn it_goes_on_after_a_restart(database: Database) {
+    /// Including changes while no server ran.
+    async fn a_stream_resumes_after_a_restart(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         let user = server.register().await;
         let mut watcher = server.watch(Some(0)).await.unwrap();
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         let mut expected = log_out_some(&server, 3).await;
         let open = server.login().await;
-        told.extend(watcher.until(head(&database)).await);
+        received.extend(watcher.until(head(&database)).await);
         server.stop().await;
         refused(&watcher.end().await, Code::Unavailable, "UNAVAILABLE");
         database.execute(&format!("DELETE FROM sessions WHERE handle = '{}'", handle(&open)));
@@ -282,15 +278,15 @@ on_each_database! {
         let server = TestServer::start_watched(&database, &[]).await;
         let mut watcher = server.watch(Some(watcher.last)).await.unwrap();
         expected.extend(log_out_some(&server, 2).await);
-        told.extend(watcher.until(head(&database)).await);
-        let events: Vec<Event> = told.iter().map(|(_, event)| event.clone()).collect();
+        received.extend(watcher.until(head(&database)).await);
+        let events: Vec<Event> = received.iter().map(|(_, event)| event.clone()).collect();
         let expected: Vec<Event> = expected.iter().map(|handle| session_ended(handle, user.id)).collect();
         assert_eq!(events, expected);
-        assert_eq!(told, log_after(&database, 0));
+        assert_eq!(received, log_after(&database, 0));
     }
 
-    /// While nothing happens, a message comes in time all the same.
-    async fn its_heart_beats(database: Database) {
+    /// Without events, heartbeats arrive in time.
+    async fn heartbeats_arrive_in_time(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         server.register().await;
         log_out_some(&server, 1).await;
@@ -302,14 +298,14 @@ on_each_database! {
             let (revision, event) = watcher.next().await.unwrap();
             assert!(matches!(event, Event::Heartbeat(_)), "{event:?}");
             assert_eq!(revision, last);
-            // Four times what is promised, for a busy machine; then a cache is off.
+            // Four times the promised interval, for a busy machine; caches turn off then.
             assert!(before.elapsed() < Duration::from_secs(1));
         }
         assert!(start.elapsed() < 8 * Duration::from_millis(500), "{:?}", start.elapsed());
     }
 
-    /// All see the same, whenever they came, whatever went on at once.
-    async fn all_watchers_are_told_the_same(database: Database) {
+    /// All streams get the same events, whenever they began, with concurrent changes.
+    async fn all_streams_have_the_same_events(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         server.register().await;
         let logouts = join_all((0..8).map(|caller| {
@@ -348,9 +344,9 @@ on_each_database! {
         }
     }
 
-    /// Who begins with what comes from now on is told all that came after the first
-    /// message, also when it begins in the middle of a thousand.
-    async fn nothing_is_lost_between_now_and_the_first_event(database: Database) {
+    /// A stream without a revision has all events after its first message, even when it begins
+    /// among a thousand.
+    async fn no_event_after_the_first_message_is_lost(database: Database) {
         let server = TestServer::start_watched(&database, &[]).await;
         let user = server.register().await;
         let client = crate::harness::server::Client::connect(server.admin_address.unwrap()).await;
@@ -379,9 +375,9 @@ on_each_database! {
     }
 }
 
-/// What ends on one node is told on the other.
+/// A session ended on one node is announced on the other.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_other_nodes_are_told() {
+async fn other_nodes_announce_revocations() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -396,20 +392,20 @@ async fn the_other_nodes_are_told() {
         let event = watcher.event().await.1;
         assert_eq!(event, session_ended(&handle(&login), user.id));
         assert!(start.elapsed() < Duration::from_secs(1));
-        b.client.has_no_session(&login.session_id).await;
+        b.client.expect_no_session(&login.session_id).await;
     }
 }
 
-/// What happens before a node has begun to follow the log is told by it as well.
+/// Events before a node begins to follow the log are announced, too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_follows_late_skips_nothing() {
+async fn a_late_follower_skips_no_event() {
     let Some(database) = Database::postgres().await else {
         return;
     };
     let server = TestServer::start_watched(&database, &[]).await;
     let user = server.register().await;
     server.stop().await;
-    // No node follows a log that does not get all its entries.
+    // Nodes do not follow a log with a disabled trigger.
     let trigger = |able: &str| {
         database.execute(&format!(
             "ALTER TABLE sessions {able} TRIGGER sessions_ended"
@@ -427,14 +423,14 @@ async fn a_node_that_follows_late_skips_nothing() {
     trigger("ENABLE");
     let last = head(&database);
     for watcher in &mut watchers {
-        let told = watcher.until(last).await;
-        let events: Vec<Event> = told.into_iter().map(|(_, event)| event).collect();
+        let received = watcher.until(last).await;
+        let events: Vec<Event> = received.into_iter().map(|(_, event)| event).collect();
         assert_eq!(events, [user_changed(user.id), user_changed(user.id)]);
     }
 }
 
-/// A transaction that took its revision before others and is committed after them
-/// would be missed by whoever has been told of theirs. So they wait for it.
+/// A transaction with an earlier revision and a later commit than others would be missed by
+/// streams past those. So the others wait for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn revisions_come_in_the_order_of_the_commits() {
     let Some(database) = Database::postgres().await else {
@@ -450,7 +446,7 @@ async fn revisions_come_in_the_order_of_the_commits() {
     let mut watcher = server.watch(None).await.unwrap();
     let slow = server.login().await;
     let mut raw = connect_postgres(database.url());
-    // It draws its revision at once, not at its end.
+    // It takes its revision at once, not at its commit.
     raw.batch_execute(&format!(
         "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; DELETE FROM sessions WHERE handle = '{}'",
         handle(&slow)
@@ -472,7 +468,7 @@ async fn revisions_come_in_the_order_of_the_commits() {
     let waiting = "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let start = Instant::now();
-    // Either they wait, or they are done and have been told of.
+    // Either they wait, or they are done and announced.
     while database.text(waiting) == "0" && start.elapsed() < Duration::from_secs(2) {
         sleep(Duration::from_millis(5)).await;
     }
@@ -484,21 +480,24 @@ async fn revisions_come_in_the_order_of_the_commits() {
     for login in &quick {
         expected.extend(set(&[session_ended(&handle(login), other.id)]));
     }
-    let told = watcher.until(head(&database)).await;
+    let received = watcher.until(head(&database)).await;
     assert_eq!(
-        set(&told.iter().map(|entry| entry.1.clone()).collect::<Vec<_>>()),
+        set(&received
+            .iter()
+            .map(|entry| entry.1.clone())
+            .collect::<Vec<_>>()),
         expected
     );
     assert_eq!(
-        told[0].1,
+        received[0].1,
         session_ended(&handle(&slow), user.id),
-        "it was first to draw"
+        "the first revision comes first"
     );
 }
 
-/// One that ended its session first and is committed last is told last.
+/// A transaction that ends its session first and commits last is announced last.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_takes_its_time_is_not_missed() {
+async fn a_slow_transaction_is_not_missed() {
     let Some(database) = Database::postgres().await else {
         return;
     };
@@ -517,7 +516,7 @@ async fn a_transaction_that_takes_its_time_is_not_missed() {
         handle(&slow)
     ))
     .unwrap();
-    // Nobody waits for it.
+    // Others do not wait for it.
     for _ in 0..5 {
         let login = server
             .client
@@ -534,5 +533,5 @@ async fn a_transaction_that_takes_its_time_is_not_missed() {
         watcher.event().await.1,
         session_ended(&handle(&slow), user.id)
     );
-    server.client.has_no_session(&slow.session_id).await;
+    server.client.expect_no_session(&slow.session_id).await;
 }

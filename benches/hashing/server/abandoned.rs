@@ -1,5 +1,4 @@
-//! A login whose caller leaves in the middle of its hash: how much is still spent
-//! on it.
+//! The CPU time spent on a login after its caller has left in the middle of the hash.
 
 use std::time::{Duration, Instant};
 
@@ -25,20 +24,20 @@ const SETTINGS: &[&str] = &[
 const TRIES: usize = 20;
 const FEWEST_TRIES: usize = 15;
 
-/// How long the caller stays.
+/// The time until the caller leaves.
 const STAY: Duration = Duration::from_millis(100);
 
-/// How long the server is watched after that, and before.
+/// The time for which the server is observed before and after that.
 const WATCH: Duration = Duration::from_millis(300);
 
-/// What an idle server may spend in [`WATCH`].
+/// The CPU time that an idle server may use in [`WATCH`].
 const IDLE: Duration = Duration::from_millis(5);
 
-/// The CPU time that is spent for nobody.
+/// The CPU time after the caller has left.
 pub fn row() -> Row {
     eprintln!("callers that leave");
     let process = Subject::start(SETTINGS);
-    // One thread for caller and connection: what is dropped is told at once.
+    // One thread for caller and connection, so that a cancellation is sent at once.
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
@@ -59,7 +58,7 @@ pub fn row() -> Row {
     }
     let idle = Spread::of(idle);
     let mut notes = vec![format!(
-        "A caller that left: an idle server spends {:.2} ms in the same {} ms, which are taken off.",
+        "A caller that left: an idle server uses {:.2} ms in the same {} ms, which are subtracted.",
         idle.median,
         WATCH.as_millis(),
     )];
@@ -71,8 +70,8 @@ pub fn row() -> Row {
     } else {
         let (spent, hashing) = (Spread::of(spent), Spread::of(hashing));
         notes.push(format!(
-            "Of what is spent, the hashing thread's part: median {:.2} ms, most {:.2} ms; the rest \
-             is to hear of it, and the log.",
+            "The hashing thread's part of it: median {:.2} ms, maximum {:.2} ms. The rest is for \
+             handling the cancellation and for the log.",
             hashing.median, hashing.most,
         ));
         Ok(Measured {
@@ -92,7 +91,7 @@ pub fn row() -> Row {
     }
 }
 
-/// What the server spends when nobody asks for anything. Waits for that.
+/// The CPU time of the server without requests. Waits until it is idle.
 fn idle_time(runtime: &Runtime, process: &Process) -> Duration {
     loop {
         let before = process.threads();
@@ -104,15 +103,15 @@ fn idle_time(runtime: &Runtime, process: &Process) -> Duration {
     }
 }
 
-/// What is spent after a login was cancelled.
+/// The CPU time after a login was cancelled.
 struct Left {
-    /// By the whole process.
+    /// Of the whole process.
     all: Duration,
-    /// By the thread that was hashing.
+    /// Of the hashing thread.
     hashing: Duration,
 }
 
-/// Leaves a login; nothing comes of it if that was not hashing.
+/// Cancels a login. Returns `None` if it was not being hashed.
 fn leave(runtime: &Runtime, process: &Process, client: &Client) -> Option<Left> {
     runtime.block_on(async {
         let before = process.threads();
@@ -139,8 +138,8 @@ fn leave(runtime: &Runtime, process: &Process, client: &Client) -> Option<Left> 
     })
 }
 
-/// The CPU time of a thread that runs, at the moment when the kernel has just
-/// brought it up to date: else up to a tick of before would count as of after.
+/// The CPU time of a running thread, just after the kernel has updated it. Otherwise up to
+/// a tick from before the cancellation would count as time after it.
 fn after_a_tick(process: &Process, thread: u32) -> Option<Duration> {
     let (start, before) = (Instant::now(), process.thread(thread)?);
     while start.elapsed() < WATCH {

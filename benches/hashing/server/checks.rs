@@ -1,4 +1,4 @@
-//! Session checks at a steady rate, as services ask them.
+//! Session checks at a steady rate, as services request them.
 
 use std::{
     net::SocketAddr,
@@ -12,16 +12,16 @@ use tokio::runtime::Builder;
 use super::client::Client;
 use crate::pace;
 
-/// How many ask, each on a connection and a thread of its own.
+/// The number of callers, each with its own connection and thread.
 pub const CALLERS: u32 = 4;
 
-/// How often each of them does.
+/// The time between two checks of a caller.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// What they ask together.
+/// The checks per second of all callers.
 pub const PER_SECOND: f64 = CALLERS as f64 * 1_000.0 / INTERVAL.as_millis() as f64;
 
-/// Checks for a while; returns how long each took from when it was due.
+/// Checks sessions for this time. Returns the time of each check from its due time.
 pub fn during(window: Duration, address: SocketAddr, sessions: &[String]) -> Vec<Duration> {
     let ready = Barrier::new(sessions.len());
     thread::scope(|scope| {
@@ -37,7 +37,7 @@ pub fn during(window: Duration, address: SocketAddr, sessions: &[String]) -> Vec
     })
 }
 
-/// One caller, on the thread that it is called on: no other has to wake up first.
+/// One caller, with its connection on the same thread, so that no other thread has to wake up.
 fn call(
     window: Duration,
     address: SocketAddr,
@@ -55,7 +55,7 @@ fn call(
             .block_on(client.check(session_id))
             .expect("a session")
     };
-    // The first on a connection take longer.
+    // The first checks on a connection take longer.
     for _ in 0..5 {
         check();
     }

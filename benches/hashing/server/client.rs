@@ -1,4 +1,4 @@
-//! What callers of the server do.
+//! The requests to the server.
 
 use std::{net::SocketAddr, ops::Range, time::Duration};
 
@@ -12,7 +12,7 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-/// One connection; clones share it.
+/// One connection, which clones share.
 #[derive(Clone)]
 pub struct Client(AuthServiceClient<Channel>);
 
@@ -23,7 +23,7 @@ impl Client {
         Self(AuthServiceClient::new(channel))
     }
 
-    /// Several of them: a connection may have so many requests in progress.
+    /// Several connections, since the concurrent requests of each are limited.
     pub async fn connect_many(address: SocketAddr, connections: usize) -> Vec<Self> {
         let mut clients = Vec::with_capacity(connections);
         for _ in 0..connections {
@@ -32,7 +32,7 @@ impl Client {
         clients
     }
 
-    /// Registers users, all at once, however busy the machine is.
+    /// Registers users concurrently, with retries while the server is overloaded.
     pub async fn register(&self, users: Range<usize>) {
         let registrations = users.map(|user| {
             let mut client = self.0.clone();
@@ -50,7 +50,7 @@ impl Client {
         registrations.collect::<JoinSet<()>>().join_all().await;
     }
 
-    /// Logs a registered user in; returns the `session_id`.
+    /// Logs a registered user in. Returns the `session_id`.
     pub async fn login(&self, user: usize) -> Result<String, Status> {
         let request = LoginRequest {
             email: email(user),
@@ -60,7 +60,7 @@ impl Client {
         Ok(response.into_inner().session_id)
     }
 
-    /// Asks whose session it is.
+    /// Requests the user of a session.
     pub async fn check(&self, session_id: &str) -> Result<(), Status> {
         let request = GetUserBySessionRequest {
             session_id: session_id.to_owned(),
@@ -70,7 +70,7 @@ impl Client {
     }
 }
 
-/// Whether a login was refused for want of hashing capacity, and nothing else.
+/// Whether a login was refused for lack of hashing capacity.
 pub fn is_overloaded(status: &Status) -> bool {
     let info = status.get_details_error_info();
     status.code() == tonic::Code::ResourceExhausted

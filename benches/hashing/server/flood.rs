@@ -1,4 +1,4 @@
-//! Callers that log in all the time.
+//! Callers that log in continuously.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use tokio::{task::JoinSet, time};
 
 use super::client::Client;
 
-/// Logins, of which so many are always in flight, until it is stopped.
+/// A constant number of concurrent logins, until it is stopped.
 pub struct Flood {
     callers: JoinSet<()>,
     is_over: Arc<AtomicBool>,
@@ -21,7 +21,7 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// As many callers for each connection, in turn as each of the users.
+    /// Starts this number of callers for each connection, with the users in rotation.
     pub fn start(clients: &[Client], callers_each: usize, users: usize) -> Self {
         let mut flood = Self {
             callers: JoinSet::new(),
@@ -47,7 +47,7 @@ impl Flood {
         flood
     }
 
-    /// Logins per second, over some time.
+    /// Served logins per second, measured over this time.
     pub async fn rate(&self, over: Duration) -> f64 {
         let (start, before) = (Instant::now(), self.served());
         time::sleep(over).await;
@@ -55,7 +55,7 @@ impl Flood {
         f64::from(served) / start.elapsed().as_secs_f64()
     }
 
-    /// How many logins were served, and how many not.
+    /// The numbers of served and of failed logins.
     pub fn counts(&self) -> [u64; 2] {
         [self.served(), self.failed.load(Ordering::Relaxed)]
     }
@@ -64,7 +64,7 @@ impl Flood {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// Lets each caller finish; returns how many logins were not served.
+    /// Lets each caller finish. Returns the number of failed logins.
     pub async fn stop(self) -> u64 {
         self.is_over.store(true, Ordering::Relaxed);
         self.callers.join_all().await;

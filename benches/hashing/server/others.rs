@@ -1,4 +1,4 @@
-//! A flood on one connection: how many logins of others are served meanwhile.
+//! A flood on one connection, and the part of the logins on another one that are served.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,17 @@ use crate::{
     table::{Measured, Row, Target},
 };
 
-/// As many as one connection may have in progress.
+/// The most concurrent requests of one connection.
 const CALLERS: usize = 64;
 
-/// Until the queue is full.
+/// The time until the queue is full.
 const RAMP: Duration = Duration::from_secs(2);
 
-/// Logins of others, one after the other whatever comes of those before: fewer than the
-/// cores can serve.
+/// Logins on the other connection at a steady rate, fewer than the cores can serve.
 const LOGINS: u32 = 70;
 const INTERVAL: Duration = Duration::from_millis(230);
 
-/// The part of them that is served.
+/// The part of the other logins that are served.
 pub fn row() -> Row {
     eprintln!("others during a flood");
     let process = Subject::start(&[]);

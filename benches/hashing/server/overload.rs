@@ -1,4 +1,4 @@
-//! More logins than can be served: how soon those are told that are not.
+//! The time until a login is refused while more of them arrive than can be served.
 
 use std::{
     mem,
@@ -20,23 +20,23 @@ use crate::{
     table::{Measured, Row, Target},
 };
 
-/// The default, as the other settings.
+/// The default cost. The other settings are the defaults, too.
 const COST: u32 = 12;
 
-/// More than the crate could ever be surpassed by.
+/// Above the highest possible ratio to the crate.
 const BEST: f64 = 6.0;
 
 const REFUSALS: usize = 1_200;
 const FEWEST_REFUSALS: usize = 1_000;
-/// A refusal that takes longer than this is counted in a note.
+/// Refusals that take longer are counted in a note.
 const AT_ONCE: Duration = Duration::from_millis(10);
 
-/// If they do not come.
+/// The longest time to wait for these refusals.
 const LONGEST: Duration = Duration::from_secs(20);
 
 const USERS: usize = 8;
 
-/// What came of the logins.
+/// The results of the logins.
 #[derive(Default)]
 struct Replies {
     refusals: Vec<Duration>,
@@ -85,7 +85,7 @@ pub fn row() -> Row {
         }
     }
     let (own_cores, took) = (own.cores(), start.elapsed());
-    // Some may be refused late.
+    // Some of them may be refused late.
     runtime.block_on(logins.join_all());
     let Replies {
         mut refusals,
@@ -96,13 +96,13 @@ pub fn row() -> Row {
     let mut notes = vec![
         format!(
             "Overload: {rate:.0} logins per second at cost {COST} for {:.1} s, of which {} were \
-             refused ({} of them later than after {} ms) and {served} served.",
+             refused ({} of them after more than {} ms) and {served} served.",
             took.as_secs_f64(),
             refusals.len(),
             refusals.iter().filter(|took| **took > AT_ONCE).count(),
             AT_ONCE.as_millis(),
         ),
-        generator::note("asking too much", own_cores),
+        generator::note("overloading the server", own_cores),
     ];
     if let Some(other) = others.first() {
         notes.push(format!(

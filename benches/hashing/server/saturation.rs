@@ -1,5 +1,4 @@
-//! Logins that keep every core busy: how many are served, and what session checks
-//! notice of them.
+//! Logins that keep every core busy: their rate, and the latency of session checks.
 
 use std::{
     thread,
@@ -18,32 +17,32 @@ use crate::{
     table::{Measured, Row, Target},
 };
 
-/// The default.
+/// The default cost.
 const COST: u32 = 12;
 
-/// Nobody is refused, however long it takes.
+/// No login is refused, however slow the machine is.
 const SETTINGS: &[&str] = &[
     "--bcrypt-cost=12",
     "--hash-max-wait=50s",
     "--request-timeout=60s",
 ];
 
-/// Callers for each core, on one connection: several times what it has lanes for,
-/// since some of them wait for the database.
+/// Callers for each core, on one connection: several times the number of lanes, since some
+/// of them wait for the database.
 const CALLERS: usize = 32;
 
 const ROUNDS: usize = 5;
 
-/// The crate's hashes before and after each.
+/// The crate's hashes before and after each round.
 const HASHES: u32 = 4;
 
-/// Until the lanes are full.
+/// The time until the lanes are full.
 const RAMP: Duration = Duration::from_millis(2_500);
 const LOGINS: Duration = Duration::from_secs(5);
-/// Of session checks: while it is idle, and while it is saturated.
+/// The time of session checks, on the idle and on the saturated server.
 const CHECKS: Duration = Duration::from_secs(3);
 
-/// How many logins are served, and the latency of session checks.
+/// The rate of logins, and the latency of session checks.
 pub fn rows() -> Vec<Row> {
     let cores = machine::cores();
     let process = Subject::start(SETTINGS);
@@ -53,7 +52,7 @@ pub fn rows() -> Vec<Row> {
         .enable_all()
         .build()
         .expect("a runtime");
-    // No user should be much busier than another.
+    // Enough users that none of them has many concurrent logins.
     let users = cores * 8;
     let (clients, sessions) = runtime.block_on(async {
         let clients = Client::connect_many(address, cores).await;
@@ -97,11 +96,11 @@ pub fn rows() -> Vec<Row> {
 struct Logins {
     /// Served per second.
     rates: Vec<f64>,
-    /// Of the server, which should have them all.
+    /// The cores that the server kept busy, which should be all.
     busy_cores: Vec<f64>,
-    /// Of the generator, at most.
+    /// The cores of the load generator, at most.
     own_cores: f64,
-    /// Not served.
+    /// The number of failed logins.
     failed: u64,
 }
 
@@ -127,8 +126,8 @@ impl Logins {
         );
         let mut notes = vec![
             format!(
-                "Logins per second through the server at cost {COST} (median, least to most of \
-                 {ROUNDS} rounds): {}; the crate on one core {}; cores that the server kept busy, \
+                "Logins per second through the server at cost {COST} (median, minimum to maximum \
+                 of {ROUNDS} rounds): {}; the crate on one core {}; cores that the server kept busy, \
                  of {cores}: {}.",
                 Spread::of(self.rates),
                 Spread::of(crate_rates),
@@ -137,10 +136,7 @@ impl Logins {
             generator::note("logging in", self.own_cores),
         ];
         if self.failed > 0 {
-            notes.push(format!(
-                "**WARNING: {} logins were not served.**",
-                self.failed
-            ));
+            notes.push(format!("**WARNING: {} logins failed.**", self.failed));
         }
         Row {
             figure: "logins per second through the whole server at saturation, against (cores × \

@@ -1,4 +1,4 @@
-//! The real binary, in a folder of its own.
+//! The measured server: the real binary, in its own folder.
 
 use std::{
     fs::{self, File},
@@ -10,15 +10,15 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 
-/// A server that is killed when dropped.
+/// A running server, killed when dropped.
 pub struct Subject {
     process: Process,
-    /// With its database and its log.
+    /// Contains the database and the log.
     _folder: TempDir,
 }
 
 impl Subject {
-    /// Starts it on a port of its own.
+    /// Starts a server on a free port.
     pub fn start(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = folder.path().join("log");

@@ -1,11 +1,10 @@
-//! The frames of HTTP/2 (RFC 9113, section 6), as far as a client of one method
-//! meets them.
+//! The HTTP/2 frames (RFC 9113, section 6) needed by a client of one method.
 
 use std::io;
 
 const HEAD: usize = 9;
 
-/// The longest that a receiver takes without having said so.
+/// The default limit on the length of a frame.
 const LONGEST: usize = 16_384;
 
 const DATA: u8 = 0;
@@ -19,12 +18,12 @@ const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// Either of these would have to be cut off before a header block is read.
+/// Flags with additional fields around the header block, which are not supported.
 const PADDED_OR_PRIORITY: u8 = 8 | 32;
 
 const SETTINGS_INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 
-/// What a frame is for.
+/// The type of a frame.
 pub enum Kind {
     Data,
     Headers,
@@ -36,7 +35,7 @@ pub enum Kind {
     Other,
 }
 
-/// One that came.
+/// A received frame.
 pub struct Frame<'a> {
     pub kind: Kind,
     flags: u8,
@@ -45,7 +44,7 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// The first of some bytes, and how many it takes; `None` while it is not whole.
+    /// The first frame in some bytes, and its length; `None` while it is incomplete.
     pub fn parse(bytes: &'a [u8]) -> Option<(Self, usize)> {
         let &[long, middle, low, kind, flags, a, b, c, d] = bytes.first_chunk::<HEAD>()?;
         let end = HEAD + u32::from_be_bytes([0, long, middle, low]) as usize;
@@ -77,7 +76,7 @@ impl<'a> Frame<'a> {
         self.flags & ACK != 0
     }
 
-    /// The headers, which nobody here sends in parts.
+    /// The header block, which the measured servers do not split.
     pub fn header_block(&self) -> io::Result<&'a [u8]> {
         if self.flags & END_HEADERS == 0 || self.flags & PADDED_OR_PRIORITY != 0 {
             return Err(io::Error::other("headers in several frames"));
@@ -85,14 +84,14 @@ impl<'a> Frame<'a> {
         Ok(self.payload)
     }
 
-    /// The one number that a WINDOW_UPDATE holds.
+    /// The number in a WINDOW_UPDATE.
     pub fn number(&self) -> io::Result<u32> {
         let bytes = self.payload.try_into().map_err(io::Error::other)?;
         Ok(u32::from_be_bytes(bytes))
     }
 }
 
-/// Ours: so much may come on each stream.
+/// Writes SETTINGS with this initial window per stream.
 pub fn settings(output: &mut Vec<u8>, window: u32) {
     let value = [
         SETTINGS_INITIAL_WINDOW_SIZE.as_slice(),
@@ -102,7 +101,7 @@ pub fn settings(output: &mut Vec<u8>, window: u32) {
     frame(output, SETTINGS, 0, 0, &value);
 }
 
-/// So much more may come on the connection.
+/// Writes a WINDOW_UPDATE of the connection.
 pub fn window_update(output: &mut Vec<u8>, more: u32) {
     frame(output, WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
 }
@@ -115,7 +114,7 @@ pub fn acknowledge_ping(output: &mut Vec<u8>, payload: &[u8]) {
     frame(output, PING, ACK, 0, payload);
 }
 
-/// A whole request: its head, and its message behind the five bytes of gRPC.
+/// Writes a complete request: its head, and its message after gRPC's five bytes.
 pub fn request(output: &mut Vec<u8>, stream: u32, head: &[u8], message: &[u8]) {
     frame(output, HEADERS, END_HEADERS, stream, head);
     let length = u32::try_from(message.len()).expect("a small message");

@@ -1,9 +1,8 @@
-//! Header blocks (RFC 7541): one to send, and of those that come the
-//! `grpc-status`.
+//! Header blocks (RFC 7541): the request's, and the `grpc-status` of received ones.
 
 use std::{collections::VecDeque, io};
 
-/// The static table has so many; the dynamic one begins behind it.
+/// The size of the static table; the indexes of the dynamic table follow.
 const STATIC: usize = 61;
 
 const AUTHORITY: u8 = 1;
@@ -13,16 +12,16 @@ const SCHEME_HTTP: u8 = 6;
 
 const INDEXED: u8 = 0x80;
 
-/// What no dynamic table may have forgotten: a peer's has 4,096 bytes by default,
-/// and each entry takes 32 of them and its text.
+/// The maximal number of entries in a dynamic table of 4,096 bytes, the default, with at
+/// least 32 bytes each.
 const MOST_ENTRIES: usize = 128;
 
-/// `grpc-status`, plain and in the Huffman code of appendix B.
+/// `grpc-status`, plain and in the Huffman code (appendix B).
 const NAME: &[u8] = b"grpc-status";
 const NAME_IN_HUFFMAN: &[u8] = &[0x9A, 0xCA, 0xC8, 0xB2, 0x12, 0x34, 0xDA, 0x8F];
 
-/// The head of a gRPC request. It refers to nothing but the static table, and so
-/// every request has the same.
+/// The head of a gRPC request. It uses only the static table, so it is the same for every
+/// request.
 pub fn request_head(path: &str, authority: &str) -> Vec<u8> {
     let mut block = vec![INDEXED | METHOD_POST, INDEXED | SCHEME_HTTP, PATH];
     string(&mut block, path);
@@ -41,28 +40,28 @@ pub fn request_head(path: &str, authority: &str) -> Vec<u8> {
 }
 
 fn string(block: &mut Vec<u8>, text: &str) {
-    // A longer one would need a second byte for its length.
+    // A longer text would need a second length byte.
     let length = u8::try_from(text.len()).ok().filter(|length| *length < 127);
     block.push(length.expect("a short text"));
     block.extend_from_slice(text.as_bytes());
 }
 
-/// What the dynamic table of a connection knows of `grpc-status`.
+/// The entries of a connection's dynamic table, as far as they concern `grpc-status`.
 #[derive(Default)]
 pub struct Statuses(VecDeque<Header>);
 
 #[derive(Clone, Copy)]
 enum Header {
-    /// With its value, which is none of a name alone.
+    /// A `grpc-status`, with its value unless only the name is stored.
     Status(Option<u8>),
     Other,
 }
 
 impl Statuses {
-    /// Reads a header block; returns the `grpc-status` that is in it.
+    /// Reads a header block; returns its `grpc-status`.
     pub fn read(&mut self, block: &[u8]) -> io::Result<Option<u8>> {
         self.parse(block)
-            .ok_or_else(|| io::Error::other("headers that cannot be read"))
+            .ok_or_else(|| io::Error::other("malformed headers"))
     }
 
     fn parse(&mut self, mut block: &[u8]) -> Option<Option<u8>> {
@@ -72,7 +71,7 @@ impl Statuses {
                 let index = integer(&mut block, 7)?;
                 self.header(index)?
             } else if first & 0xE0 == 0x20 {
-                // The size of the table, which is followed as far as it matters.
+                // Updates of the table's size are ignored.
                 integer(&mut block, 5)?;
                 continue;
             } else {
@@ -114,13 +113,13 @@ impl Statuses {
     fn header(&self, index: usize) -> Option<Header> {
         match index.checked_sub(STATIC + 1) {
             Some(index) => self.0.get(index).copied(),
-            // `grpc-status` is not among them.
+            // `grpc-status` is not in the static table.
             None => Some(Header::Other),
         }
     }
 }
 
-/// A number behind a prefix of so many bits (section 5.1).
+/// An integer with this many bits of prefix (section 5.1).
 fn integer(block: &mut &[u8], prefix: u32) -> Option<usize> {
     let most = (1_usize << prefix) - 1;
     let (first, rest) = block.split_first()?;
@@ -140,7 +139,7 @@ fn integer(block: &mut &[u8], prefix: u32) -> Option<usize> {
     None
 }
 
-/// A text as it is, and whether it is in the Huffman code (section 5.2).
+/// An encoded string, and whether it is in the Huffman code (section 5.2).
 fn text<'a>(block: &mut &'a [u8]) -> Option<(&'a [u8], bool)> {
     let is_huffman = block.first()? & 0x80 != 0;
     let length = integer(block, 7)?;
@@ -154,8 +153,8 @@ fn number(text: &[u8], is_huffman: bool) -> Option<u8> {
     if !is_huffman {
         return std::str::from_utf8(text).ok()?.parse().ok();
     }
-    // 0, 1 and 2 have five bits: 0 to 2; the others six: 0x19 to 0x1F. Ones fill
-    // the last byte.
+    // 0, 1 and 2 have five bits: 0 to 2; the others six: 0x19 to 0x1F. Ones pad the last
+    // byte.
     let mut bits = text
         .iter()
         .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));

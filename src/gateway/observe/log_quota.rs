@@ -1,5 +1,5 @@
-//! How many lines of the log the requests of one port may have: whoever sends what costs
-//! nothing all day is not to fill a disk.
+//! Limits the log lines on the requests of one port, so that a flood of cheap requests does not
+//! fill the disk.
 
 use std::{
     collections::HashMap,
@@ -13,126 +13,127 @@ use crate::domain::Network;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Why a request has a line that is under a quota.
+/// The class of requests that a quota applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// It was refused, it was given up by its caller, or it changed nothing.
-    Free,
-    /// The database is away, or whatever else is told as `UNAVAILABLE`.
+pub(crate) enum QuotaClass {
+    /// The request was refused or cancelled, or changed nothing.
+    Expendable,
+    /// The database or another resource was unavailable.
     Unavailable,
-    /// A fault inside the service.
+    /// An internal error occurred.
     Internal,
 }
 
-/// The quotas of one port, one for each reason: a flood of one kind takes no line from
-/// another.
+/// The quotas of one port, one for each class: a flood of one class does not suppress the
+/// lines of another.
 pub(crate) struct LogQuotas([Arc<Quota>; 3]);
 
 impl LogQuotas {
-    /// Whether a request from this network is to have a line.
-    pub(crate) fn take(&self, reason: Reason, network: Option<Network>) -> bool {
-        self.0[reason as usize].take(network)
+    /// Takes a line for a request from a network; `false` if the quota is used up.
+    pub(crate) fn take(&self, class: QuotaClass, network: Option<Network>) -> bool {
+        self.0[class as usize].take(network)
     }
 }
 
 impl Default for LogQuotas {
     fn default() -> Self {
-        let quota = |most, most_per_network, subject| {
+        let quota = |max_lines, max_per_network, subject| {
             Arc::new(Quota {
-                most,
-                most_per_network,
+                max_lines,
+                max_per_network,
                 subject,
-                state: Mutex::default(),
+                window: Mutex::default(),
             })
         };
         Self([
-            quota(100, 20, "refused, given up or without effect"),
-            // The cause is the same whoever asks.
-            quota(20, 20, "failed since something is unavailable"),
-            quota(20, 20, "failed inside the service"),
+            quota(100, 20, "refused, cancelled or without effect"),
+            // The cause is the same for all callers.
+            quota(20, 20, "failed with an unavailable resource"),
+            quota(20, 20, "failed with an internal error"),
         ])
     }
 }
 
-/// A number of lines per second, in all and by network. What is beyond it is counted, and
-/// said in one line a second.
+/// A limit on lines per second, in total and per network. Requests beyond it are counted, and
+/// logged in one summary line per second.
 struct Quota {
-    most: usize,
-    most_per_network: usize,
-    /// What became of the requests.
+    max_lines: usize,
+    max_per_network: usize,
+    /// The description of the requests in the summary.
     subject: &'static str,
-    state: Mutex<State>,
+    window: Mutex<Window>,
 }
 
+/// The current second.
 #[derive(Default)]
-struct State {
+struct Window {
     start: Option<Instant>,
     lines: usize,
-    /// Only of networks that have had a line in this second, and so never more than the
-    /// lines in all.
+    /// Only networks with a line in this second, so at most as many as lines.
     by_network: HashMap<Option<Network>, usize>,
-    unwritten: u64,
-    /// Where all that is unwritten comes from; `None` where that is more than one network.
-    only: Option<Network>,
+    suppressed: u64,
+    /// The network of all suppressed requests; `None` where there are several.
+    suppressed_network: Option<Network>,
 }
 
 impl Quota {
     fn take(self: &Arc<Self>, network: Option<Network>) -> bool {
-        let mut state = self.lock();
-        if state.start.is_none_or(|start| start.elapsed() >= PERIOD) {
-            (state.start, state.lines) = (Some(Instant::now()), 0);
-            state.by_network.clear();
+        let mut window = self.lock();
+        if window.start.is_none_or(|start| start.elapsed() >= PERIOD) {
+            (window.start, window.lines) = (Some(Instant::now()), 0);
+            window.by_network.clear();
         }
-        let own = state.by_network.get(&network).copied().unwrap_or_default();
-        if state.lines < self.most && own < self.most_per_network {
-            state.lines += 1;
-            state.by_network.insert(network, own + 1);
+        let lines = window.by_network.get(&network).copied().unwrap_or_default();
+        if window.lines < self.max_lines && lines < self.max_per_network {
+            window.lines += 1;
+            window.by_network.insert(network, lines + 1);
             return true;
         }
-        let is_first = state.unwritten == 0;
+        let is_first = window.suppressed == 0;
         if is_first {
-            state.only = network;
-        } else if state.only != network {
-            state.only = None;
+            window.suppressed_network = network;
+        } else if window.suppressed_network != network {
+            window.suppressed_network = None;
         }
-        state.unwritten += 1;
-        drop(state);
+        window.suppressed += 1;
+        drop(window);
         if is_first && let Ok(runtime) = Handle::try_current() {
             let quota = Arc::downgrade(self);
             runtime.spawn(async move {
                 tokio::time::sleep(PERIOD).await;
                 if let Some(quota) = quota.upgrade() {
-                    quota.tell();
+                    quota.write_summary();
                 }
             });
         }
         false
     }
 
-    /// Says how many requests had no line.
-    fn tell(&self) {
-        let mut state = self.lock();
-        let requests = std::mem::take(&mut state.unwritten);
-        let network = state.only.take().map(|network| network.to_string());
-        drop(state);
+    /// Logs the number of requests without a line.
+    fn write_summary(&self) {
+        let mut window = self.lock();
+        let requests = std::mem::take(&mut window.suppressed);
+        let network = window.suppressed_network.take();
+        let network = network.map(|network| network.to_string());
+        drop(window);
         if requests > 0 {
             tracing::warn!(
                 requests,
                 network,
-                "requests without a line of their own, too many in a second: {}",
+                "requests without a log line, over the quota per second: {}",
                 self.subject
             );
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        self.tell();
+        self.write_summary();
     }
 }
 
@@ -146,43 +147,50 @@ mod tests {
         Some(Network::of(IpAddr::V4(Ipv4Addr::from_bits(n))))
     }
 
-    fn taken(quotas: &LogQuotas, network: Option<Network>) -> usize {
-        let takes = (0..200).filter(|_| quotas.take(Reason::Free, network));
-        takes.count()
+    fn lines(quotas: &LogQuotas, network: Option<Network>) -> usize {
+        let lines = (0..200).filter(|_| quotas.take(QuotaClass::Expendable, network));
+        lines.count()
     }
 
     #[test]
-    fn a_network_has_its_own_and_all_have_no_more_than_there_is() {
+    fn lines_are_limited_per_network_and_in_total() {
         let quotas = LogQuotas::default();
         for n in 0..5 {
-            assert_eq!(taken(&quotas, network(n)), 20);
+            assert_eq!(lines(&quotas, network(n)), 20);
         }
-        assert_eq!(taken(&quotas, network(5)), 0);
-        // The others are as they were.
-        assert!(quotas.take(Reason::Unavailable, network(0)));
-        assert!(quotas.take(Reason::Internal, network(0)));
+        assert_eq!(lines(&quotas, network(5)), 0);
+        // The other classes are unaffected.
+        assert!(quotas.take(QuotaClass::Unavailable, network(0)));
+        assert!(quotas.take(QuotaClass::Internal, network(0)));
     }
 
     #[test]
-    fn memory_does_not_grow_with_the_networks() {
+    fn memory_is_bounded_for_any_number_of_networks() {
         let quotas = LogQuotas::default();
         for n in 0..10_000 {
-            quotas.take(Reason::Free, network(n));
+            quotas.take(QuotaClass::Expendable, network(n));
         }
-        let free = quotas.0[Reason::Free as usize].lock();
-        assert!(free.by_network.len() <= 100);
-        assert!(free.by_network.capacity() < 1_000);
+        let window = quotas.0[QuotaClass::Expendable as usize].lock();
+        assert!(window.by_network.len() <= 100);
+        assert!(window.by_network.capacity() < 1_000);
     }
 
     #[test]
-    fn one_network_is_named_and_several_are_not() {
+    fn a_summary_names_the_network_only_if_there_is_one() {
         let quotas = LogQuotas::default();
-        let only = || quotas.0[Reason::Free as usize].lock().only;
-        taken(&quotas, network(1));
-        assert_eq!(only(), network(1));
-        taken(&quotas, network(2));
-        assert_eq!(only(), None);
-        taken(&quotas, network(2));
-        assert_eq!(only(), None, "the count holds the other's too");
+        let network_named = || {
+            let window = quotas.0[QuotaClass::Expendable as usize].lock();
+            window.suppressed_network
+        };
+        lines(&quotas, network(1));
+        assert_eq!(network_named(), network(1));
+        lines(&quotas, network(2));
+        assert_eq!(network_named(), None);
+        lines(&quotas, network(2));
+        assert_eq!(
+            network_named(),
+            None,
+            "the count includes the first network"
+        );
     }
 }

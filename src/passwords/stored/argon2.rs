@@ -1,6 +1,6 @@
 //! Argon2id in PHC's format (RFC 9106; version 19, no key identifier, no data):
-//! `$argon2id$v=19$m=<KiB>,t=<passes>,p=<lanes>$<salt>$<digest>`, as Argon2's own
-//! library, argon2-cffi and passlib write it. Django puts `argon2` before it.
+//! `$argon2id$v=19$m=<KiB>,t=<passes>,p=<lanes>$<salt>$<digest>`, as written by Argon2's
+//! reference library, argon2-cffi and passlib. Django's format has the prefix `argon2`.
 
 use std::ops::RangeInclusive;
 
@@ -15,18 +15,18 @@ use super::{
     limits::{MAX_ARGON2_KIB, MAX_ARGON2_LANES, MAX_ARGON2_WORK_KIB},
 };
 
-/// What a hash of this family begins with.
+/// The prefixes of this family.
 pub(super) const PREFIXES: [&str; 2] = [DJANGO, PHC];
 const PHC: &str = "$argon2id$v=19$";
 const DJANGO: &str = "argon2$argon2id$v=19$";
 
-/// Bytes of a salt: Argon2's least, PHC's most.
+/// Bytes of a salt: from Argon2's minimum to PHC's maximum.
 const SALT_BYTES: RangeInclusive<usize> = 8..=48;
 
-/// Bytes of a digest: fewer than 16 are too easily matched by chance.
+/// Bytes of a digest. Shorter ones are too likely to match by chance.
 const DIGEST_BYTES: RangeInclusive<usize> = 16..=64;
 
-/// A hash, taken apart.
+/// A parsed hash.
 pub(in crate::passwords) struct Argon2Hash {
     params: Params,
     salt: Vec<u8>,
@@ -87,7 +87,7 @@ mod tests {
     const STORED: &str = "$argon2id$v=19$m=16,t=2,p=2$Ghug1t8j4gMIFeT9yGeyYw$+HhZDhrcOfIQ+7CiUvc8Phti1ALYjOiZB5gQrElyn2g";
 
     #[test]
-    fn parameters_have_bounds() {
+    fn parameters_are_limited() {
         for (m, t, p) in [
             (8, 1, 1),
             (102_400, 2, 8),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_refused() {
+    fn damaged_hashes_are_refused() {
         let digest_of = |length| STANDARD_NO_PAD.encode(vec![7; length]);
         let (head, _) = STORED.rsplit_once('$').unwrap();
         for stored in [
@@ -132,10 +132,10 @@ mod tests {
             STORED.replace("p=2", "p="),
             STORED.replace(",p=2", ""),
             STORED.replace("Ghug1t8j4gMIFeT9yGeyYw", ""),
-            // Seven bytes of salt, then forty-nine.
+            // A salt of 7 bytes, and one of 49.
             STORED.replace("Ghug1t8j4gMIFeT9yGeyYw", &digest_of(7)),
             STORED.replace("Ghug1t8j4gMIFeT9yGeyYw", &digest_of(49)),
-            // Last characters with bits that no salt and no digest has.
+            // Last characters with bits beyond the salt or the digest.
             STORED.replace("yGeyYw", "yGeyYx"),
             STORED.replace("lyn2g", "lyn2h"),
             STORED.replace("lyn2g", "lyn2g="),

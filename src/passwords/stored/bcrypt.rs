@@ -1,20 +1,21 @@
-//! The formats that are bcrypt at heart. Each is a way to make bcrypt's key
-//! from a password, and a way to write cost, salt and digest:
+//! The formats based on bcrypt. Each derives bcrypt's key from a password in its own way,
+//! and writes cost, salt and digest in its own way:
 //!
-//! | text | key |
+//! | format | key |
 //! |---|---|
 //! | `$2b$<cost>$<salt><digest>`; also `$2a$`, `$2y$` | the password |
-//! | `bcrypt$` and the text above, Django's | the password |
-//! | `$bcrypt-sha256$v=2,t=2b,r=<cost>$<salt>$<digest>`, passlib's | HMAC-SHA256 |
-//! | `$bcrypt-sha256$2b,<cost>$<salt>$<digest>`, passlib's first; also `2a` | SHA-256 |
-//! | `bcrypt_sha256$` and the first text, Django's | SHA-256 |
-//! | `$wp` and the first text, WordPress's since 6.8 | HMAC-SHA384 |
+//! | Django: `bcrypt$` and the first format | the password |
+//! | passlib: `$bcrypt-sha256$v=2,t=2b,r=<cost>$<salt>$<digest>` | HMAC-SHA256 |
+//! | passlib, version 1: `$bcrypt-sha256$2b,<cost>$<salt>$<digest>`; also `2a` | SHA-256 |
+//! | Django: `bcrypt_sha256$` and the first format | SHA-256 |
+//! | WordPress since 6.8: `$wp` and the first format | HMAC-SHA384 |
 //!
-//! `$2b$` and passlib's second are our own; the others are only read. `$2a$` and
-//! `$2y$` are the same function under older names. `$2x$` marks the hashes of a
-//! broken implementation, and nobody is to be let in by those.
+//! New hashes have the format `$2b$` or passlib's second version; the others are only read.
+//! `$2a$` and `$2y$` are older names of the same function. `$2x$` marks the hashes of a
+//! broken implementation, which are refused.
 
 use base64::Engine as _;
+use bcrypt_lanes::{Digest, Input};
 use subtle::ConstantTimeEq as _;
 
 use super::{
@@ -23,30 +24,27 @@ use super::{
     key::{Key, fits_plain},
     limits::{MAX_COST, MIN_COST},
 };
-use crate::{
-    domain::HashedPassword,
-    passwords::kernel::{Digest, Input},
-};
+use crate::domain::HashedPassword;
 
-/// Characters of a salt in bcrypt's base64, before the digest's.
+/// The length of a salt in bcrypt's base64.
 const SALT_CHARS: usize = 22;
 
 const PLAIN: &str = "$2b$";
 const CRYPT: [&str; 3] = [PLAIN, "$2a$", "$2y$"];
 const PASSLIB: &str = "$bcrypt-sha256$v=2,t=2b,r=";
-const PASSLIB_FIRST: [&str; 2] = ["$bcrypt-sha256$2b,", "$bcrypt-sha256$2a,"];
+const PASSLIB_V1: [&str; 2] = ["$bcrypt-sha256$2b,", "$bcrypt-sha256$2a,"];
 const DJANGO: &str = "bcrypt$";
 const DJANGO_SHA256: &str = "bcrypt_sha256$";
 const WORDPRESS: &str = "$wp";
 
-/// A hash, taken apart.
+/// A parsed hash.
 pub(in crate::passwords) struct BcryptHash {
     key: Key,
     cost: u32,
     salt: [u8; 16],
     digest: [u8; 23],
-    /// Written as this version writes it, to the last bit.
-    is_our_own: bool,
+    /// Whether this service would write the hash in the same format, to the last bit.
+    is_own_format: bool,
 }
 
 impl BcryptHash {
@@ -54,7 +52,7 @@ impl BcryptHash {
         if let Some(rest) = stored.strip_prefix(PASSLIB) {
             return Self::from_passlib(Key::HmacBase64, rest, true);
         }
-        if let Some(rest) = strip_any(stored, PASSLIB_FIRST) {
+        if let Some(rest) = strip_any(stored, PASSLIB_V1) {
             return Self::from_passlib(Key::Sha256Base64, rest, false);
         }
         if let Some(rest) = stored.strip_prefix(DJANGO_SHA256) {
@@ -69,8 +67,8 @@ impl BcryptHash {
         Self::from_crypt(Key::Plain, stored, stored.starts_with(PLAIN))
     }
 
-    /// From `$2b$<two digits of cost>$<salt><digest>`.
-    fn from_crypt(key: Key, text: &str, is_our_own: bool) -> Result<Self, UnreadableHash> {
+    /// Parses `$2b$<two digits of cost>$<salt><digest>`.
+    fn from_crypt(key: Key, text: &str, is_own_format: bool) -> Result<Self, UnreadableHash> {
         let rest = strip_any(text, CRYPT).ok_or(UnreadableHash::Format)?;
         let [cost, salt_and_digest] = split(rest, '$')?;
         let (Some((salt, digest)), 2) = (salt_and_digest.split_at_checked(SALT_CHARS), cost.len())
@@ -78,18 +76,18 @@ impl BcryptHash {
             return Err(UnreadableHash::Format);
         };
         let cost = cost.strip_prefix('0').unwrap_or(cost);
-        Self::from_fields(key, [cost, salt, digest], is_our_own)
+        Self::from_fields(key, [cost, salt, digest], is_own_format)
     }
 
-    /// From `<cost>$<salt>$<digest>`.
-    fn from_passlib(key: Key, text: &str, is_our_own: bool) -> Result<Self, UnreadableHash> {
-        Self::from_fields(key, split(text, '$')?, is_our_own)
+    /// Parses `<cost>$<salt>$<digest>`.
+    fn from_passlib(key: Key, text: &str, is_own_format: bool) -> Result<Self, UnreadableHash> {
+        Self::from_fields(key, split(text, '$')?, is_own_format)
     }
 
     fn from_fields(
         key: Key,
         [cost, salt, digest]: [&str; 3],
-        is_our_own: bool,
+        is_own_format: bool,
     ) -> Result<Self, UnreadableHash> {
         let (cost, salt_bytes, digest_bytes) = (number(cost)?, base64(salt)?, base64(digest)?);
         if !(MIN_COST..=MAX_COST).contains(&cost) {
@@ -102,40 +100,40 @@ impl BcryptHash {
             cost,
             salt: salt_bytes,
             digest: digest_bytes,
-            is_our_own: is_our_own && is_canonical,
+            is_own_format: is_own_format && is_canonical,
         })
     }
 
-    /// What has to be computed to compare a password.
+    /// The computation that verifies a password.
     pub(in crate::passwords) fn input(&self, password: &[u8]) -> Input {
         Input::new(&self.key.of(password, self.salt), self.cost, self.salt)
     }
 
-    /// Compares in constant time what was computed. What bcrypt would confuse with
-    /// another password never matches a plain hash.
+    /// Compares the computed digest in constant time. A password that bcrypt cannot tell
+    /// from another one never matches a plain hash.
     pub(in crate::passwords) fn matches(&self, password: &[u8], computed: &Digest) -> bool {
         let is_equal = self.digest.ct_eq(computed.as_bytes());
         let is_comparable = self.key != Key::Plain || fits_plain(password);
         bool::from(is_equal) && is_comparable
     }
 
-    /// Whether it reads no more of a key than bcrypt does.
+    /// Whether the key is the password itself, of which bcrypt reads 72 bytes.
     pub(super) fn is_plain(&self) -> bool {
         self.key == Key::Plain
     }
 
-    /// Whether it tells the password from every other one.
+    /// Whether no other password matches.
     pub(super) fn is_exact(&self, password: &[u8]) -> bool {
         self.key.is_exact(password)
     }
 
-    /// Whether a new hash would be written the same, but for the salt.
+    /// Whether a new hash of the password would be the same except for the salt.
     pub(in crate::passwords) fn is_current(&self, password: &[u8], cost: u32) -> bool {
-        self.is_our_own && self.cost == cost && self.key == Key::for_password(password)
+        self.is_own_format && self.cost == cost && self.key == Key::for_password(password)
     }
 }
 
-/// What is to be stored for a password, but for the digest.
+/// A hash to store, without the digest.
 pub(in crate::passwords) struct NewHash {
     key: Key,
     cost: u32,
@@ -143,7 +141,7 @@ pub(in crate::passwords) struct NewHash {
 }
 
 impl NewHash {
-    /// With a salt of its own, in the format that suits the password.
+    /// With a random salt, in the format for this password.
     pub(in crate::passwords) fn of(password: &[u8], cost: u32) -> Result<Self, getrandom::Error> {
         Ok(Self {
             key: Key::for_password(password),
@@ -152,12 +150,12 @@ impl NewHash {
         })
     }
 
-    /// What has to be computed.
+    /// The computation of the digest.
     pub(in crate::passwords) fn input(&self, password: &[u8]) -> Input {
         Input::new(&self.key.of(password, self.salt), self.cost, self.salt)
     }
 
-    /// What to store, once that is.
+    /// The hash to store.
     pub(in crate::passwords) fn with(&self, digest: &Digest) -> HashedPassword {
         let cost = self.cost;
         let salt = BCRYPT_BASE64.encode(self.salt);
@@ -170,7 +168,7 @@ impl NewHash {
     }
 }
 
-/// A well-formed hash of no known password.
+/// A valid hash without a known password.
 pub(in crate::passwords) fn decoy(cost: u32) -> Result<HashedPassword, getrandom::Error> {
     let salt = BCRYPT_BASE64.encode(random::<16>()?);
     let digest = BCRYPT_BASE64.encode(random::<23>()?);
@@ -201,7 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::passwords::{kernel::alone, stored::at_once::hash};
+    use crate::passwords::stored::blocking::hash;
 
     fn matches(stored: &str, password: &[u8]) -> bool {
         let hash = BcryptHash::parse(stored).unwrap_or_else(|error| panic!("{stored} {error}"));
@@ -209,7 +207,7 @@ mod tests {
     }
 
     fn hash_matches(hash: &BcryptHash, password: &[u8]) -> bool {
-        hash.matches(password, &alone(&hash.input(password)))
+        hash.matches(password, &hash.input(password).digest())
     }
 
     #[test]
@@ -227,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_hash_never_matches_what_bcrypt_would_confuse() {
+    fn a_plain_hash_never_matches_a_password_that_bcrypt_confuses_with_it() {
         let stored = hash(b"secret", MIN_COST).unwrap();
         assert!(!matches(stored.expose(), b"secret\0secret"));
         let stored = hash(b"", MIN_COST).unwrap();
@@ -236,9 +234,9 @@ mod tests {
         assert!(!matches(stored.expose(), &[b'a'; 73]));
     }
 
-    /// passlib's verifiers do the same.
+    /// As by passlib's verifiers.
     #[test]
-    fn bits_to_spare_are_read_past_but_not_kept() {
+    fn unused_bits_are_ignored_but_outdate_a_hash() {
         let short = "Correct-Horse 7!".to_owned();
         let plain = "$2b$04$x1XYBbymSdfskJpakYDHCempluEfsl20aqVXpxmpsCeh.V4XHTe6O";
         let long = "0123456789".repeat(10);
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_ruinous_is_refused() {
+    fn damaged_and_too_costly_hashes_are_refused() {
         use UnreadableHash::{Cost, Format};
         let plain = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
         let sha =
@@ -328,7 +326,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn plain_hashes_are_the_bcrypt_crates(password in proptest::collection::vec(1_u8.., 0..=72)) {
+        fn plain_hashes_are_compatible_with_the_bcrypt_crate(password in proptest::collection::vec(1_u8.., 0..=72)) {
             let ours = hash(&password, MIN_COST).unwrap();
             prop_assert!(::bcrypt::verify(&password, ours.expose()).unwrap());
             let theirs = ::bcrypt::hash(&password, MIN_COST).unwrap();

@@ -1,4 +1,4 @@
-//! What the formats' fields have in common.
+//! The fields that several formats share.
 
 use base64::{
     alphabet,
@@ -7,13 +7,12 @@ use base64::{
 
 use super::UnreadableHash;
 
-/// The longest salt that is stored as text, or in base64, in bytes. Django's have 12 or 22,
+/// The longest salt in text or base64, in bytes. Django's have 12 or 22,
 /// Werkzeug's 8 or 16; both let a service choose its own.
 pub(super) const MAX_SALT_BYTES: usize = 128;
 
-/// The base64 of bcrypt's own alphabet. The last character of a salt or a digest
-/// has bits to spare. Some implementations set them; passlib, like this, reads
-/// past them.
+/// The base64 with bcrypt's alphabet. The last character of a salt or a digest has unused
+/// bits, which some implementations set. They are ignored, as by passlib.
 pub(super) const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::BCRYPT,
     GeneralPurposeConfig::new()
@@ -22,7 +21,7 @@ pub(super) const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Exactly `N` fields between separators.
+/// Splits a text into exactly `N` fields.
 pub(super) fn split<const N: usize>(
     text: &str,
     separator: char,
@@ -38,8 +37,7 @@ pub(super) fn split<const N: usize>(
     }
 }
 
-/// A decimal number as every one of the formats writes it: no sign, no blank, no
-/// leading zero.
+/// Parses a decimal number as all formats write it: without sign, blanks and leading zeros.
 pub(super) fn number(digits: &str) -> Result<u32, UnreadableHash> {
     let is_canonical = digits.bytes().all(|byte| byte.is_ascii_digit())
         && (digits == "0" || !digits.starts_with('0'));
@@ -49,7 +47,7 @@ pub(super) fn number(digits: &str) -> Result<u32, UnreadableHash> {
     }
 }
 
-/// A salt that is used as it is written: printable ASCII, 1 to 128 bytes.
+/// Parses a salt in text form: printable ASCII, 1 to 128 bytes.
 pub(super) fn text_salt(salt: &str) -> Result<Vec<u8>, UnreadableHash> {
     let is_readable = (1..=MAX_SALT_BYTES).contains(&salt.len())
         && salt.bytes().all(|byte| byte.is_ascii_graphic());
@@ -60,7 +58,7 @@ pub(super) fn text_salt(salt: &str) -> Result<Vec<u8>, UnreadableHash> {
     }
 }
 
-/// `N` bytes in lower-case hexadecimal.
+/// Parses `N` bytes in lower-case hexadecimal.
 pub(super) fn hex<const N: usize>(digits: &str) -> Result<[u8; N], UnreadableHash> {
     let mut bytes = [0; N];
     match base16ct::lower::decode(digits, &mut bytes) {
@@ -74,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_written_in_one_way() {
+    fn a_number_has_one_spelling() {
         for (digits, expected) in [("0", 0), ("7", 7), ("4294967295", u32::MAX)] {
             assert_eq!(number(digits), Ok(expected));
         }
@@ -96,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_counted() {
+    fn the_number_of_fields_is_checked() {
         assert_eq!(split("a$$b", '$'), Ok(["a", "", "b"]));
         assert_eq!(split::<2>("a$$b", '$'), Err(UnreadableHash::Format));
         assert_eq!(split::<4>("a$$b", '$'), Err(UnreadableHash::Format));
     }
 
     #[test]
-    fn hexadecimal_is_lower_case_and_whole() {
+    fn hexadecimal_is_lower_case_of_the_exact_length() {
         assert_eq!(hex("0aff"), Ok([10, 255]));
         for digits in ["", "0a", "0aff00", "0aFF", "0af", "0afg", "0aé"] {
             assert_eq!(hex::<2>(digits), Err(UnreadableHash::Format), "{digits}");
@@ -111,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_salt_is_printable_and_neither_empty_nor_endless() {
+    fn a_salt_is_printable_and_has_1_to_128_bytes() {
         for salt in ["s", "a-salt_of~their.own", &"s".repeat(128)] {
             assert_eq!(text_salt(salt), Ok(salt.as_bytes().to_owned()));
         }

@@ -1,36 +1,36 @@
-//! From a password to bcrypt's key.
+//! The key of bcrypt, derived from a password.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bcrypt_lanes::MAX_KEY_BYTES;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256, Sha384};
 use zeroize::Zeroizing;
 
 use super::fields::BCRYPT_BASE64;
-use crate::passwords::kernel::MAX_KEY_BYTES;
 
-/// How a password becomes bcrypt's key.
+/// The derivation of bcrypt's key from a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// It is the key.
+    /// The password itself.
     Plain,
-    /// Base64 of its HMAC-SHA256, keyed with the salt's 22 characters (not its
+    /// Base64 of the password's HMAC-SHA256, keyed with the salt's 22 characters (not its
     /// 16 bytes).
     HmacBase64,
-    /// Base64 of its SHA-256.
+    /// Base64 of the password's SHA-256.
     Sha256Base64,
-    /// Hexadecimal of its SHA-256.
+    /// The password's SHA-256 in hexadecimal.
     Sha256Hex,
-    /// Base64 of its HMAC-SHA384, keyed with `wp-sha384`, of the password as WordPress has
-    /// it when a form was sent.
+    /// Base64 of the HMAC-SHA384, keyed with `wp-sha384`, of the password as WordPress reads
+    /// it from a form.
     WordPress,
 }
 
-/// What PHP's `trim` takes off.
+/// The characters that PHP's `trim` removes.
 const PHP_WHITE_SPACE: [u8; 6] = *b" \t\n\r\0\x0B";
 
 impl Key {
-    /// The one to store with: plain where bcrypt can tell the password from every
-    /// other one.
+    /// The derivation for new hashes: plain for a password that bcrypt can tell from all
+    /// others.
     pub(super) fn for_password(password: &[u8]) -> Self {
         if fits_plain(password) {
             Self::Plain
@@ -58,26 +58,25 @@ impl Key {
             Self::WordPress => {
                 let mut mac = Hmac::<Sha384>::new_from_slice(b"wp-sha384")
                     .expect("HMAC takes a key of any length");
-                mac.update(&as_wordpress_has_it(password));
+                mac.update(&as_read_by_wordpress(password));
                 STANDARD.encode(mac.finalize().into_bytes()).into_bytes()
             }
         })
     }
 
-    /// Whether this key tells the password from every other one. Where it does not, a hash
-    /// of the password as presented must not replace the stored one, which is good for the
-    /// others too.
+    /// Whether no other password has the same key. If another one has, a hash of the
+    /// presented password must not replace the stored one, which matches both.
     pub(super) fn is_exact(self, password: &[u8]) -> bool {
         let has_space = |end: Option<&u8>| end.is_some_and(|byte| PHP_WHITE_SPACE.contains(byte));
         self != Self::WordPress || !(has_space(password.first()) || has_space(password.last()))
     }
 }
 
-/// WordPress puts a backslash before quotes and backslashes of every field of a form
-/// (`wp_magic_quotes`), takes them away again from the name but not from the password
-/// (`wp_signon`), and trims what is left (`wp_authenticate`, `wp_hash_password`).
-fn as_wordpress_has_it(password: &[u8]) -> Zeroizing<Vec<u8>> {
-    // A vector that grows would leave copies behind.
+/// WordPress escapes quotes and backslashes in the fields of a form (`wp_magic_quotes`),
+/// reverts that for the name but not for the password (`wp_signon`), and trims the result
+/// (`wp_authenticate`, `wp_hash_password`).
+fn as_read_by_wordpress(password: &[u8]) -> Zeroizing<Vec<u8>> {
+    // With this capacity the vector never grows, which would leave a copy behind.
     let mut slashed = Zeroizing::new(Vec::with_capacity(2 * password.len()));
     for byte in password {
         match byte {
@@ -96,8 +95,8 @@ fn as_wordpress_has_it(password: &[u8]) -> Zeroizing<Vec<u8>> {
 
 /// Whether a password can be the key itself.
 ///
-/// bcrypt reads 72 bytes and repeats the key with a NUL between: beyond 72
-/// bytes, or with a NUL inside, different passwords would be the same key.
+/// bcrypt reads 72 bytes, and repeats a shorter key with a NUL in between. Passwords over 72
+/// bytes, or with a NUL, would have the same key as other passwords.
 pub(super) fn fits_plain(password: &[u8]) -> bool {
     password.len() <= MAX_KEY_BYTES && !password.contains(&0)
 }

@@ -1,12 +1,12 @@
 //! PBKDF2 with HMAC of SHA-1, SHA-256 or SHA-512:
 //!
-//! | text | of |
+//! | format | written by |
 //! |---|---|
 //! | `pbkdf2:sha256:<iterations>$<salt>$<digest in hexadecimal>`; also `sha1`, `sha512` | Werkzeug |
 //! | `pbkdf2_sha256$<iterations>$<salt>$<digest in base64>`; also `pbkdf2_sha1` | Django |
 //! | `$pbkdf2-sha256$<iterations>$<salt>$<digest>`; also `$pbkdf2-sha512$`, and `$pbkdf2$` for SHA-1 | passlib |
 //!
-//! passlib's salt and digest are in a base64 of its own, with `.` for `+` and no padding.
+//! passlib encodes salt and digest in its own base64, with `.` for `+` and without padding.
 
 use base64::{
     Engine as _,
@@ -28,16 +28,16 @@ use super::{
     limits::{MAX_ITERATIONS, MAX_ITERATIONS_SHA512},
 };
 
-/// What a hash of this family begins with, and how the rest of it is written.
-const FORMATS: [(&str, Function, Writing); 8] = [
-    ("pbkdf2:sha1:", Function::Sha1, Writing::Werkzeug),
-    ("pbkdf2:sha256:", Function::Sha256, Writing::Werkzeug),
-    ("pbkdf2:sha512:", Function::Sha512, Writing::Werkzeug),
-    ("pbkdf2_sha1$", Function::Sha1, Writing::Django),
-    ("pbkdf2_sha256$", Function::Sha256, Writing::Django),
-    ("$pbkdf2$", Function::Sha1, Writing::Passlib),
-    ("$pbkdf2-sha256$", Function::Sha256, Writing::Passlib),
-    ("$pbkdf2-sha512$", Function::Sha512, Writing::Passlib),
+/// The prefixes of this family, with the hash function and the encoding of the rest.
+const FORMATS: [(&str, Function, Encoding); 8] = [
+    ("pbkdf2:sha1:", Function::Sha1, Encoding::Werkzeug),
+    ("pbkdf2:sha256:", Function::Sha256, Encoding::Werkzeug),
+    ("pbkdf2:sha512:", Function::Sha512, Encoding::Werkzeug),
+    ("pbkdf2_sha1$", Function::Sha1, Encoding::Django),
+    ("pbkdf2_sha256$", Function::Sha256, Encoding::Django),
+    ("$pbkdf2$", Function::Sha1, Encoding::Passlib),
+    ("$pbkdf2-sha256$", Function::Sha256, Encoding::Passlib),
+    ("$pbkdf2-sha512$", Function::Sha512, Encoding::Passlib),
 ];
 
 const PASSLIB_BASE64: GeneralPurpose = GeneralPurpose::new(&PASSLIB_ALPHABET, NO_PAD);
@@ -48,7 +48,7 @@ const PASSLIB_ALPHABET: Alphabet =
         Err(_) => panic!("it has 64 different characters"),
     };
 
-/// What is iterated, as an HMAC.
+/// The hash function of the HMAC.
 #[derive(Clone, Copy)]
 enum Function {
     Sha1,
@@ -57,13 +57,13 @@ enum Function {
 }
 
 #[derive(Clone, Copy)]
-enum Writing {
+enum Encoding {
     Werkzeug,
     Django,
     Passlib,
 }
 
-/// A hash, taken apart.
+/// A parsed hash.
 pub(in crate::passwords) struct Pbkdf2Hash {
     function: Function,
     iterations: u32,
@@ -72,24 +72,24 @@ pub(in crate::passwords) struct Pbkdf2Hash {
 }
 
 impl Pbkdf2Hash {
-    /// Whether a hash is of this family.
-    pub(super) fn is(stored: &str) -> bool {
+    /// Whether a stored hash has a prefix of this family.
+    pub(super) fn recognises(stored: &str) -> bool {
         FORMATS
             .iter()
             .any(|(prefix, _, _)| stored.starts_with(prefix))
     }
 
     pub(super) fn parse(stored: &str) -> Result<Self, UnreadableHash> {
-        let format = FORMATS.iter().find_map(|(prefix, function, writing)| {
-            Some((stored.strip_prefix(prefix)?, *function, *writing))
+        let format = FORMATS.iter().find_map(|(prefix, function, encoding)| {
+            Some((stored.strip_prefix(prefix)?, *function, *encoding))
         });
-        let (rest, function, writing) = format.ok_or(UnreadableHash::Format)?;
+        let (rest, function, encoding) = format.ok_or(UnreadableHash::Format)?;
         let [iterations, salt, digest] = split(rest, '$')?;
         let iterations = number(iterations)?;
-        let (salt, digest) = match writing {
-            Writing::Werkzeug => (text_salt(salt)?, function.hex(digest)?),
-            Writing::Django => (text_salt(salt)?, base64(&STANDARD, digest)?),
-            Writing::Passlib => (
+        let (salt, digest) = match encoding {
+            Encoding::Werkzeug => (text_salt(salt)?, function.hex(digest)?),
+            Encoding::Django => (text_salt(salt)?, base64(&STANDARD, digest)?),
+            Encoding::Passlib => (
                 base64(&PASSLIB_BASE64, salt)?,
                 base64(&PASSLIB_BASE64, digest)?,
             ),
@@ -151,8 +151,8 @@ impl Function {
     }
 }
 
-/// HMAC fills its key up with NULs, so a password and the same with a NUL after
-/// it would be the same key. What ends in one never matches.
+/// Whether HMAC can tell the password from all others. HMAC pads its key with NULs, so a
+/// password that ends in one has the same key as the password without it.
 pub(super) fn fits_hmac(password: &[u8]) -> bool {
     !password.ends_with(&[0])
 }
@@ -176,10 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_ruinous_is_refused() {
+    fn damaged_and_too_costly_hashes_are_refused() {
         for (stored, error) in [
             (WERKZEUGS.replace("sha256", "sha224"), Format),
-            // The digest is of another length.
+            // The digest has another length.
             (WERKZEUGS.replace("sha256", "sha1"), Format),
             (WERKZEUGS.replace("sha256", "sha512"), Format),
             (WERKZEUGS.replace(":10$", "$"), Format),
@@ -205,7 +205,7 @@ mod tests {
             (DJANGOS.replace("sha256", "sha1"), Format),
             (DJANGOS.replace("sha256", "sha512"), Format),
             (DJANGOS.replace("BIY=", "BIY"), Format),
-            // The last character has bits that no digest has.
+            // The last character has bits beyond the digest.
             (DJANGOS.replace("BIY=", "BIZ="), Format),
             (DJANGOS.replace("BIY=", "BI=="), Format),
             (DJANGOS.replace("E9n3", "E9n-"), Format),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ceiling_itself_is_computed() {
+    fn the_highest_iterations_are_accepted() {
         for stored in [
             DJANGOS.replace("$7$", "$10000000$"),
             PASSLIBS.replace("$7$", "$4000000$"),

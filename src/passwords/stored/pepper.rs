@@ -1,31 +1,31 @@
-//! Peppers: secrets of another service, which it mixed into each password before it hashed
-//! it. The hash of such a service is stored with the name of its scheme before it,
-//! `flask-security+$2b$…`; the secret itself is in no database.
+//! Peppers: secrets that other services mixed into each password before hashing it. A hash
+//! of such a service is stored with the name of its scheme as a prefix,
+//! `flask-security+$2b$…`. The secret itself is not stored in a database.
 
 use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bcrypt_lanes::MAX_KEY_BYTES;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha512;
 use zeroize::Zeroizing;
 
 use super::{Family, key::fits_plain};
-use crate::passwords::kernel::MAX_KEY_BYTES;
 
-/// What stands between the name of a scheme and the hash.
+/// The separator between the name of a scheme and the hash.
 const SEPARATOR: char = '+';
 
-/// How a service mixes its secret in.
+/// The way in which a service mixes its secret into a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PepperScheme {
-    /// Base64 of the HMAC-SHA512 of the password, keyed with `SECURITY_PASSWORD_SALT`, is
-    /// hashed instead of the password.
+    /// Hashes the base64 of the password's HMAC-SHA512, keyed with
+    /// `SECURITY_PASSWORD_SALT`.
     FlaskSecurity,
-    /// `config.pepper` stands behind the password.
+    /// Hashes the password followed by `config.pepper`.
     Devise,
 }
 
-/// The secret.
+/// The secret of another service.
 #[derive(Clone)]
 pub struct Pepper(Arc<Zeroizing<String>>);
 
@@ -49,10 +49,10 @@ impl fmt::Display for PepperScheme {
 }
 
 impl PepperScheme {
-    /// Every one.
+    /// All schemes.
     pub const ALL: [Self; 2] = [Self::FlaskSecurity, Self::Devise];
 
-    /// How settings and stored hashes name it.
+    /// The name in settings and stored hashes.
     pub fn name(self) -> &'static str {
         match self {
             Self::FlaskSecurity => "flask-security",
@@ -60,30 +60,30 @@ impl PepperScheme {
         }
     }
 
-    /// Takes its name apart from the hash behind it; `None` where there is no name.
+    /// Splits a stored hash into the scheme and the hash; `None` if it has no scheme.
     pub(super) fn split(stored: &str) -> Option<(Self, &str)> {
         let (name, hash) = stored.split_once(SEPARATOR)?;
         let scheme = Self::ALL.into_iter().find(|scheme| scheme.name() == name)?;
         Some((scheme, hash))
     }
 
-    /// What a stored hash of this scheme begins with.
+    /// The prefix of stored hashes of this scheme.
     pub(super) fn prefix(self) -> String {
         format!("{}{SEPARATOR}", self.name())
     }
 
-    /// Whether a service with this scheme mixes its secret into the passwords behind such
-    /// hashes. Flask-Security hashes in one go what it stores in Django's formats
-    /// (`SECURITY_PASSWORD_SINGLE_HASH`); Devise knows bcrypt alone.
-    pub(super) fn is_in(self, hash: &str) -> bool {
+    /// Whether services with this scheme use the pepper for such a hash. Flask-Security does
+    /// not use it for Django's formats (`SECURITY_PASSWORD_SINGLE_HASH`); Devise supports
+    /// bcrypt only.
+    pub(super) fn applies_to(self, hash: &str) -> bool {
         hash.starts_with(match self {
             Self::FlaskSecurity => "$",
             Self::Devise => "$2",
         })
     }
 
-    /// What the service hashed in place of a password. Plain bcrypt reads no more than 72
-    /// bytes of that, as it did there.
+    /// The input that the service hashed in place of a password. For plain bcrypt it is
+    /// truncated to 72 bytes, as it was there.
     pub(super) fn mix(
         self,
         Pepper(pepper): &Pepper,
@@ -99,8 +99,8 @@ impl PepperScheme {
             }
             Self::Devise => Zeroizing::new([password, pepper.as_bytes()].concat()),
         };
-        // A password that leaves no room for the pepper would be cut off itself: what does
-        // not fit matches no plain hash.
+        // A longer password would itself be truncated. It keeps its length, and so does not
+        // match a plain hash.
         let is_whole = self == Self::FlaskSecurity || fits_plain(password);
         if is_whole && family.is_plain_bcrypt() {
             mixed.truncate(MAX_KEY_BYTES);

@@ -1,7 +1,7 @@
 //! scrypt, with a digest of 64 bytes:
 //!
-//! - `scrypt:<N>:<r>:<p>$<salt>$<digest in hexadecimal>`, Werkzeug's;
-//! - `scrypt$<N>$<salt>$<r>$<p>$<digest in base64>`, Django's.
+//! - `scrypt:<N>:<r>:<p>$<salt>$<digest in hexadecimal>` by Werkzeug,
+//! - `scrypt$<N>$<salt>$<r>$<p>$<digest in base64>` by Django.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use scrypt::{Params, scrypt};
@@ -15,12 +15,12 @@ use super::{
     pbkdf2::fits_hmac,
 };
 
-/// What a hash of this family begins with.
+/// The prefixes of this family.
 pub(super) const PREFIXES: [&str; 2] = [WERKZEUG, DJANGO];
 const WERKZEUG: &str = "scrypt:";
 const DJANGO: &str = "scrypt$";
 
-/// A hash, taken apart.
+/// A parsed hash.
 pub(in crate::passwords) struct ScryptHash {
     params: Params,
     salt: Vec<u8>,
@@ -81,7 +81,7 @@ mod tests {
     const DJANGOS: &str = "scrypt$16$BLklb8vBqWNSU2QfULpzAS$2$3$a/OhcjZ/AUPX2EKIXN1/VEFR11XDUd65wAb/xSYDb2zVXDmF7HnTE0c6+rYK6AN2ZD5owyPe8VbnqrFGBP6uFQ==";
 
     #[test]
-    fn parameters_have_bounds() {
+    fn parameters_are_limited() {
         assert!(ScryptHash::parse(DJANGOS).is_ok());
         let stored = DJANGOS.replace("$2$3$", "$33$3$");
         let refused = UnreadableHash::Scrypt { n: 16, r: 33, p: 3 };
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_refused() {
+    fn damaged_hashes_are_refused() {
         for stored in [
             STORED.replace("16:2:3", "16:2"),
             STORED.replace("16:2:3", "16:2:3:1"),

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use crate::rpc::status;
 use crate::{
     auth::AuthError,
-    peer::{Peer, ReplyRoom},
+    peer::{Peer, ReplyReservation},
 };
 
 /// Who is at the other end of the request's connection.
@@ -15,13 +15,13 @@ pub(crate) fn peer<T>(request: &Request<T>) -> Result<&Peer, AuthError> {
 }
 
 /// Takes room on a connection for a reply of at most so many bytes.
-pub(crate) async fn take(peer: &Peer, bytes: usize) -> Result<ReplyRoom, Status> {
-    let room = peer.traffic().reply_room(bytes).await;
+pub(crate) async fn take(peer: &Peer, bytes: usize) -> Result<ReplyReservation, Status> {
+    let room = peer.traffic().reserve_reply(bytes).await;
     room.map_err(|_| status::replies_unread())
 }
 
 /// A reply that keeps its room until it has been sent.
-pub(crate) fn respond<T>(message: T, room: ReplyRoom) -> Response<T> {
+pub(crate) fn respond<T>(message: T, room: ReplyReservation) -> Response<T> {
     let mut response = Response::new(message);
     response.extensions_mut().insert(room);
     response

@@ -1,48 +1,50 @@
-//! Networks from which the service was used with success.
+//! Networks with known callers.
 
 use std::{collections::HashMap, time::Duration};
 
 use crate::{domain::Network, peer::CoarseClock};
 
-/// How long a network is known after the last connection on which it was used.
+/// A network stays known for this long after its last connection with a known caller.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3_600);
 
-/// The most networks that are kept, each some 50 bytes.
-const MOST: usize = 16_384;
+/// The limit on known networks, each about 50 bytes.
+const MAX_NETWORKS: usize = 16_384;
 
-/// When each was used last, by the clock of connections.
+/// The time of last use of each network, by the [`CoarseClock`].
 #[derive(Default)]
 pub(super) struct KnownNetworks(HashMap<Network, u32>);
 
 impl KnownNetworks {
-    /// Notes that a network is used now.
-    pub(super) fn note(&mut self, network: Network, now: u32) {
-        if self.0.len() >= MOST && !self.0.contains_key(&network) {
-            self.make_room(now);
+    /// Adds a network, or moves its time of last use.
+    pub(super) fn insert(&mut self, network: Network, now: u32) {
+        if self.0.len() >= MAX_NETWORKS && !self.0.contains_key(&network) {
+            self.prune(now);
         }
         self.0.insert(network, now);
     }
 
     pub(super) fn contains(&self, network: Network, now: u32) -> bool {
-        self.0.get(&network).is_some_and(|at| is_fresh(*at, now))
+        self.0
+            .get(&network)
+            .is_some_and(|used| is_fresh(*used, now))
     }
 
-    /// Forgets those that are known no longer, and if that is not enough those that
-    /// were used longest ago: a quarter, so that it has not to be done again soon.
-    fn make_room(&mut self, now: u32) {
-        self.0.retain(|_, at| is_fresh(*at, now));
-        if self.0.len() < MOST {
+    /// Removes expired networks, else the least recently used quarter, so that pruning stays
+    /// rare.
+    fn prune(&mut self, now: u32) {
+        self.0.retain(|_, used| is_fresh(*used, now));
+        if self.0.len() < MAX_NETWORKS {
             return;
         }
         let mut times: Vec<u32> = self.0.values().copied().collect();
-        let (_, &mut oldest_kept, _) = times.select_nth_unstable(MOST / 4);
-        self.0.retain(|_, at| *at > oldest_kept);
+        let (_, &mut threshold, _) = times.select_nth_unstable(MAX_NETWORKS / 4);
+        self.0.retain(|_, used| *used > threshold);
     }
 }
 
-fn is_fresh(at: u32, now: u32) -> bool {
+fn is_fresh(used: u32, now: u32) -> bool {
     let ticks = KNOWN_FOR.as_millis() / CoarseClock::TICK.as_millis();
-    u128::from(now.saturating_sub(at)) < ticks
+    u128::from(now.saturating_sub(used)) < ticks
 }
 
 #[cfg(test)]
@@ -58,7 +60,7 @@ mod tests {
     #[test]
     fn a_network_is_known_for_a_day() {
         let mut known = KnownNetworks::default();
-        known.note(network(1), 5);
+        known.insert(network(1), 5);
         let day = 24 * 3_600 * 10;
         assert!(known.contains(network(1), 5 + day - 1));
         assert!(!known.contains(network(1), 5 + day));
@@ -66,15 +68,15 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_kept_than_there_is_room_for() {
+    fn the_least_recently_used_networks_are_removed() {
         let mut known = KnownNetworks::default();
-        for n in 0..3 * MOST {
-            known.note(network(n), u32::try_from(n).unwrap());
-            assert!(known.0.len() <= MOST);
+        for n in 0..3 * MAX_NETWORKS {
+            known.insert(network(n), u32::try_from(n).unwrap());
+            assert!(known.0.len() <= MAX_NETWORKS);
         }
-        let now = u32::try_from(3 * MOST).unwrap();
-        assert!(known.contains(network(3 * MOST - 1), now));
-        assert!(known.contains(network(3 * MOST - MOST / 2), now));
+        let now = u32::try_from(3 * MAX_NETWORKS).unwrap();
+        assert!(known.contains(network(3 * MAX_NETWORKS - 1), now));
+        assert!(known.contains(network(3 * MAX_NETWORKS - MAX_NETWORKS / 2), now));
         assert!(!known.contains(network(0), now));
     }
 }

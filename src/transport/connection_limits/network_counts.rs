@@ -1,10 +1,10 @@
-//! The number of open connections by network.
+//! The number of open connections per network.
 
 use std::{collections::HashMap, hash::Hash};
 
 use crate::domain::{Network, WideNetwork};
 
-/// Counts of connections by network, and by wide network.
+/// Counts of connections per network and per wide network.
 #[derive(Default)]
 pub(super) struct NetworkCounts {
     networks: HashMap<Network, usize>,
@@ -12,12 +12,12 @@ pub(super) struct NetworkCounts {
 }
 
 impl NetworkCounts {
-    /// The connections of a network.
+    /// The number of connections from a network.
     pub(super) fn of(&self, network: Network) -> usize {
         self.networks.get(&network).copied().unwrap_or_default()
     }
 
-    /// The connections of the wide network around a network; 0 where it has none.
+    /// The number of connections from a network's wide network; 0 where it has none.
     pub(super) fn of_wide(&self, network: Network) -> usize {
         let count = network
             .wide()

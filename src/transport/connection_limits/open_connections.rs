@@ -1,4 +1,4 @@
-//! The connections that are open, in the order in which they became idle.
+//! The open connections, ordered by their last use.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,40 +9,40 @@ use tokio::sync::oneshot;
 
 use crate::{domain::Network, peer::Traffic};
 
-/// The most connections that are looked at for one that is idle, so that a new one
-/// never costs much. Each that is looked at in vain was used since the last look.
-const LOOKS: usize = 64;
+/// The limit on connections examined to find an idle one, which bounds the cost of a new
+/// connection. Each examined in vain was used since it was last examined.
+const MAX_EXAMINED: usize = 64;
 
-/// Who a connection belongs to.
+/// The group of a connection's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Group {
-    /// Networks from which the service was used with success, and trusted proxies.
+pub(super) enum NetworkGroup {
+    /// Networks with known callers, and trusted proxies.
     Known,
-    /// All others.
+    /// All other networks.
     Unknown,
 }
 
-/// A connection that is open.
-pub(super) struct Connected {
-    /// The network that it counts against.
+/// An open connection.
+pub(super) struct OpenConnection {
+    /// The network that the connection counts against; `None` for a trusted proxy.
     pub(super) network: Option<Network>,
     pub(super) traffic: Arc<Traffic>,
-    /// Tells it to end.
+    /// The signal to close.
     pub(super) evict: oneshot::Sender<()>,
 }
 
 struct Entry {
-    connected: Connected,
-    group: Group,
-    /// Under what it is found in the order: the last use that was looked at.
-    seen: u32,
+    connection: OpenConnection,
+    group: NetworkGroup,
+    /// The key in the order: the last use, as of the last examination.
+    last_use: u32,
 }
 
 #[derive(Default)]
 pub(super) struct OpenConnections {
     entries: HashMap<u64, Entry>,
     next_id: u64,
-    /// By their last use as far as that was looked at, and then by their age.
+    /// Ordered by [`Entry::last_use`], then by id.
     known: BTreeSet<(u32, u64)>,
     unknown: BTreeSet<(u32, u64)>,
 }
@@ -52,72 +52,72 @@ impl OpenConnections {
         self.entries.len()
     }
 
-    pub(super) fn of(&self, group: Group) -> usize {
+    pub(super) fn of(&self, group: NetworkGroup) -> usize {
         match group {
-            Group::Known => self.known.len(),
-            Group::Unknown => self.unknown.len(),
+            NetworkGroup::Known => self.known.len(),
+            NetworkGroup::Unknown => self.unknown.len(),
         }
     }
 
-    fn order(&mut self, group: Group) -> &mut BTreeSet<(u32, u64)> {
+    fn order(&mut self, group: NetworkGroup) -> &mut BTreeSet<(u32, u64)> {
         match group {
-            Group::Known => &mut self.known,
-            Group::Unknown => &mut self.unknown,
+            NetworkGroup::Known => &mut self.known,
+            NetworkGroup::Unknown => &mut self.unknown,
         }
     }
 
-    /// Adds a connection and returns its number.
-    pub(super) fn add(&mut self, connected: Connected, group: Group, now: u32) -> u64 {
+    /// Adds a connection and returns its id.
+    pub(super) fn add(&mut self, connection: OpenConnection, group: NetworkGroup, now: u32) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         self.order(group).insert((now, id));
         let entry = Entry {
-            connected,
+            connection,
             group,
-            seen: now,
+            last_use: now,
         };
         self.entries.insert(id, entry);
         id
     }
 
-    pub(super) fn remove(&mut self, id: u64) -> Option<(Connected, Group)> {
+    pub(super) fn remove(&mut self, id: u64) -> Option<(OpenConnection, NetworkGroup)> {
         let entry = self.entries.remove(&id)?;
-        self.order(entry.group).remove(&(entry.seen, id));
-        Some((entry.connected, entry.group))
+        self.order(entry.group).remove(&(entry.last_use, id));
+        Some((entry.connection, entry.group))
     }
 
-    /// Moves a connection to the known ones, and returns its network.
+    /// Moves a connection to the known group, and returns its network.
     pub(super) fn make_known(&mut self, id: u64) -> Option<Option<Network>> {
         let entry = self.entries.get_mut(&id)?;
-        let (group, key) = (entry.group, (entry.seen, id));
-        entry.group = Group::Known;
-        let network = entry.connected.network;
+        let (group, key) = (entry.group, (entry.last_use, id));
+        entry.group = NetworkGroup::Known;
+        let network = entry.connection.network;
         self.order(group).remove(&key);
         self.known.insert(key);
         Some(network)
     }
 
-    /// Removes the connection of a group that has been idle longest, if one is idle.
-    pub(super) fn take_idle(&mut self, group: Group, now: u32) -> Option<Connected> {
-        for _ in 0..LOOKS {
-            let (seen, id) = self.order(group).first().copied()?;
-            if seen > now {
-                // It was busy when it was looked at just now, and so were all behind it.
+    /// Removes the connection of a group with the longest idle time; `None` if all are busy.
+    pub(super) fn remove_idle(&mut self, group: NetworkGroup, now: u32) -> Option<OpenConnection> {
+        for _ in 0..MAX_EXAMINED {
+            let (last_use, id) = self.order(group).first().copied()?;
+            if last_use > now {
+                // This connection and all after it were busy when examined at this tick.
                 return None;
             }
             let entry = self.entries.get_mut(&id)?;
-            let traffic = &entry.connected.traffic;
-            let used = match traffic.is_busy() {
+            let traffic = &entry.connection.traffic;
+            let current_use = match traffic.is_busy() {
                 true => now + 1,
                 false => traffic.last_request(),
             };
-            if used <= seen {
-                return self.remove(id).map(|(connected, _)| connected);
+            if current_use <= last_use {
+                return self.remove(id).map(|(connection, _)| connection);
             }
-            entry.seen = used;
+            entry.last_use = current_use;
             let order = self.order(group);
-            order.remove(&(seen, id));
-            order.insert((used, id));
+            order.remove(&(last_use, id));
+            order.insert((current_use, id));
         }
         None
     }

@@ -1,5 +1,5 @@
-//! A mail server that is not ours: aiosmtpd, which `tests/fixtures/mail/server.py` starts
-//! with the Python that `TEST_AIOSMTPD` names, else with an installed one, else not.
+//! A real mail server, aiosmtpd, started by `tests/fixtures/mail/server.py` with the Python of
+//! `TEST_AIOSMTPD`, else with an installed one, else skipped.
 
 use std::{
     env,
@@ -8,7 +8,6 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     thread,
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -20,35 +19,32 @@ use tokio::{
     time::timeout,
 };
 
-use super::{postgres::say_skipped, smtp::Mail};
+use super::{PATIENCE, postgres::say_skipped, smtp::Mail};
 
-/// How long a reply may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The server; gone when dropped.
+/// The server; it ends when dropped.
 pub struct Aiosmtpd {
     pub port: u16,
     child: Child,
     replies: Mutex<UnboundedReceiver<Reply>>,
 }
 
-/// What it answered to a command.
+/// A reply to a command.
 #[derive(Debug)]
 pub struct Reply {
     /// `RCPT` or `DATA`.
     pub command: String,
     pub to: String,
     pub text: String,
-    /// The message, where it is an answer to one.
+    /// The message, in the reply to DATA.
     pub mail: Option<Mail>,
 }
 
 impl Aiosmtpd {
-    /// `None` where there is no aiosmtpd, said loudly.
+    /// `None`, with a message, where aiosmtpd is not installed.
     pub fn start() -> Option<Self> {
         let Some(python) = find() else {
             say_skipped(
-                "what a real mail server takes and refuses",
+                "the test with a real mail server",
                 "Install python3-aiosmtpd or set TEST_AIOSMTPD to a Python that has it",
             );
             return None;
@@ -75,7 +71,7 @@ impl Aiosmtpd {
         })
     }
 
-    /// Waits for its next answer.
+    /// Waits for its next reply.
     pub async fn next(&self) -> Reply {
         let mut replies = self.replies.lock().await;
         timeout(PATIENCE, replies.recv())
@@ -84,9 +80,9 @@ impl Aiosmtpd {
             .expect("a reply")
     }
 
-    /// Whether every answer has been looked at.
+    /// Whether all replies have been read.
     pub fn is_quiet(&self) -> bool {
-        self.replies.try_lock().expect("nobody waits").is_empty()
+        self.replies.try_lock().expect("no other reader").is_empty()
     }
 }
 

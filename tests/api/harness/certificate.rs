@@ -1,4 +1,4 @@
-//! Certificates that nobody trusts who is not told to.
+//! Certificates of a private authority.
 
 use native_tls::Identity;
 use openssl::{
@@ -14,7 +14,7 @@ use openssl::{
     },
 };
 
-/// An authority of its own.
+/// A private certificate authority.
 pub struct Authority {
     certificate: X509,
     key: PKey<Private>,
@@ -44,7 +44,7 @@ impl Authority {
         }
     }
 
-    /// What to trust, for a file that `SSL_CERT_FILE` names.
+    /// The authority's certificate, for the file of `SSL_CERT_FILE`.
     pub fn pem(&self) -> Vec<u8> {
         self.certificate.to_pem().expect("PEM")
     }
@@ -55,7 +55,7 @@ impl Authority {
         Identity::from_pkcs8(&certificate, &key).expect("an identity")
     }
 
-    /// The same as files, for other programs.
+    /// The same in PEM, for other programs.
     pub fn certify_pem(&self, host: &str) -> Certified {
         let key = new_key();
         let mut builder = builder(&name(host), self.certificate.subject_name(), &key);

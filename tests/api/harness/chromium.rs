@@ -1,4 +1,4 @@
-//! A real browser: the one that `TEST_CHROMIUM` names, else an installed one, else none.
+//! A real browser: that of `TEST_CHROMIUM`, else an installed one, else none.
 
 use std::{
     fs,
@@ -14,24 +14,23 @@ use super::{
     programs::{installed, named_by},
 };
 
-/// The names under which distributions install it.
+/// Its names in distributions.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
-/// A browser without a window and with an empty profile. It ends, with all the processes
-/// that it has started, when this is dropped.
+/// A headless browser with an empty profile. It ends with all its processes when dropped.
 pub struct Chromium {
     child: Child,
     profile: TempDir,
 }
 
 impl Chromium {
-    /// Opens a page; `None` where there is no browser, said loudly.
+    /// Opens a page; `None`, with a message, where no browser is installed.
     ///
-    /// Names below `.localhost` lead to this machine, and every certificate is taken.
+    /// Names below `.localhost` resolve to this machine, and every certificate is accepted.
     pub fn open(url: &str) -> Option<Self> {
         let Some(program) = find() else {
             say_skipped(
-                "what a real browser does",
+                "the tests in a real browser",
                 "Install chromium or set TEST_CHROMIUM",
             );
             return None;
@@ -64,14 +63,14 @@ impl Chromium {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
-            // So that its children can be ended along with it.
+            // Its children are ended with it, by the group.
             .process_group(0)
             .spawn()
             .expect("Chromium starts");
         Some(Self { child, profile })
     }
 
-    /// What it has complained of.
+    /// Its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.profile.path().join("log")).unwrap_or_default()
     }

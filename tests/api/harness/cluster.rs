@@ -1,4 +1,4 @@
-//! A PostgreSQL of the tests' own, from an installed `initdb`.
+//! A temporary PostgreSQL cluster, from an installed `initdb`.
 
 use std::{
     env, fs,
@@ -12,8 +12,8 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-/// Runs until it is dropped or this process ends, however it ends: a shell
-/// stops it and removes its folder when the pipe to it closes.
+/// Runs until dropped or until this process ends, by any cause: a shell stops the cluster and
+/// removes its folder when its pipe closes.
 pub struct Cluster {
     url: String,
     log: PathBuf,
@@ -21,10 +21,10 @@ pub struct Cluster {
     reports: BufReader<ChildStdout>,
 }
 
-/// Carries out an order for each line that it reads, and says so.
+/// Executes a command per line of its input, and reports each.
 const KEEPER: &str = r#"
     start() {
-        # What a killed one leaves behind is in the way until its last child has gone.
+        # A killed server's shared memory blocks the start until its last child ends.
         for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
             "$1/pg_ctl" -D "$2/data" -l "$2/log" -w -t 60 -o "$3" start >/dev/null 2>&1 && return
             sleep 0.1
@@ -38,7 +38,7 @@ const KEEPER: &str = r#"
         "$1/pg_ctl" -D "$2/replica" -l "$2/log" -w -t 60 -o "$3 -p 5433" start >/dev/null 2>&1 ||
         exit 1
     }
-    # The promoted server gets the address of the one that it replaces.
+    # The promoted server gets the address of the replaced one.
     promote() {
         "$1/pg_ctl" -D "$2/replica" -w -t 60 promote >/dev/null 2>&1 &&
         ln -sf .s.PGSQL.5433 "$2/.s.PGSQL.5432" || exit 1
@@ -63,8 +63,8 @@ const KEEPER: &str = r#"
     done"#;
 
 impl Cluster {
-    /// A new one on a Unix socket, whose address nobody else can take while it is
-    /// away; `None` where PostgreSQL is not installed.
+    /// A new cluster on a Unix socket, whose address stays reserved while the cluster is stopped;
+    /// `None` where PostgreSQL is not installed.
     pub fn on_a_socket() -> Option<Self> {
         let programs = find_programs()?;
         Some(Self::start_new(&programs, None, |folder| {
@@ -76,7 +76,7 @@ impl Cluster {
         }))
     }
 
-    /// A new one on a port of 127.0.0.1.
+    /// A new cluster on a port of 127.0.0.1.
     pub fn on_a_port(port: u16) -> Option<Self> {
         let programs = find_programs()?;
         Some(Self::start_new(&programs, None, |_| {
@@ -87,8 +87,8 @@ impl Cluster {
         }))
     }
 
-    /// A new one inside a network namespace, at an address there. `setpriv` is setpriv(1),
-    /// yet without arguments, as root inside.
+    /// A new cluster inside a network namespace, at an address there. `setpriv` runs setpriv(1)
+    /// as root inside, still without arguments.
     pub fn on_a_host(address: Ipv4Addr, setpriv: Command) -> Option<Self> {
         let programs = find_programs()?;
         Some(Self::start_new(&programs, Some(setpriv), |_| {
@@ -99,8 +99,8 @@ impl Cluster {
         }))
     }
 
-    /// Starts one; `place` gives, from its folder, the options that say where it
-    /// listens, and its URL.
+    /// Starts a cluster; `place` returns the options for its listening address, and its URL, from
+    /// its folder.
     fn start_new(
         programs: &Path,
         setpriv: Option<Command>,
@@ -144,7 +144,7 @@ impl Cluster {
             folder.display()
         );
         let mut keeper = match (setpriv, user) {
-            // Only root enters a namespace: the user is changed inside.
+            // Entering a namespace requires root, so the user is changed inside.
             (Some(mut command), Some((uid, gid))) => {
                 command.args(["--clear-groups", "--reuid", &uid.to_string()]);
                 command.args(["--regid", &gid.to_string(), "sh"]);
@@ -164,7 +164,7 @@ impl Cluster {
             .arg(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // A Ctrl-C for the tests is not for the keeper, which has to clean up.
+            // A Ctrl-C must not reach the keeper, which cleans up.
             .process_group(0);
         let mut keeper = keeper.spawn().expect("a shell");
         let mut cluster = Self {
@@ -177,33 +177,32 @@ impl Cluster {
         cluster
     }
 
-    /// A database that new ones can be created from, as a superuser.
+    /// The URL of a database, as a superuser who can create others.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Kills its first process (-9); the others notice and end.
+    /// Kills the postmaster (-9); its children end.
     pub fn kill(&mut self) {
         self.order("kill");
     }
 
-    /// Stops it as it would stop where it fears for its memory, without a word to
-    /// anybody.
+    /// Stops it in immediate mode, without notice to clients.
     pub fn stop(&mut self) {
         self.order("stop");
     }
 
-    /// Starts it and waits until it takes connections.
+    /// Starts it and waits until it accepts connections.
     pub fn start(&mut self) {
         self.order("start");
     }
 
-    /// Copies its files, while it is stopped.
+    /// Copies the files of the stopped cluster.
     pub fn save(&mut self) {
         self.order("save");
     }
 
-    /// Puts the copy in the place of its files, while it is stopped.
+    /// Replaces the files of the stopped cluster with the copy.
     pub fn restore(&mut self) {
         self.order("restore");
     }
@@ -214,7 +213,7 @@ impl Cluster {
         format!("{}&port=5433", self.url)
     }
 
-    /// Makes the replica a primary, at the address of the stopped one.
+    /// Promotes the replica, at the address of the stopped primary.
     pub fn promote(&mut self) {
         self.order("promote");
     }
@@ -235,12 +234,12 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Closes the pipe to it first.
+        // Closes the keeper's pipe first.
         let _ = self.keeper.wait();
     }
 }
 
-/// The folder that holds `initdb`, `pg_ctl` and `postgres`.
+/// The folder of `initdb`, `pg_ctl` and `postgres`.
 fn find_programs() -> Option<PathBuf> {
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut versions: Vec<PathBuf> = debian
@@ -262,7 +261,7 @@ fn find_programs() -> Option<PathBuf> {
         })
 }
 
-/// PostgreSQL refuses to run as root: whom to be instead.
+/// The user to run PostgreSQL as, since it refuses to run as root.
 pub fn unprivileged_user() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| {
         let output = Command::new("id").args(arguments).output().ok()?;

@@ -1,4 +1,4 @@
-//! A database of a test's own.
+//! A temporary database for one test.
 
 use std::{
     sync::{Arc, mpsc},
@@ -23,7 +23,7 @@ pub struct Database {
 }
 
 enum Home {
-    /// Removed with the value.
+    /// The folder is removed with the value.
     Sqlite {
         _folder: TempDir,
     },
@@ -34,7 +34,7 @@ enum Home {
 }
 
 impl Database {
-    /// A file in a folder of its own; it does not exist yet.
+    /// A file in a temporary folder; it does not exist yet.
     pub fn sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         Self {
@@ -43,14 +43,14 @@ impl Database {
         }
     }
 
-    /// A new database on the test server; `None` where there is no server.
+    /// A new database on the test server; `None` without a server.
     pub async fn postgres() -> Option<Self> {
         task::spawn_blocking(Self::postgres_blocking)
             .await
             .expect("PostgreSQL is set up")
     }
 
-    /// The same where there is no runtime.
+    /// Like [`Database::postgres`], outside of a runtime.
     pub fn postgres_blocking() -> Option<Self> {
         let server = postgres::url()?;
         let name = format!("bienvenue_{}", Uuid::new_v4().simple());
@@ -64,9 +64,8 @@ impl Database {
         })
     }
 
-    /// Runs a case on a runtime of its own, which ends before the database does:
-    /// the work of a server that goes on behind the case would wait in vain for
-    /// one that is gone.
+    /// Runs a case on its own runtime, which ends before the database is removed: background work
+    /// of the case's servers would otherwise wait for a missing database.
     pub fn run<C: Future<Output = ()>>(self, case: impl FnOnce(Self) -> C) {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -76,7 +75,7 @@ impl Database {
         runtime.block_on(case(self.clone()));
     }
 
-    /// Its server as a connection string of libpq, and its name there.
+    /// Its server as a connection string of libpq, and its name.
     pub fn server_and_name(&self) -> (String, &str) {
         let Home::Postgres { name, server } = &*self.home else {
             panic!("a file");
@@ -86,7 +85,7 @@ impl Database {
         (format!("host={host} port={port}"), name)
     }
 
-    /// What to give to `--database-url`.
+    /// The value for `--database-url`.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -102,7 +101,7 @@ impl Database {
             .expect("an SQLite database")
     }
 
-    /// Runs SQL behind the server's back; returns the rows it changed.
+    /// Runs SQL on a separate connection; returns the number of changed rows.
     pub fn execute(&self, sql: &str) -> usize {
         match *self.home {
             Home::Sqlite { .. } => diesel::sql_query(sql).execute(&mut self.connect_sqlite()),
@@ -122,7 +121,7 @@ impl Database {
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    /// The one text that a query yields.
+    /// The text returned by a query.
     pub fn text(&self, sql: &str) -> String {
         if !self.is_sqlite() {
             return text_of(&self.url, sql);
@@ -131,8 +130,7 @@ impl Database {
         row.unwrap_or_else(|error| panic!("{sql}: {error}")).text
     }
 
-    /// Keeps everybody else from writing mails until what is returned first is
-    /// dropped.
+    /// Blocks other writers of mails until the returned sender is dropped.
     pub fn hold_writes(&self) -> (mpsc::Sender<()>, thread::JoinHandle<()>) {
         let (release, released) = mpsc::channel::<()>();
         let (held, holds) = mpsc::channel();
@@ -151,7 +149,7 @@ impl Database {
             } else {
                 "BEGIN; LOCK TABLE outgoing_mails IN EXCLUSIVE MODE"
             });
-            held.send(()).expect("a test that waits");
+            held.send(()).expect("a waiting test");
             let _ = released.recv();
             any("ROLLBACK");
         });
@@ -187,7 +185,7 @@ fn select_text(sql: &str) -> SqlQuery {
     diesel::sql_query(format!("SELECT ({sql}) AS text"))
 }
 
-/// The one text that a query yields on a PostgreSQL server.
+/// The text returned by a query on a PostgreSQL server.
 pub fn text_of(url: &str, sql: &str) -> String {
     let row: Result<TextRow, _> = select_text(sql).get_result(&mut connect_postgres(url));
     row.unwrap_or_else(|error| panic!("{sql}: {error}")).text
@@ -203,7 +201,7 @@ fn run(connection: &mut PgConnection, sql: &str) {
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
-/// The same server and parameters, another database.
+/// The URL with another database's name.
 pub fn with_database(url: &str, name: &str) -> String {
     let (head, parameters) = match url.split_once('?') {
         Some((head, parameters)) => (head, format!("?{parameters}")),
@@ -215,7 +213,7 @@ pub fn with_database(url: &str, name: &str) -> String {
     format!("{}/{name}{parameters}", &head[..host])
 }
 
-/// `host:port` of a URL.
+/// The `host:port` of a URL.
 pub fn server_address(url: &str) -> String {
     let (_, rest) = url.split_once("://").expect("a URL");
     let authority = rest.split(['/', '?']).next().unwrap_or_default();

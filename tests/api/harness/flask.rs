@@ -1,4 +1,4 @@
-//! The Flask service that Bienvenue succeeds, with the real Flask, SQLAlchemy and bcrypt.
+//! The Flask service that Bienvenue replaces, with the real Flask, SQLAlchemy and bcrypt.
 
 use std::{
     env,
@@ -16,7 +16,7 @@ const SERVICE: &str = concat!(
     "/tests/fixtures/flask/service.py"
 );
 
-/// The service on a port and a database of its own; it ends when this is dropped.
+/// The service on its own port and database; it ends when dropped.
 pub struct FlaskService {
     pub address: SocketAddr,
     child: Child,
@@ -24,9 +24,8 @@ pub struct FlaskService {
 }
 
 impl FlaskService {
-    /// Starts it with the Python that `TEST_FLASK_PYTHON` names, in which the packages of
-    /// `tests/fixtures/flask/requirements.txt` are installed; without, it says loudly that
-    /// the test is skipped.
+    /// Starts it with the Python of `TEST_FLASK_PYTHON`, which needs the packages of
+    /// `tests/fixtures/flask/requirements.txt`; `None`, with a message, without that variable.
     pub fn start() -> Option<Self> {
         let Some(python) = env::var_os("TEST_FLASK_PYTHON") else {
             say_skipped(
@@ -46,7 +45,7 @@ impl FlaskService {
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .expect("the Python that TEST_FLASK_PYTHON names");
+            .expect("the Python of TEST_FLASK_PYTHON");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output"))
             .read_line(&mut line)

@@ -1,4 +1,4 @@
-//! Many callers at once, and how their calls went.
+//! Many concurrent callers, and the outcomes of their calls.
 
 use std::{
     net::SocketAddr,
@@ -12,16 +12,13 @@ use std::{
 use tokio::{task::JoinHandle, time::sleep};
 use tonic::{Code, Status};
 
-use super::{refused, server::Client};
+use super::{eventually, refused, server::Client};
 
-/// Callers of one connection, far fewer than it may have.
+/// The callers on one connection, far below its limit.
 const CALLERS_PER_CONNECTION: usize = 16;
 
-/// When a caller that was refused comes back, whatever it was told.
+/// The pause of a refused caller, regardless of its `retry-after`.
 const IMPATIENCE: Duration = Duration::from_millis(250);
-
-/// How long anything of a flood may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A call that needs a hash.
 #[derive(Clone, Copy, Debug)]
@@ -31,18 +28,18 @@ pub struct Call {
     pub answer: Answer,
 }
 
-/// What came of it, as far as hashing goes.
+/// The outcome, as far as hashing is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The hash was computed.
     Served,
-    /// There was no capacity; when there is.
+    /// There was no capacity; retry after this.
     Refused { retry_after: Duration },
 }
 
 impl Call {
-    /// Makes a call. Anything but an answer that took a hash, or a refusal for
-    /// want of one, is a failure of the test.
+    /// Makes a call. Any outcome except a computed hash, or a refusal for lack of capacity, fails
+    /// the test.
     pub async fn make<T>(call: impl Future<Output = Result<T, Status>>) -> Self {
         let began = Instant::now();
         let answer = match call.await {
@@ -64,7 +61,7 @@ impl Call {
         self.answer == Answer::Served
     }
 
-    /// When to come back, where it was refused.
+    /// The time to wait before a retry, where it was refused.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.answer {
             Answer::Served => None,
@@ -87,13 +84,13 @@ fn answer(status: &Status) -> Answer {
             let details = refused(status, Code::ResourceExhausted, "OVERLOADED");
             let retry_after = details.retry_info().and_then(|retry| retry.retry_delay);
             Answer::Refused {
-                retry_after: retry_after.expect("when to come back"),
+                retry_after: retry_after.expect("a retry delay"),
             }
         }
     }
 }
 
-/// Callers that each call again when they have their answer, until it is dropped.
+/// Callers that repeat their calls until this is dropped.
 pub struct Flood {
     callers: Vec<Caller>,
 }
@@ -103,7 +100,7 @@ struct Caller {
     calling: JoinHandle<()>,
 }
 
-/// How many answers one caller has had.
+/// The numbers of one caller's outcomes.
 #[derive(Default)]
 struct Answers {
     served: AtomicUsize,
@@ -150,8 +147,8 @@ impl Flood {
         self.callers.push(Caller { answers, calling });
     }
 
-    /// How often each caller was served. One whose figure stays the same still
-    /// waits, where nobody is refused.
+    /// How often each caller was served. Without refusals, a caller with an unchanged figure is
+    /// still waiting.
     pub fn served(&self) -> Vec<usize> {
         let served = self.callers.iter().map(|caller| &caller.answers.served);
         served
@@ -159,21 +156,20 @@ impl Flood {
             .collect()
     }
 
-    /// How many calls were refused.
+    /// The number of refused calls.
     pub fn refusals(&self) -> usize {
         let refused = self.callers.iter().map(|caller| &caller.answers.refused);
         refused.map(|refused| refused.load(Ordering::Relaxed)).sum()
     }
 
-    /// Waits until a look at it says so.
+    /// Waits until a condition holds.
     pub async fn until(&self, enough: impl Fn(&Self) -> bool) {
-        let start = Instant::now();
-        while !enough(self) {
-            assert!(start.elapsed() < PATIENCE, "it never is so");
-            let gone = self.callers.iter().any(|one| one.calling.is_finished());
-            assert!(!gone, "a caller got an answer that makes no sense");
-            sleep(Duration::from_millis(1)).await;
-        }
+        eventually("the condition of the flood", async || {
+            let ended = self.callers.iter().any(|one| one.calling.is_finished());
+            assert!(!ended, "a caller had an unexpected reply");
+            enough(self)
+        })
+        .await;
     }
 }
 

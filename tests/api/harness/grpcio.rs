@@ -1,5 +1,5 @@
-//! gRPC's own client for Python: that of the interpreter that `TEST_GRPCIO` names, else of
-//! Debian's, else none.
+//! gRPC's own client for Python: that of the interpreter in `TEST_GRPCIO`, else Debian's, else
+//! none.
 
 use std::{
     env,
@@ -12,9 +12,9 @@ use tokio::task;
 
 use super::postgres::say_skipped;
 
-/// What stands before each program: a call of the `AuthService` by its method, and
-/// messages of texts, by the numbers of their fields.
-const BEFORE: &str = r#"
+/// The beginning of each program: functions for a call of the `AuthService` by its method, and
+/// for messages of text fields by number.
+const PRELUDE: &str = r#"
 import grpc, sys
 
 channel = grpc.insecure_channel(sys.argv[1])
@@ -31,12 +31,12 @@ def first_text(reply):
     return reply[2:2 + reply[1]].decode()
 "#;
 
-/// Runs a program against a server and returns what it prints; `None` where there is no
-/// grpcio, said loudly.
+/// Runs a program against a server and returns its output; `None`, with a message, without
+/// grpcio.
 pub async fn run(server: SocketAddr, program: &str) -> Option<String> {
     let Some(python) = find() else {
         say_skipped(
-            "what grpcio does",
+            "the tests with grpcio",
             "Install python3-grpcio or set TEST_GRPCIO",
         );
         return None;
@@ -44,10 +44,10 @@ pub async fn run(server: SocketAddr, program: &str) -> Option<String> {
     let mut command = Command::new(python);
     command
         .arg("-c")
-        .arg(format!("{BEFORE}{program}"))
+        .arg(format!("{PRELUDE}{program}"))
         .arg(server.to_string())
         .stdin(Stdio::null());
-    // The server is in this process.
+    // Keeps the runtime free for the server, which is in this process.
     let output = task::spawn_blocking(move || command.output()).await;
     let output = output.expect("its end").expect("Python runs");
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! The real grpcurl: the one that `TEST_GRPCURL` names, else an installed one, else none.
+//! The real grpcurl: that of `TEST_GRPCURL`, else an installed one, else none.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::{
     programs::{installed, named_by},
 };
 
-/// The program; `None` where there is none, said loudly.
+/// The program; `None`, with a message, where it is not installed.
 pub fn find(what_is_skipped: &str) -> Option<PathBuf> {
     let found = named_by("TEST_GRPCURL").or_else(|| installed("grpcurl"));
     if found.is_none() {

@@ -1,5 +1,5 @@
-//! An HTTP/2 client (RFC 9113) that reads as little as a test wants, from whatever
-//! address of this machine.
+//! An HTTP/2 client (RFC 9113) that controls how much it reads, from any address of this
+//! machine.
 
 use std::{
     collections::HashSet,
@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long anything may take that the server is to do.
+/// The time limit for the server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -31,20 +31,20 @@ const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// What came of the streams of a connection so far.
+/// The received frames of a connection so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Answers whose body is still to come.
+    /// Responses with an outstanding body.
     pub heads: usize,
-    /// Answers without a body: a gRPC status of its own.
+    /// Responses without a body: a gRPC status only.
     pub refusals: usize,
-    /// Streams that ended after a body.
+    /// Streams ended after a body.
     pub ends: usize,
-    /// Streams that the server reset.
+    /// Streams reset by the server.
     pub resets: usize,
     /// Bytes of bodies.
     pub body: usize,
-    /// Whether the server asked to use another connection.
+    /// Whether the server sent GOAWAY.
     pub goaway: bool,
 }
 
@@ -54,14 +54,14 @@ impl Seen {
     }
 }
 
-/// A connection, to a socket that may be bound to an address of its own.
+/// A connection, from an address of choice.
 pub struct H2 {
     socket: TcpStream,
     next_stream: u32,
     input: Vec<u8>,
-    /// The streams whose head has come, and not their end.
+    /// Streams with a received head and an outstanding end.
     begun: HashSet<u32>,
-    /// The streams that were reset: later frames on one are answered in the same way.
+    /// Reset streams, which the server may reset again for later frames.
     reset: HashSet<u32>,
     pub seen: Seen,
 }
@@ -74,12 +74,12 @@ pub async fn connect_from(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream>
 }
 
 impl H2 {
-    /// A connection on each of whose streams the server may send so many bytes.
+    /// A connection with this initial window per stream.
     pub async fn open(address: SocketAddr, window: u32) -> io::Result<Self> {
         Self::begin(TcpStream::connect(address).await?, window).await
     }
 
-    /// The same from an address of this machine.
+    /// Like [`H2::open`], from an address of this machine.
     pub async fn open_from(from: IpAddr, to: SocketAddr, window: u32) -> io::Result<Self> {
         Self::begin(connect_from(from, to).await?, window).await
     }
@@ -99,22 +99,21 @@ impl H2 {
         Ok(connection)
     }
 
-    /// Says how much may come on each stream.
+    /// Sets the initial window of each stream.
     pub async fn set_window(&mut self, window: u32) -> io::Result<()> {
         let setting = [&[0, 4], window.to_be_bytes().as_slice()].concat();
         self.send(&frame(SETTINGS, 0, 0, &setting)).await
     }
 
-    /// Calls a method of the `AuthService` with a message in its frame.
-    pub async fn ask(&mut self, method: &str, body: &[u8]) -> io::Result<()> {
+    /// Calls a method of the `AuthService` with a framed message.
+    pub async fn call(&mut self, method: &str, body: &[u8]) -> io::Result<()> {
         let whole = [self.head(method), self.data(body, END_STREAM)].concat();
         self.next_stream += 2;
         self.send(&whole).await
     }
 
-    /// Gives up all calls so far and makes as many new ones of a method instead, in one
-    /// write.
-    pub async fn ask_instead(&mut self, method: &str, body: &[u8]) -> io::Result<()> {
+    /// Cancels all calls so far and makes as many new ones of a method, in one write.
+    pub async fn cancel_and_call(&mut self, method: &str, body: &[u8]) -> io::Result<()> {
         const CANCEL: [u8; 4] = [0, 0, 0, 8];
         let before = (1..self.next_stream).step_by(2);
         let resets = before.map(|stream| frame(RST_STREAM, 0, stream, &CANCEL));
@@ -126,8 +125,8 @@ impl H2 {
         self.send(&whole.concat()).await
     }
 
-    /// Sends a request whose head is of so many bytes, in frames of 16 KiB.
-    pub async fn ask_with_head(&mut self, method: &str, bytes: usize) -> io::Result<()> {
+    /// Sends a request with a head of this many bytes, in frames of 16 KiB.
+    pub async fn call_with_head(&mut self, method: &str, bytes: usize) -> io::Result<()> {
         let mut block = self.head(method).split_off(9);
         while block.len() < bytes {
             // Literal without indexing, as in `head`.
@@ -139,8 +138,8 @@ impl H2 {
         self.send(&whole).await
     }
 
-    /// Begins a call whose body does not end.
-    pub async fn begin_to_ask(&mut self, method: &str) -> io::Result<()> {
+    /// Begins a call without sending the end of its body.
+    pub async fn begin_call(&mut self, method: &str) -> io::Result<()> {
         let head = self.head(method);
         self.next_stream += 2;
         self.send(&head).await
@@ -157,7 +156,7 @@ impl H2 {
             ("content-type", "application/grpc"),
             ("te", "trailers"),
         ] {
-            // Literal without indexing, names and values as they are (RFC 7541, 6.2.2).
+            // Literal without indexing, without Huffman coding (RFC 7541, 6.2.2).
             block.push(0);
             for text in [name, value] {
                 block.push(u8::try_from(text.len()).expect("a short text"));
@@ -175,27 +174,28 @@ impl H2 {
         self.socket.write_all(bytes).await
     }
 
-    /// Answers settings and pings until what was seen is enough, or the server hangs
-    /// up.
+    /// Reads, and answers SETTINGS and PING, until a condition holds or the server closes the
+    /// connection.
     pub async fn until(&mut self, enough: impl Fn(&Seen) -> bool) -> io::Result<Seen> {
         let seen = timeout(PATIENCE, self.read_until(enough)).await;
-        seen.unwrap_or_else(|_| panic!("the server does nothing more: {:?}", self.seen))
+        seen.unwrap_or_else(|_| panic!("the condition does not hold in time: {:?}", self.seen))
     }
 
-    /// Waits until the server hangs up.
+    /// Waits until the server closes the connection.
     pub async fn until_closed(&mut self) -> Seen {
         match self.until(|_| false).await {
-            // A reset is an end like any other.
+            // A reset is an end, too.
             Ok(seen) => seen,
             Err(_) => self.seen,
         }
     }
 
-    /// Waits until the server serves the connection: it has sent its settings.
+    /// Waits until the server serves the connection and has sent its SETTINGS; false where it
+    /// closes the connection instead.
     pub async fn is_served(&mut self) -> bool {
         let mut head = [0; 9];
         let read = timeout(PATIENCE, self.socket.read_exact(&mut head)).await;
-        let is_read = read.expect("the server answers or hangs up").is_ok();
+        let is_read = read.expect("SETTINGS or the end of the connection").is_ok();
         self.input.extend_from_slice(&head);
         is_read
     }

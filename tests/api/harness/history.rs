@@ -1,6 +1,6 @@
-//! What was asked of several nodes, and when, and what came of it.
+//! A record of calls to several nodes, with their times and outcomes.
 
-mod judge;
+mod checker;
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,10 +10,10 @@ use std::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-pub use judge::{Rules, Verdict, judge};
+pub use checker::{Report, Rules, check};
 
-/// One call. The times are of one clock, that of the callers: `began` was read
-/// before the first byte was sent, `ended` when the answer had arrived.
+/// One call. Both times are from the callers' clock: `began` was read before the first byte
+/// was sent, `ended` after the reply had arrived.
 #[derive(Clone, Debug)]
 pub struct Operation {
     pub node: usize,
@@ -23,8 +23,8 @@ pub struct Operation {
     pub outcome: Outcome,
 }
 
-/// What was asked. Users and sessions go by numbers of the tests' own; a user's
-/// passwords by versions, which count up.
+/// A request. Users and sessions have numbers assigned by the tests, and a user's passwords
+/// have increasing versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     Login {
@@ -38,12 +38,12 @@ pub enum Request {
     Logout {
         session: usize,
     },
-    /// Ends all sessions of the user but the one that asks.
+    /// Ends all sessions of the user except the caller's.
     RevokeOthers {
         user: usize,
         by: usize,
     },
-    /// From this version to the next; ends all sessions of the user and opens one.
+    /// Changes this version to the next; ends all sessions of the user and opens one.
     ChangePassword {
         user: usize,
         version: u32,
@@ -52,17 +52,17 @@ pub enum Request {
     },
 }
 
-/// What came of it.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Done,
     SessionInvalid,
     InvalidCredentials,
-    /// Refused before anything was done.
+    /// Refused without an effect.
     Overloaded,
-    /// Done, or not, or still to be done.
+    /// With an unknown effect, possibly a later one.
     Unavailable,
-    /// What is never due.
+    /// An unexpected outcome.
     Other(String),
 }
 
@@ -80,7 +80,7 @@ impl From<&Status> for Outcome {
     }
 }
 
-/// All of them, in no order.
+/// All operations, in no order.
 pub struct History {
     start: Instant,
     operations: Mutex<Vec<Operation>>,
@@ -106,13 +106,13 @@ impl History {
             .push(operation);
     }
 
-    /// How many there are of a kind.
+    /// The number of operations that meet a condition.
     pub fn count(&self, is_one: impl Fn(&Operation) -> bool) -> usize {
         let operations = self.operations.lock().expect("the operations");
         operations.iter().filter(|one| is_one(one)).count()
     }
 
-    pub fn judge(&self, rules: Rules) -> Verdict {
-        judge(&self.operations.lock().expect("the operations"), rules)
+    pub fn check(&self, rules: Rules) -> Report {
+        check(&self.operations.lock().expect("the operations"), rules)
     }
 }

@@ -1,23 +1,22 @@
-//! A host of the tests' own: a network namespace behind a link that can be cut.
+//! A simulated host: a network namespace behind a link that can be cut.
 
 use std::{
     env,
     io::{self, Write as _},
     net::Ipv4Addr,
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use uuid::Uuid;
 
-/// With this variable set, a machine that cannot make namespaces fails the test.
+use super::eventually_blocking;
+
+/// With this variable set, the test fails on a machine without network namespaces.
 const DEMANDED: &str = "TEST_NETWORK_NAMESPACES";
 
-/// The name of the namespace, the end of the link outside, the address outside and
-/// the one inside. The neighbour is known for good, so that a packet to a host that is
-/// cut off vanishes, as it would behind a router, and is not refused by ARP. What a
-/// killed process leaves to be sent is given up at once.
+/// Arguments: the namespace, the outer end of the link, the outer and the inner address. The
+/// neighbour entry is permanent, so that packets to a cut host vanish, as behind a router,
+/// instead of failing in ARP. Unsent data of a killed process is dropped at once.
 const MAKE: &str = r#"
     set -e
     test -z "$(ip -o address show to "$3/30")"
@@ -33,17 +32,14 @@ const MAKE: &str = r#"
     ip netns exec "$1" sh -c 'echo 1 > /proc/sys/net/ipv4/tcp_orphan_retries'
 "#;
 
-/// Removes it when the pipe to this shell closes, however this process ends.
+/// Removes the host when the pipe to this shell closes, by any end of this process.
 const GUARD: &str = r#"
     while read -r _; do :; done
     ip link delete "$2"
     ip netns delete "$1"
 "#;
 
-/// How long the kernel may take to forget its connections.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Removed when it is dropped; what runs inside has to end before.
+/// Removed when dropped; processes inside have to end before.
 pub struct Host {
     pub address: Ipv4Addr,
     name: String,
@@ -51,10 +47,10 @@ pub struct Host {
 }
 
 impl Host {
-    /// A new one; `None`, said loudly, where the machine lets nobody make one.
+    /// A new host; `None`, with a message, where namespaces cannot be created.
     pub fn new() -> Option<Self> {
         let mut problem = String::new();
-        // The address may be taken by another process's host.
+        // The address may be in use by another test process.
         for _ in 0..5 {
             match Self::try_new() {
                 Ok(host) => return Some(host),
@@ -67,7 +63,7 @@ impl Host {
         );
         let _ = writeln!(
             io::stderr(),
-            "\n*** SKIPPED: the database host that dies. It takes root and ip (iproute2): \
+            "\n*** SKIPPED: the test of a dying database host. It requires root and ip (iproute2): \
              {problem}. ***\n"
         );
         None
@@ -76,7 +72,7 @@ impl Host {
     fn try_new() -> Result<Self, String> {
         let random = Uuid::new_v4().as_u128();
         let name = format!("bv{:08x}", random as u32);
-        // A network of four addresses of 198.18.0.0/15, which is for tests (RFC 2544).
+        // A network of four addresses in 198.18.0.0/15, reserved for tests (RFC 2544).
         let network = 0xC612_0000 | (random >> 32) as u32 & 0x0001_FFFC;
         let (outside, inside) = (Ipv4Addr::from(network + 1), Ipv4Addr::from(network + 2));
         let arguments = [
@@ -85,7 +81,7 @@ impl Host {
             outside.to_string(),
             inside.to_string(),
         ];
-        // First, so that it also clears away what is only half made.
+        // Started first, so that it also cleans up after a partial setup.
         let guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])
             .args(&arguments)
@@ -111,14 +107,14 @@ impl Host {
         }
     }
 
-    /// A command that runs inside.
+    /// A command to run inside.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, program]);
         command
     }
 
-    /// From now on nothing arrives, in either direction, and nobody is told.
+    /// Drops all packets silently, in both directions.
     pub fn cut(&self) {
         self.set_link("down");
     }
@@ -133,27 +129,21 @@ impl Host {
         assert!(set.expect("ip runs").success(), "the link");
     }
 
-    /// Waits until it knows of no connection, like one that was just switched on. A
-    /// connection in TIME-WAIT is closed at both ends.
+    /// Waits until the host has no connections, as after a reboot. Connections in TIME-WAIT are
+    /// closed at both ends.
     pub fn forget_connections(&self) {
-        let start = Instant::now();
-        loop {
+        eventually_blocking("no connections", || {
             let list = ["-Htan", "state", "connected", "exclude", "time-wait"];
             let output = self.command("ss").args(list).output().expect("ss runs");
             assert!(output.status.success(), "ss");
-            if output.stdout.is_empty() {
-                return;
-            }
-            let left = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(start.elapsed() < PATIENCE, "it still has {left}");
-            thread::sleep(Duration::from_millis(10));
-        }
+            output.stdout.is_empty()
+        });
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // Closes the pipe to it first.
+        // Closes the guard's pipe first.
         let _ = self.guard.wait();
     }
 }

@@ -1,6 +1,6 @@
-//! One HTTP/1.1 connection, byte by byte, for more than one request.
+//! An HTTP/1.1 connection for raw requests.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,10 +14,9 @@ use tokio::{
 
 use super::raw::{Http1Response, parse_http1};
 
-/// How long any answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::PATIENCE;
 
-/// A connection that sends whatever it is given and reads one response at a time.
+/// A connection that sends any bytes and reads one response at a time.
 pub struct Http1Connection {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
@@ -35,9 +34,8 @@ impl Http1Connection {
         }
     }
 
-    /// Sends a request and reads the response to it meanwhile, as a client with a large
-    /// body has to. Returns the response, unless the connection was reset first, and the
-    /// connection if all was sent.
+    /// Sends a request while reading the response, as required for large bodies. Returns the
+    /// response, unless the connection was reset first, and the connection if all was sent.
     pub async fn exchange(mut self, request: Vec<u8>) -> (Option<Http1Response>, Option<Self>) {
         let mut writer = self.writer;
         let sending: JoinHandle<Option<OwnedWriteHalf>> =
@@ -52,7 +50,7 @@ impl Http1Connection {
         (response, connection)
     }
 
-    /// Whether the server closes the connection without another byte.
+    /// Whether the server closes the connection without sending more.
     pub async fn ends(mut self) -> bool {
         if !self.unread.is_empty() {
             return false;
@@ -62,7 +60,7 @@ impl Http1Connection {
     }
 }
 
-/// Reads a whole response; `None` where the connection ends first.
+/// Reads a complete response; `None` where the connection ends first.
 async fn read_response(reader: &mut OwnedReadHalf, unread: &mut Vec<u8>) -> Option<Http1Response> {
     loop {
         if let Some(length) = response_length(unread) {
@@ -70,14 +68,14 @@ async fn read_response(reader: &mut OwnedReadHalf, unread: &mut Vec<u8>) -> Opti
             return Some(parse_http1(&answer));
         }
         let read = timeout(PATIENCE, reader.read_buf(unread)).await;
-        match read.expect("an answer in time") {
+        match read.expect("a response in time") {
             Ok(0) | Err(_) => return None,
             Ok(_) => {}
         }
     }
 }
 
-/// How long the first response in some bytes is; `None` while it is not whole.
+/// The length of the first response in some bytes; `None` while it is incomplete.
 fn response_length(bytes: &[u8]) -> Option<usize> {
     let find = |from: usize, what: &[u8]| {
         let mut windows = bytes.get(from..)?.windows(what.len());

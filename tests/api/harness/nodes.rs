@@ -1,4 +1,4 @@
-//! Several servers on one database, and a record of what they answer.
+//! Several servers on one database, and a record of their replies.
 
 mod load;
 
@@ -17,10 +17,10 @@ use super::{
 };
 pub use load::Load;
 
-/// How many.
+/// The number of nodes.
 pub const NODES: usize = 3;
 
-/// Real processes, with a client for each.
+/// Server processes, with a client for each.
 pub struct Nodes {
     pub processes: Vec<Process>,
     pub history: History,
@@ -30,7 +30,7 @@ pub struct Nodes {
     _folder: TempDir,
 }
 
-/// A user, by a number, with a password for each version.
+/// A user by number, with a password for each version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User(pub usize);
 
@@ -44,9 +44,9 @@ impl User {
     }
 }
 
-/// What a login gave.
+/// An open session.
 #[derive(Debug)]
-pub struct Held {
+pub struct OpenSession {
     pub number: usize,
     pub user: User,
     pub version: u32,
@@ -73,7 +73,7 @@ impl Nodes {
         }
     }
 
-    /// A new user, whose password is of version 0.
+    /// Registers a user, with version 0 of the password.
     pub async fn register(&self, node: usize) -> Result<User, Status> {
         let user = User(self.users.fetch_add(1, Ordering::Relaxed));
         let client = &self.clients[node];
@@ -81,7 +81,12 @@ impl Nodes {
         Ok(user)
     }
 
-    pub async fn login(&self, node: usize, user: User, version: u32) -> Result<Arc<Held>, Outcome> {
+    pub async fn login(
+        &self,
+        node: usize,
+        user: User,
+        version: u32,
+    ) -> Result<Arc<OpenSession>, Outcome> {
         let (email, password) = (user.email(), user.password(version));
         let login = self.clients[node].login(&email, &password);
         let request = |opened| Request::Login {
@@ -89,37 +94,41 @@ impl Nodes {
             version,
             opened,
         };
-        let opened = self.opens(node, request, login).await?;
-        Ok(self.held(opened.0, user, version, opened.1.session_id))
+        let opened = self.record_opening(node, request, login).await?;
+        Ok(self.open_session(opened.0, user, version, opened.1.session_id))
     }
 
-    pub async fn check(&self, node: usize, session: &Held) -> Outcome {
+    pub async fn check(&self, node: usize, session: &OpenSession) -> Outcome {
         let request = Request::Check {
             session: session.number,
         };
-        self.asks(node, request, self.clients[node].check(&session.id))
+        self.record(node, request, self.clients[node].check(&session.id))
             .await
     }
 
-    pub async fn logout(&self, node: usize, session: &Held) -> Outcome {
+    pub async fn logout(&self, node: usize, session: &OpenSession) -> Outcome {
         let request = Request::Logout {
             session: session.number,
         };
-        self.asks(node, request, self.clients[node].logout(&session.id))
+        self.record(node, request, self.clients[node].logout(&session.id))
             .await
     }
 
-    pub async fn revoke_others(&self, node: usize, by: &Held) -> Outcome {
+    pub async fn revoke_others(&self, node: usize, by: &OpenSession) -> Outcome {
         let request = Request::RevokeOthers {
             user: by.user.0,
             by: by.number,
         };
         let call = self.clients[node].revoke_other_sessions(&by.id);
-        self.asks(node, request, call).await
+        self.record(node, request, call).await
     }
 
-    /// To the next version.
-    pub async fn change_password(&self, node: usize, by: &Held) -> Result<Arc<Held>, Outcome> {
+    /// Changes the password to the next version.
+    pub async fn change_password(
+        &self,
+        node: usize,
+        by: &OpenSession,
+    ) -> Result<Arc<OpenSession>, Outcome> {
         let (current, new) = (
             by.user.password(by.version),
             by.user.password(by.version + 1),
@@ -131,12 +140,18 @@ impl Nodes {
             by: by.number,
             opened,
         };
-        let opened = self.opens(node, request, change).await?;
-        Ok(self.held(opened.0, by.user, by.version + 1, opened.1.session_id))
+        let opened = self.record_opening(node, request, change).await?;
+        Ok(self.open_session(opened.0, by.user, by.version + 1, opened.1.session_id))
     }
 
-    fn held(&self, number: usize, user: User, version: u32, id: String) -> Arc<Held> {
-        Arc::new(Held {
+    fn open_session(
+        &self,
+        number: usize,
+        user: User,
+        version: u32,
+        id: String,
+    ) -> Arc<OpenSession> {
+        Arc::new(OpenSession {
             number,
             user,
             version,
@@ -145,7 +160,7 @@ impl Nodes {
     }
 
     /// Makes and records a call that opens a session.
-    async fn opens<T>(
+    async fn record_opening<T>(
         &self,
         node: usize,
         request: impl FnOnce(Option<usize>) -> Request,
@@ -173,7 +188,7 @@ impl Nodes {
         }
     }
 
-    async fn asks<T>(
+    async fn record<T>(
         &self,
         node: usize,
         request: Request,

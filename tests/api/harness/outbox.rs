@@ -1,22 +1,17 @@
-//! The folder that mail is written to.
+//! The folder for written mail.
 
 use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
-    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
-use tokio::time::sleep;
 
-use super::smtp::Mail;
+use super::{eventually_some, smtp::Mail};
 
-/// How long a mail may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A folder of a test's own.
+/// A temporary outbox folder.
 pub struct Outbox {
     folder: TempDir,
     seen: Mutex<HashSet<PathBuf>>,
@@ -34,19 +29,12 @@ impl Outbox {
         self.folder.path().join("outbox")
     }
 
-    /// Waits for the next mail that was not returned yet.
+    /// Waits for the next mail.
     pub async fn next(&self) -> Mail {
-        let start = Instant::now();
-        loop {
-            if let Some(mail) = self.unseen() {
-                return mail;
-            }
-            assert!(start.elapsed() < PATIENCE, "no mail");
-            sleep(Duration::from_millis(2)).await;
-        }
+        eventually_some("a mail", async || self.unseen()).await
     }
 
-    /// The next mail that is there already.
+    /// The next mail, if it is already written.
     pub fn unseen(&self) -> Option<Mail> {
         let mut seen = self.seen.lock().expect("a lock");
         let path = mails_in(&self.path())

@@ -1,5 +1,5 @@
-//! A PostgreSQL to test on: the one that `TEST_POSTGRES_URL` names, else a
-//! throwaway cluster from an installed `initdb`, else none.
+//! The PostgreSQL of the tests: that of `TEST_POSTGRES_URL`, else a temporary cluster from an
+//! installed `initdb`, else none.
 
 use std::{
     env,
@@ -11,8 +11,8 @@ use std::{
 
 use super::Cluster;
 
-/// The URL of a database that new ones can be created from, as a superuser;
-/// `None` where there is no PostgreSQL, said loudly once.
+/// The URL of a database, as a superuser who can create others; `None`, with one message,
+/// without PostgreSQL.
 pub fn url() -> Option<&'static str> {
     static URL: OnceLock<Option<String>> = OnceLock::new();
     URL.get_or_init(|| {
@@ -28,20 +28,20 @@ pub fn url() -> Option<&'static str> {
             return None;
         };
         let url = cluster.url().to_owned();
-        // Kept for ever: the pipe to its keeper closes when this process ends.
+        // Never dropped: the pipe to its keeper closes when this process ends.
         mem::forget(cluster);
         Some(url)
     })
     .as_deref()
 }
 
-/// Says, past the capture of cargo test, which hides what a passing test prints,
-/// that there is no PostgreSQL to test on.
+/// Reports that tests are skipped without PostgreSQL, bypassing cargo test's capture of
+/// output.
 pub fn skipped(what: &str, remedy: &str) {
     say_skipped(what, &format!("Install PostgreSQL (initdb) {remedy}"));
 }
 
-/// The same of anything else that is not installed.
+/// The same for any other missing program.
 pub fn say_skipped(what: &str, remedy: &str) {
     let _ = writeln!(io::stderr(), "\n*** SKIPPED: {what}. {remedy}. ***\n");
 }

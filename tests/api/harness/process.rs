@@ -1,4 +1,4 @@
-//! The real binary, as an operator runs it.
+//! The real binary, in a process of its own.
 
 use std::{
     ffi::OsStr,
@@ -10,26 +10,25 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tempfile::TempDir;
-use tokio::time::sleep;
 use tonic::Status;
 
-use super::{Watcher, watch::TokenFile};
+use super::{Watcher, eventually, eventually_blocking, watch::TokenFile};
 
-/// Started, killed when dropped.
+/// A running process, killed when dropped.
 pub struct Process {
     pub address: SocketAddr,
-    /// Of the internal listener, where that is on.
+    /// The internal listener's address, where it is on.
     pub admin_address: Option<SocketAddr>,
     pub greeting: String,
     child: Child,
     errors: Option<JoinHandle<String>>,
 }
 
-/// How a process ended.
+/// The outcome of a process.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
@@ -37,26 +36,25 @@ pub struct Ended {
     pub errors: String,
 }
 
-/// The binary with a clean environment, in a folder of the caller's.
+/// The binary with an empty environment, in this folder.
 pub fn command(folder: &Path) -> Command {
     command_of(Path::new(BINARY), folder)
 }
 
 const BINARY: &str = env!("CARGO_BIN_EXE_bienvenue");
 
-/// A copy of the binary where every user of the machine may run it: the build's
-/// own folder may be closed to them.
+/// A copy of the binary that every user of the machine may run: the build's folder may be
+/// private.
 pub struct Binary {
     folder: TempDir,
 }
 
 impl Binary {
-    pub fn for_anybody() -> Self {
+    pub fn for_all_users() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let copy = folder.path().join("bienvenue");
-        // Another process writes it: a child that another test starts meanwhile
-        // would inherit our descriptor, and what is open for writing cannot be run
-        // (ETXTBSY).
+        // Written by another process: a concurrently started child would inherit this
+        // process's descriptor, and a file open for writing cannot be executed (ETXTBSY).
         let copied = Command::new("cp").arg(BINARY).arg(&copy).status();
         assert!(copied.expect("cp runs").success(), "a copy");
         for path in [folder.path(), &copy] {
@@ -81,7 +79,7 @@ fn command_of(binary: &Path, folder: &Path) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs a command to its end.
 pub fn run(mut command: Command) -> Ended {
     let output = command.output().expect("the binary runs");
     Ended {
@@ -92,14 +90,14 @@ pub fn run(mut command: Command) -> Ended {
 }
 
 impl Process {
-    /// Starts it on a port of its own and waits until it says where.
+    /// Starts the server on a free port and waits for its greeting.
     pub fn start(folder: &Path, settings: &[&str]) -> Self {
         let mut command = command(folder);
         command.args(["--listen=127.0.0.1:0"]).args(settings);
         Self::spawn(command)
     }
 
-    /// The same with the internal listener on.
+    /// Like [`Process::start`], with the internal listener.
     pub fn start_watched(folder: &Path, settings: &[&str]) -> Self {
         let token_file = TokenFile::new();
         let internal = token_file.settings();
@@ -108,7 +106,7 @@ impl Process {
         Self::start(folder, &all)
     }
 
-    /// Watches what ends sessions.
+    /// Opens a stream of revocations.
     pub async fn watch(&self, since: Option<i64>) -> Result<Watcher, Status> {
         let address = self.admin_address.expect("an internal listener");
         Watcher::begin(address, since).await
@@ -118,14 +116,14 @@ impl Process {
         Self::try_spawn(command).unwrap_or_else(|errors| panic!("no address; errors: {errors}"))
     }
 
-    /// Starts it; or what it said where it did not start.
+    /// Starts the server; returns its errors where it does not start.
     pub fn try_spawn(command: Command) -> Result<Self, String> {
         let (read, may_read) = mpsc::channel();
         drop(read);
         Self::try_spawn_unread(command, may_read)
     }
 
-    /// Starts it; its log is not read until the other end of a channel is dropped.
+    /// Starts the server; its log is not read until the channel's sender is dropped.
     pub fn spawn_unread(command: Command, may_read: mpsc::Receiver<()>) -> Self {
         Self::try_spawn_unread(command, may_read).unwrap_or_else(|errors| panic!("{errors}"))
     }
@@ -153,7 +151,7 @@ impl Process {
             let _ = child.wait();
             return Err(errors.join().expect("its errors"));
         };
-        // The next line, where it is asked for.
+        // The internal listener's line, where it is on.
         let is_internal = |argument: &OsStr| argument.as_bytes().starts_with(b"--admin-listen");
         let mut internal = String::new();
         if command.get_args().any(is_internal) {
@@ -162,7 +160,7 @@ impl Process {
         let admin_address = internal
             .strip_prefix("The internal listener is on ")
             .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-        // It says more than that; nobody reads it.
+        // The rest of the output is discarded.
         thread::spawn(move || {
             let _ = stdout.read_to_end(&mut Vec::new());
         });
@@ -179,7 +177,7 @@ impl Process {
         self.child.id()
     }
 
-    /// The CPU time that it has used, to a hundredth of a second.
+    /// Its used CPU time, to a hundredth of a second.
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("its statistics");
         let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
@@ -193,15 +191,16 @@ impl Process {
         Duration::from_millis(ticks * 10)
     }
 
-    /// Waits until it has burnt more CPU time than anything but a hash takes.
-    pub async fn is_hashing(&self) {
+    /// Waits until it has used more CPU time than any work except a hash.
+    pub async fn until_hashing(&self) {
         let start = self.cpu_time();
-        while self.cpu_time() < start + Duration::from_millis(30) {
-            sleep(Duration::from_millis(1)).await;
-        }
+        eventually("a hash is computed", async || {
+            self.cpu_time() >= start + Duration::from_millis(30)
+        })
+        .await;
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &self.id().to_string()])
@@ -212,14 +211,12 @@ impl Process {
 
     /// Waits for the end; returns the exit status and the log.
     pub fn wait(mut self) -> (ExitStatus, String) {
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("its end") {
-                break status;
-            }
-            assert!(start.elapsed() < Duration::from_secs(30), "it does not end");
-            thread::sleep(Duration::from_millis(5));
-        };
+        let mut status = None;
+        eventually_blocking("the process ends", || {
+            status = self.child.try_wait().expect("its state");
+            status.is_some()
+        });
+        let status = status.expect("an exit status");
         let errors = self.errors.take().expect("its errors");
         (status, errors.join().expect("its errors"))
     }

@@ -1,18 +1,18 @@
-//! The programs of others that tests drive.
+//! External programs used by tests.
 
 use std::{
     env,
     path::{Path, PathBuf},
 };
 
-/// The file that a variable names; such a file has to be there.
+/// The program in a variable; the file has to exist.
 pub fn named_by(variable: &str) -> Option<PathBuf> {
     let program = env::var_os(variable)?;
     assert!(Path::new(&program).exists(), "{variable} names no file");
     Some(program.into())
 }
 
-/// An installed program. That of a service may not be in a user's path.
+/// An installed program, also in /usr/sbin, which may not be in a user's path.
 pub fn installed(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)

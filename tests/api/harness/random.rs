@@ -1,14 +1,14 @@
-//! Chance that can be had again.
+//! Reproducible random numbers.
 
 use std::{env, ops::Range};
 
-/// Numbers that follow from a seed (SplitMix64).
+/// A random number generator (SplitMix64).
 #[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// From the seed that `TEST_SEED` names, else a new one; prints which, so that a
-    /// run that failed can be repeated as far as threads allow.
+    /// Uses the seed in `TEST_SEED`, else a new one, and prints it, so that a failed run can be
+    /// repeated as far as threads allow.
     pub fn from_environment() -> Self {
         let seed = match env::var("TEST_SEED") {
             Ok(seed) => seed.parse().expect("TEST_SEED is a number"),
@@ -18,7 +18,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Another, that goes its own way.
+    /// An independent generator.
     pub fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -39,7 +39,7 @@ impl Random {
         range.start + self.below(range.len())
     }
 
-    /// True so many times in a hundred.
+    /// True with this probability in percent.
     pub fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }

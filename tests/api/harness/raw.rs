@@ -1,6 +1,6 @@
-//! HTTP as bytes, for requests that no well-behaved client makes.
+//! Raw HTTP, for requests that well-behaved clients do not make.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use axum::body::Body;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -16,8 +16,7 @@ use tonic::{
     transport::Channel,
 };
 
-/// How long any answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::PATIENCE;
 
 /// A gRPC frame: flag, length, message.
 pub fn frame(message: &[u8]) -> Vec<u8> {
@@ -30,7 +29,7 @@ pub fn framed(message: &impl Message) -> Vec<u8> {
     frame(&message.encode_to_vec())
 }
 
-/// One HTTP/2 request with whatever method, headers and body.
+/// One HTTP/2 request with any method, headers and body.
 pub async fn h2(
     channel: &Channel,
     method: &str,
@@ -41,7 +40,7 @@ pub async fn h2(
     h2_with(channel, method, path, headers, Body::from(body)).await
 }
 
-/// The same with a body that need not be at hand.
+/// Like [`h2`], with a streamed body.
 pub async fn h2_with(
     channel: &Channel,
     method: &str,
@@ -64,11 +63,11 @@ pub async fn h2_with(
         .expect("a connection");
     timeout(PATIENCE, channel.call(request))
         .await
-        .expect("an answer in time")
-        .expect("an answer")
+        .expect("a response in time")
+        .expect("a response")
 }
 
-/// The status of a gRPC response that is all head.
+/// The status of a gRPC response without a body.
 pub fn status_of<B>(response: &http::Response<B>) -> Status {
     Status::from_header_map(response.headers())
         .unwrap_or_else(|| Status::new(Code::Ok, response.status().to_string()))
@@ -83,11 +82,11 @@ pub async fn text_of(response: http::Response<tonic::body::Body>) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-/// What came back over HTTP/1.1.
+/// An HTTP/1.1 response.
 #[derive(Debug)]
 pub struct Http1Response {
     pub status: u16,
-    /// What stands behind the status.
+    /// The reason phrase.
     pub reason: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -104,7 +103,7 @@ impl Http1Response {
     }
 }
 
-/// One HTTP/1.1 request on a connection of its own.
+/// One HTTP/1.1 request on a new connection.
 pub async fn http1(
     address: SocketAddr,
     method: &str,
@@ -130,12 +129,12 @@ pub async fn http1(
     let mut answer = Vec::new();
     timeout(PATIENCE, socket.read_to_end(&mut answer))
         .await
-        .expect("an answer in time")
-        .expect("an answer");
+        .expect("a response in time")
+        .expect("a response");
     parse_http1(&answer)
 }
 
-/// A whole answer taken apart.
+/// Parses a complete response.
 pub fn parse_http1(answer: &[u8]) -> Http1Response {
     let end = answer
         .windows(4)
@@ -180,7 +179,7 @@ fn unchunk(mut body: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Which of gRPC-Web's two encodings.
+/// The two encodings of gRPC-Web.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Web {
     Binary,
@@ -195,8 +194,7 @@ impl Web {
         }
     }
 
-    /// Sends bytes as the body of a call and reads the answer as a gRPC-Web
-    /// client does.
+    /// Sends bytes as the body of a call and reads the response like a gRPC-Web client.
     pub async fn call_raw(
         self,
         address: SocketAddr,
@@ -236,7 +234,7 @@ impl Web {
         }
         let body = match self {
             Self::Binary => response.body.clone(),
-            // Each flush is encoded, and padded, on its own: four by four.
+            // Each flush is encoded and padded separately, so decode in groups of four.
             Self::Text => response
                 .body
                 .chunks(4)
@@ -268,7 +266,7 @@ impl Web {
     }
 }
 
-/// The status in the trailers, or in the headers where they come first.
+/// The status in trailers, or in headers of a response without a body.
 pub fn status(trailers: &[(String, String)]) -> Status {
     let mut headers = http::HeaderMap::new();
     for (name, value) in trailers

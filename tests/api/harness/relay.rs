@@ -1,7 +1,6 @@
-//! What stands between a browser and the server: a proxy that ends TLS, and a neighbour
-//! with pages of its own.
+//! A TLS-terminating proxy between a browser and the server, and a sibling host's pages.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -13,38 +12,36 @@ use tokio::{
 use tokio_native_tls::TlsAcceptor;
 
 use super::{
+    PATIENCE,
     certificate::Authority,
     raw::{Http1Response, parse_http1},
 };
 
-/// How long a browser may take for its next request: it may still be starting.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A request that went through the proxy, and its response.
+/// A proxied request, and its response.
 #[derive(Debug)]
 pub struct Exchange {
     /// Method and path.
     pub line: String,
-    /// All that it sent in `Cookie`, as it came.
+    /// The raw `Cookie` headers.
     pub cookies: Vec<u8>,
     pub response: Http1Response,
 }
 
-/// A proxy on a port of its own, which closes each connection after one request.
+/// A proxy on a free port, which closes each connection after one request.
 pub struct Relay {
     pub port: u16,
     listener: TcpListener,
     acceptor: TlsAcceptor,
 }
 
-/// A proxy that is relaying, until it is dropped.
+/// A running proxy, which ends when dropped.
 pub struct Relaying {
     exchanges: mpsc::UnboundedReceiver<Exchange>,
     task: JoinHandle<()>,
 }
 
 impl Relay {
-    /// One whose certificate names this host.
+    /// A proxy with a certificate for this host.
     pub async fn bind(host: &str) -> Self {
         let identity = Authority::new().certify(host);
         let acceptor = native_tls::TlsAcceptor::new(identity).expect("an acceptor");
@@ -56,7 +53,7 @@ impl Relay {
         }
     }
 
-    /// Passes requests on to a server, but for one path, on which it serves a page.
+    /// Forwards requests to a server, except for one path, where it serves a page.
     pub fn to(self, server: SocketAddr, path: &'static str, page: String) -> Relaying {
         let (tell, exchanges) = mpsc::unbounded_channel();
         let page = Arc::new(page);
@@ -66,7 +63,7 @@ impl Relay {
                 let (acceptor, page, tell) =
                     (self.acceptor.clone(), Arc::clone(&page), tell.clone());
                 tokio::spawn(async move {
-                    // A browser may open a connection and leave it.
+                    // A browser may open a connection without using it.
                     let mut socket = acceptor.accept(socket).await.ok()?;
                     let (head, body) = read_request(&mut socket).await?;
                     let line = head.lines().next()?.to_owned();
@@ -92,8 +89,8 @@ impl Relay {
 }
 
 impl Relaying {
-    /// The exchanges up to the one for this request, which is left out; the browser's own
-    /// requests for an icon are left out, too.
+    /// The exchanges before the one with this request, without the browser's own requests for an
+    /// icon.
     pub async fn until(&mut self, last: &str) -> Vec<Exchange> {
         let mut all = Vec::new();
         loop {
@@ -115,7 +112,7 @@ impl Drop for Relaying {
     }
 }
 
-/// Serves one page to whatever request, without TLS; returns the port.
+/// Serves one page for every request, without TLS; returns the port.
 pub async fn serve_page(page: String) -> u16 {
     let listener = listen().await;
     let port = port_of(&listener);
@@ -139,7 +136,7 @@ fn port_of(listener: &TcpListener) -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// The head, which may hold bytes that are no UTF-8, as Latin-1; and the body.
+/// The head as Latin-1, since it may have invalid UTF-8, and the body.
 async fn read_request(socket: &mut (impl AsyncRead + Unpin)) -> Option<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let end = loop {

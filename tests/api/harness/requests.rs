@@ -1,8 +1,7 @@
-//! A client in the style of Python's `requests`, in which the clients of the
-//! Flask service are written: it keeps its connection and its cookies, encodes
-//! forms and follows redirects.
+//! A client in the style of Python's `requests`, as used by the Flask service's clients: it
+//! keeps its connection and its cookies, encodes forms and follows redirects.
 
-use std::{future::IntoFuture, net::SocketAddr, pin::Pin, time::Duration};
+use std::{future::IntoFuture, net::SocketAddr, pin::Pin};
 
 use axum::{
     body::{self, Body},
@@ -15,19 +14,18 @@ use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 use url::form_urlencoded;
 
-/// How long any answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::PATIENCE;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// One client program, or one browser.
 pub struct Session {
     address: SocketAddr,
-    /// Whether it believes that it speaks TLS, to a proxy that would end it.
+    /// Whether it acts as a client behind a TLS-terminating proxy.
     through_tls: bool,
     cookies: Vec<Cookie<'static>>,
     connection: Option<SendRequest<Body>>,
-    /// How many connections it has opened.
+    /// The number of opened connections.
     pub connections: usize,
 }
 
@@ -42,7 +40,7 @@ impl Session {
         }
     }
 
-    /// One that reaches the service by https.
+    /// A client with https URLs.
     pub fn through_tls(address: SocketAddr) -> Self {
         Self {
             through_tls: true,
@@ -77,19 +75,19 @@ impl Session {
         }
     }
 
-    /// The value of a cookie that it keeps.
-    /// Goes on with another server, of the same name.
+    /// Continues with another server, of the same name.
     pub fn go_to(&mut self, address: SocketAddr) {
         self.address = address;
         self.connection = None;
     }
 
+    /// The value of a kept cookie.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let mut found = self.cookies.iter().filter(|cookie| cookie.name() == name);
         found.next().map(Cookie::value)
     }
 
-    /// What it would send to a path.
+    /// The cookies for a path.
     fn cookies_for(&self, path: &str) -> Option<HeaderValue> {
         let sent: Vec<String> = self
             .cookies
@@ -135,15 +133,15 @@ impl Session {
         let connection = self.connection.as_mut().expect("a connection");
         let answer = timeout(PATIENCE, connection.send_request(request)).await;
         let (head, incoming) = answer
-            .expect("an answer in time")
-            .expect("an answer")
+            .expect("a response in time")
+            .expect("a response")
             .into_parts();
         let body = body::to_bytes(Body::new(incoming), usize::MAX).await;
         (head.status, head.headers, body.expect("a body").to_vec())
     }
 }
 
-/// A request to be sent by awaiting it.
+/// A request, sent by awaiting it.
 pub struct Call<'a> {
     session: &'a mut Session,
     method: Method,
@@ -154,18 +152,18 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// A form of these fields.
+    /// Sets a form with these fields.
     pub fn data<const N: usize>(self, fields: [(&str, &str); N]) -> Self {
         self.body(FORM, form(&fields))
     }
 
-    /// Any other body.
+    /// Sets any other body.
     pub fn body(self, content_type: &str, body: impl AsRef<[u8]>) -> Self {
         self.raw_body(body.as_ref())
             .header("content-type", content_type)
     }
 
-    /// A body of no type.
+    /// Sets a body without a content type.
     pub fn raw_body(self, body: &[u8]) -> Self {
         let body = body.to_vec();
         Self { body, ..self }
@@ -177,7 +175,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Cookies for this request alone.
+    /// Adds a cookie to this request only.
     pub fn cookies(self, name: &str, value: &str) -> Self {
         self.header("cookie", &format!("{name}={value}"))
     }
@@ -208,7 +206,11 @@ impl<'a> Call<'a> {
             if let (true, true, Some(location)) =
                 (status.is_redirection(), self.allow_redirects, location)
             {
-                assert_eq!(status, StatusCode::FOUND, "what requests makes GET of");
+                assert_eq!(
+                    status,
+                    StatusCode::FOUND,
+                    "a redirect that requests follows with GET"
+                );
                 history.push(status.as_u16());
                 location
                     .to_str()
@@ -240,11 +242,11 @@ impl<'a> IntoFuture for Call<'a> {
     }
 }
 
-/// What came back, after redirects.
+/// The response, after redirects.
 #[derive(Debug)]
 pub struct Response {
     pub status_code: u16,
-    /// Where it came from.
+    /// The final path.
     pub path: String,
     pub headers: HeaderMap,
     /// The redirects before it.
@@ -274,7 +276,7 @@ impl Response {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The value of a cookie that came with it.
+    /// The value of a cookie in the response.
     pub fn cookie(&self, name: &str) -> Option<String> {
         let mut found = set_cookies(&self.headers).filter(|cookie| cookie.name() == name);
         found.next().map(|cookie| cookie.value().to_owned())

@@ -1,4 +1,4 @@
-//! The real server, in this process, on port 0, with a clock that tests move.
+//! The real server, in this process, on a free port, with a clock set by tests.
 
 use std::{
     ffi::OsString,
@@ -26,43 +26,43 @@ use bienvenue::{
 };
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tokio::{sync::watch, task::JoinHandle};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
 };
 
-use super::{Database, EMAIL, Expect as _, Outbox, PASSWORD, Watcher, raw, watch::TokenFile};
+use super::{
+    Database, EMAIL, Expect as _, Outbox, PASSWORD, Watcher, eventually_some, eventually_within,
+    raw, watch::TokenFile,
+};
 
 /// A server that stops when dropped.
 pub struct TestServer {
     pub address: SocketAddr,
-    /// Of the internal listener, where that is on.
+    /// The internal listener's address, where it is on.
     pub admin_address: Option<SocketAddr>,
     pub clock: TestClock,
     pub client: Client,
-    /// Where its mail goes, unless a test sets something else.
+    /// The folder for its mail, unless a test sets another destination.
     pub outbox: Outbox,
     phase: watch::Sender<Phase>,
     running: Option<JoinHandle<()>>,
 }
 
-/// One that was dropped may not have given its SQLite file back yet.
+/// Retries while a dropped server still holds the SQLite file.
 async fn open(config: &Config, clock: &TestClock) -> Server {
-    let start = Instant::now();
-    loop {
+    eventually_some("the SQLite file is free", async || {
         match Server::open(config, clock.clock()).await {
-            Ok(server) => return server,
+            Ok(server) => Some(server),
             Err(error) => {
                 let is_in_use = error.to_string().contains("another bienvenue uses it");
-                assert!(
-                    is_in_use && start.elapsed() < Duration::from_secs(5),
-                    "the server does not start: {error}"
-                );
-                sleep(Duration::from_millis(5)).await;
+                assert!(is_in_use, "the server does not start: {error}");
+                None
             }
         }
-    }
+    })
+    .await
 }
 
 impl TestServer {
@@ -70,12 +70,12 @@ impl TestServer {
         Self::start_with(database, &[]).await
     }
 
-    /// Starts it with more settings, as on the command line.
+    /// Starts it with additional settings, as on the command line.
     pub async fn start_with(database: &Database, settings: &[&str]) -> Self {
         Self::start_at(database.url(), settings).await
     }
 
-    /// The same with the internal listener on.
+    /// Like [`TestServer::start_with`], with the internal listener.
     pub async fn start_watched(database: &Database, settings: &[&str]) -> Self {
         let token_file = TokenFile::new();
         let internal = token_file.settings();
@@ -84,7 +84,7 @@ impl TestServer {
         Self::start_with(database, &all).await
     }
 
-    /// Watches what ends sessions.
+    /// Opens a stream of revocations.
     pub async fn watch(&self, since: Option<i64>) -> Result<Watcher, Status> {
         let address = self.admin_address.expect("an internal listener");
         Watcher::begin(address, since).await
@@ -94,7 +94,7 @@ impl TestServer {
         Self::start_at_time(database_url, settings, TestClock::default()).await
     }
 
-    /// Starts it with a clock that a test has moved already.
+    /// Starts it with an already changed clock.
     pub async fn start_at_time(database_url: &str, settings: &[&str], clock: TestClock) -> Self {
         let outbox = Outbox::new();
         let folder = format!("--outbox={}", outbox.path().display());
@@ -120,7 +120,7 @@ impl TestServer {
         }
     }
 
-    /// Stops it as a signal would and waits for the end.
+    /// Stops it like a signal and waits for its end.
     pub async fn stop(mut self) {
         let _ = self.phase.send(Phase::Stopping);
         if let Some(running) = self.running.take() {
@@ -136,21 +136,21 @@ impl TestServer {
             .expect("a registration")
     }
 
-    /// On the same connection, the usual user logs in and is recognised.
-    pub async fn still_serves(&self) {
+    /// Expects a login of the usual user, and a check, to succeed on the same connection.
+    pub async fn expect_service(&self) {
         let login = self.login().await;
         let checked = self.client.check(&login.session_id).await;
         checked.expect("a session");
     }
 
-    /// Has a reset token mailed to the usual user.
+    /// Requests a reset token for the usual user, and returns it from the mail.
     pub async fn reset_token(&self) -> String {
         self.client
             .request_password_reset(EMAIL)
             .await
             .expect("a request");
         loop {
-            // Notices of changes before may lie there, too.
+            // Notices of earlier changes may precede it.
             let mail = self.outbox.next().await;
             if mail.body.contains("reset_token=") {
                 return mail.reset_token();
@@ -158,7 +158,7 @@ impl TestServer {
         }
     }
 
-    /// The same from a server that gives it to whoever asks.
+    /// Requests a reset token from a server with `reset-delivery=response`.
     pub async fn reset_token_in_reply(&self) -> String {
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         let body = format!("email={EMAIL}");
@@ -174,7 +174,7 @@ impl TestServer {
         reply["reset_token"].as_str().expect("a token").to_owned()
     }
 
-    /// Logs the usual user in many times, few at once.
+    /// Logs the usual user in many times, a few at once.
     pub async fn logins(&self, many: usize) -> Vec<LoginResponse> {
         stream::iter(0..many)
             .map(|_| self.login())
@@ -202,7 +202,7 @@ pub fn config(database_url: &str, settings: &[&str]) -> Config {
         "--database-connections=4",
         "--hash-threads=4",
     ];
-    // The caller's own settings come instead of the defaults here.
+    // The caller's settings replace these defaults.
     let cheap = cheap.into_iter().filter(|setting| {
         let flag = setting.split('=').next().unwrap_or_default();
         !settings
@@ -220,12 +220,12 @@ pub fn config(database_url: &str, settings: &[&str]) -> Config {
     }
 }
 
-/// Clocks that run with the machine's, ahead of them by what a test adds.
+/// Clocks that follow the machine's, plus an offset set by the test.
 #[derive(Clone)]
 pub struct TestClock {
     start: Instant,
     advanced_us: Arc<AtomicI64>,
-    /// By which the calendar is wrong.
+    /// The error of the calendar.
     jumped_us: Arc<AtomicI64>,
 }
 
@@ -244,13 +244,13 @@ impl TestClock {
         self.moment().calendar
     }
 
-    /// Lets time pass, by the calendar and by the monotonic clock.
+    /// Advances the calendar and the monotonic clock.
     pub fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_micros()).expect("a modest step");
         self.advanced_us.fetch_add(by, Ordering::SeqCst);
     }
 
-    /// Sets the calendar alone ahead, or back.
+    /// Sets only the calendar forward or back.
     pub fn jump(&self, seconds: i64) {
         self.jumped_us
             .fetch_add(seconds * 1_000_000, Ordering::SeqCst);
@@ -324,22 +324,19 @@ impl Client {
     }
 
     /// Checks that a `session_id` is refused.
-    pub async fn has_no_session(&self, session_id: &str) {
+    pub async fn expect_no_session(&self, session_id: &str) {
         let refusal = self.check(session_id).await;
         refusal.expect_refusal(Code::Unauthenticated, "SESSION_INVALID");
     }
 
-    /// Waits until a `session_id` is refused whose session has been ended by somebody
-    /// else than the server: that takes the server a moment to notice.
-    pub async fn loses_session(&self, session_id: &str) {
-        let start = Instant::now();
-        while self.check(session_id).await.is_ok() {
-            assert!(
-                start.elapsed() < Duration::from_secs(10),
-                "it is still good"
-            );
-        }
-        self.has_no_session(session_id).await;
+    /// Waits until a `session_id` is refused whose session was ended outside of this server,
+    /// which notices after a moment.
+    pub async fn until_session_ends(&self, session_id: &str) {
+        eventually_within(Duration::from_secs(10), "the session ends", async || {
+            self.check(session_id).await.is_err()
+        })
+        .await;
+        self.expect_no_session(session_id).await;
     }
 
     pub async fn logout(&self, session_id: &str) -> Result<(), Status> {
@@ -349,7 +346,7 @@ impl Client {
         self.stub().logout(request).await.map(drop)
     }
 
-    /// The first page.
+    /// Lists the first page.
     pub async fn list_sessions(&self, session_id: &str) -> Result<Vec<Session>, Status> {
         Ok(self.list_page(session_id, 0, "").await?.sessions)
     }

@@ -1,5 +1,4 @@
-//! A real SMTP server, on 127.0.0.1 and a port of its own, that behaves as
-//! well or as badly as a test wants.
+//! An SMTP server on 127.0.0.1 and a free port, with configurable failures.
 
 mod conversation;
 mod received;
@@ -25,10 +24,9 @@ use tokio_native_tls::TlsAcceptor;
 
 pub use received::{Mail, Received};
 
-/// How long a message may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::PATIENCE;
 
-/// When the server speaks TLS.
+/// When the server uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {
     Never,
@@ -36,12 +34,12 @@ pub enum Security {
     Implicit,
 }
 
-/// What it does; asked anew at each step.
+/// Its behaviour, read again at each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// What a server should.
+    /// Accepts mail.
     Accept,
-    /// Greets with this line and hangs up.
+    /// Greets with this line and closes the connection.
     RefuseConnection(&'static str),
     /// Answers MAIL with this line.
     RefuseSender(&'static str),
@@ -49,25 +47,25 @@ pub enum Behaviour {
     RefuseRecipient(&'static str),
     /// Answers DATA with this line.
     RefuseData(&'static str),
-    /// Answers a whole message with this line.
+    /// Answers a complete message with this line.
     RefuseMessage(&'static str),
-    /// Says nothing any more at this step.
+    /// Stops answering at this step.
     Hang(Stage),
-    /// Hangs up in the middle of a message.
+    /// Closes the connection during a message.
     DieInData,
-    /// Waits before each answer.
+    /// Waits before each reply.
     Slow(Duration),
-    /// Greets with lines that go on for ever.
+    /// Greets with endless lines.
     EndlessGreeting,
-    /// Greets with a line that goes on for ever.
+    /// Greets with an endless line.
     EndlessLine,
-    /// Sends one more answer, in the clear, before TLS starts.
+    /// Sends an additional plain-text reply before TLS starts.
     InjectBeforeTls,
-    /// Answers DATA as if the message had come.
+    /// Answers DATA as if the message had been sent.
     SkipData,
 }
 
-/// A step of the conversation, before the server's answer.
+/// A step of the conversation, before the server's reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     Greeting,
@@ -77,7 +75,7 @@ pub enum Stage {
     Goodbye,
 }
 
-/// The server; gone when dropped.
+/// The server; it ends when dropped.
 pub struct SmtpServer {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -85,7 +83,7 @@ pub struct SmtpServer {
     state: Mutex<State>,
 }
 
-/// Up, or down with its port kept for it.
+/// Running, or stopped with its port reserved.
 enum State {
     Up(oneshot::Sender<()>, JoinHandle<()>),
     Down(TcpSocket),
@@ -100,7 +98,7 @@ struct Shared {
     inbox: UnboundedSender<Received>,
 }
 
-/// What a client has to log in with.
+/// The required login.
 #[derive(Clone)]
 struct Login {
     user: &'static str,
@@ -160,13 +158,12 @@ impl SmtpServer {
         *self.state.lock().unwrap() = State::Up(stop, serving);
     }
 
-    /// From now on, in conversations under way too.
+    /// Changes the behaviour, also of open conversations.
     pub fn behave(&self, behaviour: Behaviour) {
         *self.shared.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// Takes mail only from who knows this password, by these mechanisms, such
-    /// as `PLAIN LOGIN`.
+    /// Requires a login with these mechanisms, such as `PLAIN LOGIN`.
     pub fn demand_login(
         &self,
         user: &'static str,
@@ -180,8 +177,8 @@ impl SmtpServer {
         });
     }
 
-    /// What `--smtp-url` has to be: TLS demanded where there is some, at this
-    /// host and perhaps with a login, as `ada:hunter2@`.
+    /// The value for `--smtp-url`: with required TLS where the server has it, with this host, and
+    /// with an optional login such as `ada:hunter2@`.
     pub fn url(&self, login: &str, host: &str) -> String {
         let port = self.address.port();
         match self.shared.security {
@@ -200,9 +197,9 @@ impl SmtpServer {
             .expect("a message")
     }
 
-    /// Whether every message that came has been looked at.
+    /// Whether all received messages have been read.
     pub fn is_empty(&self) -> bool {
-        let inbox = self.inbox.try_lock().expect("nobody waits");
+        let inbox = self.inbox.try_lock().expect("no other reader");
         inbox.is_empty()
     }
 
@@ -219,11 +216,11 @@ impl SmtpServer {
         *self.state.lock().unwrap() = State::Down(socket);
     }
 
-    /// Takes connections again, on the same port.
+    /// Accepts connections again, on the same port.
     pub fn restart(&self) {
         let state = std::mem::replace(&mut *self.state.lock().unwrap(), State::Between);
         let State::Down(socket) = state else {
-            panic!("it was not stopped");
+            panic!("the server was not stopped");
         };
         self.serve(socket.listen(64).expect("a listener"));
     }

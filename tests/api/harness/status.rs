@@ -1,4 +1,4 @@
-//! Reading errors as a caller does: by code and reason.
+//! Expectations on errors, by code and reason.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// Expectations on a call's result.
 pub trait Expect {
-    /// It failed with this code and reason; returns the details.
+    /// Expects a failure with this code and reason; returns the details.
     #[track_caller]
     fn expect_refusal(self, code: Code, reason: &str) -> ErrorDetails;
 }
@@ -17,7 +17,7 @@ impl<T> Expect for Result<T, Status> {
     fn expect_refusal(self, code: Code, reason: &str) -> ErrorDetails {
         match self {
             Err(status) => refused(&status, code, reason),
-            Ok(_) => panic!("accepted, where {reason} was due"),
+            Ok(_) => panic!("accepted, {reason} was expected"),
         }
     }
 }
@@ -40,7 +40,7 @@ pub fn refused(status: &Status, code: Code, reason: &str) -> ErrorDetails {
     details
 }
 
-/// The one field that a refusal names, and what it says of it.
+/// The only invalid field in the details, and its description.
 #[track_caller]
 pub fn violation(details: &ErrorDetails) -> (&str, &str) {
     match details

@@ -1,6 +1,6 @@
-//! The internal listener, and following the log of revocations through it.
+//! The internal listener, and streams of revocations.
 
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use bienvenue::proto::v1::{
     SessionEnded, UserChanged, UserSessionsEnded, WatchRevocationsRequest,
@@ -11,15 +11,12 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 use tonic::{Request, Status, Streaming, transport::Channel};
 
-use super::{Database, server::Client};
+use super::{Database, PATIENCE, server::Client};
 
-/// How long the next message may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What the internal listener's callers send.
+/// The token of the internal listener's callers.
 pub const ADMIN_TOKEN: &str = "a-token-of-the-least-length-0001";
 
-/// A file with the token, as long as this lives.
+/// A file with the token; removed when dropped.
 pub struct TokenFile {
     folder: TempDir,
 }
@@ -42,7 +39,7 @@ impl TokenFile {
         self.folder.path().join("token")
     }
 
-    /// The settings that turn the internal listener on, on a port of its own.
+    /// The settings for an internal listener on a free port.
     pub fn settings(&self) -> [String; 2] {
         [
             "--admin-listen=127.0.0.1:0".to_owned(),
@@ -51,7 +48,7 @@ impl TokenFile {
     }
 }
 
-/// A request with whatever `authorization` headers.
+/// A request with these `authorization` headers.
 pub fn authorized<T>(message: T, authorization: &[&str]) -> Request<T> {
     let mut request = Request::new(message);
     for value in authorization {
@@ -61,20 +58,20 @@ pub fn authorized<T>(message: T, authorization: &[&str]) -> Request<T> {
     request
 }
 
-/// One who watches on, and sees to it that what it is told is in order.
+/// A stream of revocations, with a check of their order.
 pub struct Watcher {
     stream: Streaming<WatchRevocationsResponse>,
-    /// The last revision that it was told.
+    /// The last received revision.
     pub last: i64,
 }
 
 impl Watcher {
-    /// Begins after a revision, or with what comes from now on.
+    /// Begins after a revision, or at the end of the log.
     pub async fn begin(address: SocketAddr, since: Option<i64>) -> Result<Self, Status> {
         Self::begin_on(Client::connect(address).await.channel, since).await
     }
 
-    /// The same on a connection that there is.
+    /// Like [`Watcher::begin`], on an open connection.
     pub async fn begin_on(channel: Channel, since: Option<i64>) -> Result<Self, Status> {
         let request = WatchRevocationsRequest {
             since_revision: since,
@@ -99,7 +96,7 @@ impl Watcher {
         let message = timeout(PATIENCE, self.stream.message())
             .await
             .expect("a message in time")?
-            .expect("a stream that does not end without a status");
+            .expect("a message or a status");
         let event = message.event.expect("an event");
         let is_in_order = match event {
             Event::Heartbeat(_) => message.revision >= self.last,
@@ -110,12 +107,12 @@ impl Watcher {
         Ok((message.revision, event))
     }
 
-    /// The next message that is no heartbeat.
+    /// The next message except heartbeats.
     pub async fn event(&mut self) -> (i64, Event) {
         self.next_event().await.expect("a message")
     }
 
-    /// The same, or the status that the stream ends with.
+    /// The next message except heartbeats, or the stream's final status.
     pub async fn next_event(&mut self) -> Result<(i64, Event), Status> {
         loop {
             let (revision, event) = self.next().await?;
@@ -125,20 +122,20 @@ impl Watcher {
         }
     }
 
-    /// All events until a heartbeat says that this revision has been told.
+    /// All events up to the heartbeat with this revision.
     pub async fn until(&mut self, revision: i64) -> Vec<(i64, Event)> {
         let mut events = Vec::new();
         loop {
-            let (told, event) = self.next().await.expect("a message");
+            let (announced, event) = self.next().await.expect("a message");
             match event {
-                Event::Heartbeat(_) if told >= revision => return events,
+                Event::Heartbeat(_) if announced >= revision => return events,
                 Event::Heartbeat(_) => {}
-                event => events.push((told, event)),
+                event => events.push((announced, event)),
             }
         }
     }
 
-    /// Waits for the end, whatever comes before it.
+    /// Waits for the end of the stream.
     pub async fn end(&mut self) -> Status {
         loop {
             if let Err(status) = self.next().await {
@@ -161,7 +158,7 @@ pub fn user_changed(user_id: i64) -> Event {
     Event::UserChanged(UserChanged { user_id })
 }
 
-/// What the log itself has after a revision, read behind the server's back.
+/// The log's events after a revision, read from the database.
 pub fn log_after(database: &Database, revision: i64) -> Vec<(i64, Event)> {
     let entry = "revision || ' ' || kind || ' ' || user_id || ' ' || coalesce(handle, '')";
     let log = if database.is_sqlite() {
@@ -200,8 +197,7 @@ pub fn head(database: &Database) -> i64 {
 const SESSION_COLUMNS: &str =
     "digest, handle, user_id, created_at, last_seen_at, user_agent, ip, credential_version";
 
-/// Opens many sessions of a user behind the server's back, none of which anybody
-/// has the `session_id` of.
+/// Opens many sessions of a user in the database, with unknown `session_id`s.
 pub fn open_sessions(database: &Database, user_id: i64, many: usize) {
     database.batch(&if database.is_sqlite() {
         let version = format!("(SELECT credential_version FROM users WHERE id = {user_id})");
@@ -219,7 +215,7 @@ pub fn open_sessions(database: &Database, user_id: i64, many: usize) {
     });
 }
 
-/// The statement for that on PostgreSQL.
+/// The statement for PostgreSQL.
 pub fn open_sessions_sql(user_id: i64, many: usize) -> String {
     format!(
         "INSERT INTO sessions ({SESSION_COLUMNS})

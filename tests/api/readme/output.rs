@@ -1,6 +1,6 @@
-//! Whether an output is like the one that README shows: the same JSON but for the values of
-//! its fields, or else the same lines but for numbers, dates and secrets. `…` stands for
-//! whatever there is.
+//! Whether an output is like the one that a page shows: the same JSON except for the values
+//! of its fields, or else the same lines except for numbers, dates and secrets. `…` stands for
+//! any lines.
 
 use serde_json::{Deserializer, Map, Value};
 
@@ -26,7 +26,7 @@ pub fn is_like(shown: &str, outcome: &Outcome) -> Result<(), String> {
     }
 }
 
-/// The values in a text that is nothing else.
+/// The JSON values of a text; `None` where the text is not JSON.
 fn json(text: &str) -> Option<Vec<Value>> {
     let values: Result<Vec<Value>, _> = Deserializer::from_str(text).into_iter().collect();
     values.ok().filter(|values| !values.is_empty())
@@ -36,7 +36,7 @@ fn shapes(values: &[Value]) -> Vec<Value> {
     values.iter().map(shape).collect()
 }
 
-/// A value with its kind in the place of each number and text.
+/// A value with its kind in place of each number and text.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -52,7 +52,7 @@ fn shape(value: &Value) -> Value {
     }
 }
 
-/// The words of a line, with `#` for those that may differ.
+/// The words of a line, with `#` for those that differ from run to run.
 fn words(line: &str) -> Vec<&str> {
     line.split_whitespace()
         .map(|word| if is_particular(word) { "#" } else { word })

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_bienvenue");
 
-/// `cargo`, as far as README uses it. It is the last command of its terminal.
+/// The commands of cargo that the pages use. Each is the last command of its terminal.
 pub const PRELUDE: &str = r#"
 cargo() {
     case "$*" in
@@ -26,8 +26,8 @@ cargo() {
 }
 "#;
 
-/// bash in a folder of its own, in which README's relative paths lead where they should. It
-/// ends, with all that it has started, when this is dropped.
+/// bash in a folder of its own, in which the relative paths of the pages exist. Dropping it
+/// ends the shell and its children.
 pub struct Shell {
     child: Child,
     input: ChildStdin,
@@ -36,7 +36,7 @@ pub struct Shell {
     commands: usize,
 }
 
-/// What a command wrote, so far.
+/// The output of a command, so far.
 pub struct Outcome {
     pub is_success: bool,
     stdout: PathBuf,
@@ -60,7 +60,7 @@ impl fmt::Display for Outcome {
 }
 
 impl Shell {
-    pub fn start(grpcurl: &Path, default_address: &str) -> Self {
+    pub fn start(grpcurl: Option<&Path>, default_address: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = folder.path();
         for made in ["target/release", "programs"] {
@@ -70,9 +70,12 @@ impl Shell {
         for (there, here) in [
             (Path::new(BINARY), "target/release/bienvenue"),
             (&repository.join("tests"), "tests"),
-            (grpcurl, "programs/grpcurl"),
+            (&repository.join("proto"), "proto"),
         ] {
             symlink(there, home.join(here)).expect("a link");
+        }
+        if let Some(grpcurl) = grpcurl {
+            symlink(grpcurl, home.join("programs/grpcurl")).expect("a link");
         }
         let programs = home.join("programs");
         let mut child = Command::new("bash")
@@ -88,7 +91,7 @@ impl Shell {
             .env("BIENVENUE_BCRYPT_COST", "4")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // So that all that it starts can be ended along with it.
+            // So that its children can be ended along with it.
             .process_group(0)
             .spawn()
             .expect("bash starts");

@@ -1,4 +1,4 @@
-//! Many callers that log in, check and end sessions on any node.
+//! Many callers that log in, and check and end sessions on random nodes.
 
 use std::{
     collections::VecDeque,
@@ -11,27 +11,27 @@ use std::{
 
 use tokio::{task::JoinSet, time::sleep};
 
-use super::{Held, NODES, Nodes, User};
+use super::{NODES, Nodes, OpenSession, User};
 use crate::harness::{Random, history::Outcome};
 
-/// Users at a time. One whose password nobody can know any more is replaced.
+/// Concurrent users. A user with an unknown password is replaced.
 const USERS: usize = 24;
 
 /// Callers that log in and end sessions.
 const WRITERS: usize = 8;
 
-/// A user with more sessions than that ends the others.
+/// A user with more sessions than this ends the others.
 const MANY: usize = 10;
 
-/// How much later than the bound a revoked session is checked again.
+/// The delay after the bound at which a revoked session is checked again.
 const JUST_AFTER: Duration = Duration::from_millis(2);
 
-/// How long a caller leaves a node alone that is unavailable.
+/// A caller's pause after UNAVAILABLE.
 const PAUSE: Duration = Duration::from_millis(10);
 
 const NO_NODE: usize = usize::MAX;
 
-/// The callers, until they are stopped.
+/// The running callers.
 pub struct Load {
     shared: Arc<Shared>,
     writers: JoinSet<()>,
@@ -41,37 +41,37 @@ pub struct Load {
 struct Shared {
     nodes: Arc<Nodes>,
     bound: Duration,
-    book: Mutex<Book>,
-    /// Nothing is to be written any more.
+    state: Mutex<State>,
+    /// Writers have to stop.
     stopping: AtomicBool,
-    /// Nothing is written any more.
+    /// Writers have stopped.
     stopped: AtomicBool,
-    /// A node that is left alone.
+    /// A node without calls.
     avoided: AtomicUsize,
 }
 
-/// What the callers know.
+/// The callers' knowledge.
 #[derive(Default)]
-struct Book {
+struct State {
     slots: Vec<Slot>,
-    /// Every session, in the order in which they were opened.
-    opened: Vec<Arc<Held>>,
-    /// Those that somebody has begun to end, in that order.
-    ended: Vec<Arc<Held>>,
-    /// When the bound of a session's end is over, on which node.
-    due: VecDeque<(Duration, Arc<Held>, usize)>,
-    /// Those of which nobody was told whether they ended.
-    doubtful: Vec<Arc<Held>>,
+    /// Every session, in the order of opening.
+    opened: Vec<Arc<OpenSession>>,
+    /// Sessions with a begun revocation, in that order.
+    ended: Vec<Arc<OpenSession>>,
+    /// When to check an ended session again after the bound, and on which node.
+    due: VecDeque<(Duration, Arc<OpenSession>, usize)>,
+    /// Sessions with an unanswered revocation.
+    doubtful: Vec<Arc<OpenSession>>,
 }
 
 struct Slot {
     user: User,
     version: u32,
-    /// Its password is being changed.
+    /// A password change is in progress.
     changing: bool,
-    /// An end of its sessions was not answered, and may still come.
+    /// A revocation of its sessions was not answered, and may still take effect.
     doubtful: bool,
-    live: Vec<Arc<Held>>,
+    live: Vec<Arc<OpenSession>>,
 }
 
 impl Slot {
@@ -87,23 +87,23 @@ impl Slot {
 }
 
 impl Load {
-    /// Starts it, with some callers that only check; a session whose end was
-    /// acknowledged is checked again after the bound.
+    /// Starts the callers, some of which only check; sessions with an acknowledged end are
+    /// checked again after the bound.
     pub async fn start(
         nodes: &Arc<Nodes>,
         bound: Duration,
         only_check: usize,
         random: &mut Random,
     ) -> Self {
-        let mut book = Book::default();
+        let mut state = State::default();
         for n in 0..USERS {
             let user = nodes.register(n % NODES).await.expect("a registration");
-            book.slots.push(Slot::new(user));
+            state.slots.push(Slot::new(user));
         }
         let shared = Arc::new(Shared {
             nodes: Arc::clone(nodes),
             bound,
-            book: Mutex::new(book),
+            state: Mutex::new(state),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             avoided: AtomicUsize::new(NO_NODE),
@@ -120,7 +120,7 @@ impl Load {
         for _ in 0..only_check {
             let (shared, mut random) = (Arc::clone(&shared), random.fork());
             checkers.spawn(async move {
-                while !shared.stopped.load(Ordering::Relaxed) || !shared.book().due.is_empty() {
+                while !shared.stopped.load(Ordering::Relaxed) || !shared.state().due.is_empty() {
                     shared.check_one(&mut random).await;
                 }
             });
@@ -132,15 +132,14 @@ impl Load {
         }
     }
 
-    /// Leaves one node alone, or none.
+    /// Makes no calls to one node, or calls to all.
     pub fn avoid(&self, node: Option<usize>) {
         let node = node.unwrap_or(NO_NODE);
         self.shared.avoided.store(node, Ordering::Relaxed);
     }
 
-    /// Ends it when the bound of whatever has ended is over, and that was checked.
-    /// Sessions in doubt are checked everywhere, and again when whatever was seen of
-    /// them has to be known to each node.
+    /// Stops the callers once every ended session was checked after its bound. Sessions with an
+    /// unknown state are checked on every node, and again after the bound.
     pub async fn stop(mut self) {
         let shared = &self.shared;
         for (flag, callers) in [
@@ -152,7 +151,7 @@ impl Load {
                 ended.expect("a caller");
             }
         }
-        let doubtful = shared.book().doubtful.clone();
+        let doubtful = shared.state().doubtful.clone();
         for pass in 0..2 {
             if pass == 1 && !doubtful.is_empty() {
                 sleep(shared.bound + JUST_AFTER).await;
@@ -167,8 +166,8 @@ impl Load {
 }
 
 impl Shared {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().expect("the book")
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("the state")
     }
 
     fn any_node(&self, random: &mut Random) -> usize {
@@ -182,7 +181,7 @@ impl Shared {
 
     async fn check_one(&self, random: &mut Random) {
         let now = self.nodes.history.now();
-        let (session, node) = match self.book().choose(now, random) {
+        let (session, node) = match self.state().choose(now, random) {
             Some((session, node)) => (Some(session), node),
             None => (None, None),
         };
@@ -197,7 +196,7 @@ impl Shared {
         }
     }
 
-    async fn check(&self, node: usize, session: &Held) {
+    async fn check(&self, node: usize, session: &OpenSession) {
         if node == self.avoided.load(Ordering::Relaxed) {
             return;
         }
@@ -210,7 +209,7 @@ impl Shared {
         let at = random.below(USERS);
         let node = self.any_node(random);
         let (user, version, live, doubtful) = {
-            let slot = &self.book().slots[at];
+            let slot = &self.state().slots[at];
             (slot.user, slot.version, slot.live.clone(), slot.doubtful)
         };
         if doubtful {
@@ -221,9 +220,9 @@ impl Shared {
             (Some(session), _) if live.len() > MANY => self.revoke_others(node, at, &session).await,
             (None, _) | (_, 0..50) => self.log_in(node, at, user, version, random).await,
             (Some(session), 50..78) => self.log_out(node, at, &session).await,
-            // Two at once, or what has ended.
+            // Two concurrent logouts, or one of an ended session.
             (_, 78..82) => {
-                let session = self.book().recently_ended(random);
+                let session = self.state().recently_ended(random);
                 if let Some(session) = session {
                     self.nodes.logout(node, &session).await;
                 }
@@ -235,18 +234,18 @@ impl Shared {
 
     async fn replace(&self, at: usize, node: usize) {
         match self.nodes.register(node).await {
-            Ok(user) => self.book().slots[at] = Slot::new(user),
+            Ok(user) => self.state().slots[at] = Slot::new(user),
             Err(_) => sleep(PAUSE).await,
         }
     }
 
     async fn log_in(&self, node: usize, at: usize, user: User, version: u32, random: &mut Random) {
-        // Now and then with a password that was.
+        // Sometimes with a former password.
         let former = version > 0 && random.percent(10);
         let version = version - u32::from(former);
         match self.nodes.login(node, user, version).await {
             Ok(opened) => {
-                self.book().add(at, &opened);
+                self.state().add(at, &opened);
                 let first = random.below(NODES);
                 for n in 0..NODES {
                     self.check((first + n) % NODES, &opened).await;
@@ -257,8 +256,8 @@ impl Shared {
         }
     }
 
-    async fn log_out(&self, node: usize, at: usize, session: &Arc<Held>) {
-        self.book().end(at, |held| held.number == session.number);
+    async fn log_out(&self, node: usize, at: usize, session: &Arc<OpenSession>) {
+        self.state().end(at, |held| held.number == session.number);
         match self.nodes.logout(node, session).await {
             Outcome::Done => self.follow(node, vec![Arc::clone(session)]).await,
             Outcome::Unavailable => self.doubt(vec![Arc::clone(session)]).await,
@@ -266,38 +265,38 @@ impl Shared {
         }
     }
 
-    async fn revoke_others(&self, node: usize, at: usize, by: &Arc<Held>) {
-        let others = self.book().end(at, |held| held.number != by.number);
+    async fn revoke_others(&self, node: usize, at: usize, by: &Arc<OpenSession>) {
+        let others = self.state().end(at, |held| held.number != by.number);
         match self.nodes.revoke_others(node, by).await {
             Outcome::Done => self.follow(node, others).await,
             Outcome::Unavailable => {
-                self.book().slots[at].doubtful = true;
+                self.state().slots[at].doubtful = true;
                 self.doubt(others).await;
             }
             _ => {
-                self.book().end(at, |held| held.number == by.number);
+                self.state().end(at, |held| held.number == by.number);
             }
         }
     }
 
-    async fn change_password(&self, node: usize, at: usize, by: &Arc<Held>) {
+    async fn change_password(&self, node: usize, at: usize, by: &Arc<OpenSession>) {
         {
-            let slot = &mut self.book().slots[at];
+            let slot = &mut self.state().slots[at];
             if slot.changing || slot.user != by.user || slot.version != by.version {
                 return;
             }
             slot.changing = true;
         }
-        let all = self.book().end(at, |_| true);
+        let all = self.state().end(at, |_| true);
         let changed = self.nodes.change_password(node, by).await;
         {
-            let mut book = self.book();
-            let slot = &mut book.slots[at];
+            let mut state = self.state();
+            let slot = &mut state.slots[at];
             slot.changing = false;
             match &changed {
                 Ok(opened) => {
                     slot.version = opened.version;
-                    book.add(at, opened);
+                    state.add(at, opened);
                 }
                 Err(Outcome::Unavailable) => slot.doubtful = true,
                 Err(_) => {}
@@ -313,14 +312,14 @@ impl Shared {
         }
     }
 
-    /// Checks what a node has just ended: there at once, on the others at once and
-    /// when the bound is over.
-    async fn follow(&self, node: usize, ended: Vec<Arc<Held>>) {
+    /// Checks sessions just ended on a node: there at once, and on the others at once and after
+    /// the bound.
+    async fn follow(&self, node: usize, ended: Vec<Arc<OpenSession>>) {
         let over = self.nodes.history.now() + self.bound + JUST_AFTER;
         for session in &ended {
             for n in 1..NODES {
                 let due = (over, Arc::clone(session), (node + n) % NODES);
-                self.book().due.push_back(due);
+                self.state().due.push_back(due);
             }
         }
         for session in ended.iter().take(2) {
@@ -330,14 +329,14 @@ impl Shared {
         }
     }
 
-    async fn doubt(&self, ended: Vec<Arc<Held>>) {
-        self.book().doubtful.extend(ended);
+    async fn doubt(&self, ended: Vec<Arc<OpenSession>>) {
+        self.state().doubtful.extend(ended);
         sleep(PAUSE).await;
     }
 }
 
-impl Book {
-    fn add(&mut self, at: usize, opened: &Arc<Held>) {
+impl State {
+    fn add(&mut self, at: usize, opened: &Arc<OpenSession>) {
         self.opened.push(Arc::clone(opened));
         let slot = &mut self.slots[at];
         if slot.user == opened.user {
@@ -345,22 +344,25 @@ impl Book {
         }
     }
 
-    /// Notes that somebody is about to end some of a user's sessions, and returns
-    /// them.
-    fn end(&mut self, at: usize, which: impl Fn(&Held) -> bool) -> Vec<Arc<Held>> {
+    /// Records the beginning revocation of some of a user's sessions, and returns them.
+    fn end(&mut self, at: usize, which: impl Fn(&OpenSession) -> bool) -> Vec<Arc<OpenSession>> {
         let live = &mut self.slots[at].live;
         let ended: Vec<_> = live.extract_if(.., |held| which(held)).collect();
         self.ended.extend(ended.iter().cloned());
         ended
     }
 
-    fn recently_ended(&self, random: &mut Random) -> Option<Arc<Held>> {
+    fn recently_ended(&self, random: &mut Random) -> Option<Arc<OpenSession>> {
         let recent = self.ended.len().saturating_sub(16);
         random.pick(&self.ended[recent..]).cloned()
     }
 
-    /// A session to check, and where if that matters.
-    fn choose(&mut self, now: Duration, random: &mut Random) -> Option<(Arc<Held>, Option<usize>)> {
+    /// A session to check, and the node if it matters.
+    fn choose(
+        &mut self,
+        now: Duration,
+        random: &mut Random,
+    ) -> Option<(Arc<OpenSession>, Option<usize>)> {
         if self.due.front().is_some_and(|(due, ..)| *due <= now) {
             let (_, session, node) = self.due.pop_front()?;
             return Some((session, Some(node)));

@@ -12,12 +12,12 @@ use tokio_native_tls::TlsStream;
 
 use super::{Behaviour, Mail, Received, Security, Shared, Stage};
 
-/// Speaks with a client until one of them hangs up.
+/// Serves a client until the connection ends.
 pub(super) async fn hold(shared: Arc<Shared>, socket: TcpStream) {
     let wire = match (&shared.acceptor, shared.security) {
         (Some(acceptor), Security::Implicit) => match acceptor.accept(socket).await {
             Ok(stream) => Wire::Tls(Box::new(BufReader::new(stream))),
-            // A client that does not trust the certificate.
+            // The client does not trust the certificate.
             Err(_) => return,
         },
         _ => Wire::Plain(BufReader::new(socket)),
@@ -30,7 +30,7 @@ pub(super) async fn hold(shared: Arc<Shared>, socket: TcpStream) {
         from: None,
         to: Vec::new(),
     };
-    // A client that is gone is nobody's fault.
+    // A client may close the connection.
     let _ = conversation.hold().await;
 }
 
@@ -41,7 +41,7 @@ enum Wire {
 }
 
 impl Wire {
-    /// The next line without its end; nothing after the last one.
+    /// The next line without its end; `None` after the last one.
     async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         match self {
@@ -208,34 +208,34 @@ impl Conversation {
         let Some(login) = self.shared.login.lock().unwrap().clone() else {
             return self.say("502 5.5.1 there is no login").await;
         };
-        let said = match argument.split_once(' ') {
+        let credentials = match argument.split_once(' ') {
             Some(("PLAIN", encoded)) => decode(encoded),
             _ => {
-                let mut said = String::new();
+                let mut credentials = String::new();
                 for question in ["Username:", "Password:"] {
                     self.say(&format!("334 {}", STANDARD.encode(question)))
                         .await?;
                     let answer = self.wire.line().await?.unwrap_or_default();
                     let answer = String::from_utf8(answer).expect("base64");
-                    said.push('\0');
-                    said.push_str(&decode(&answer));
+                    credentials.push('\0');
+                    credentials.push_str(&decode(&answer));
                 }
-                said
+                credentials
             }
         };
-        if said == format!("\0{}\0{}", login.user, login.password) {
+        if credentials == format!("\0{}\0{}", login.user, login.password) {
             self.user = Some(login.user.to_owned());
             self.say("235 2.7.0 welcome").await
         } else {
-            // As some do, it repeats what it did not like.
-            let encoded = STANDARD.encode(&said);
-            let said = said.replace('\0', " ");
-            self.say(&format!("535 5.7.8 no: {said} AUTH PLAIN {encoded}"))
+            // Like some servers, it repeats the refused credentials.
+            let encoded = STANDARD.encode(&credentials);
+            let credentials = credentials.replace('\0', " ");
+            self.say(&format!("535 5.7.8 no: {credentials} AUTH PLAIN {encoded}"))
                 .await
         }
     }
 
-    /// Takes a message; says whether the conversation goes on.
+    /// Receives a message; returns whether the conversation continues.
     async fn take(&mut self) -> io::Result<bool> {
         let mut text = Vec::new();
         loop {
@@ -265,14 +265,14 @@ impl Conversation {
             to: std::mem::take(&mut self.to),
             mail: Mail::parse(&text),
         };
-        // Kept before it is acknowledged.
+        // Stored before the acknowledgement.
         let _ = self.shared.inbox.send(received);
         self.say("250 2.0.0 taken").await?;
         Ok(true)
     }
 }
 
-/// What stands in angle brackets in `FROM:<ada@example.com> …`.
+/// The address in angle brackets in `FROM:<ada@example.com> …`.
 fn address(argument: &str) -> String {
     let inside = argument
         .split_once('<')

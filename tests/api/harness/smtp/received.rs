@@ -1,15 +1,15 @@
-//! What arrived.
+//! Received messages.
 
 use mail_parser::{HeaderValue, MessageParser};
 
 /// A message with its envelope.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// What the client called itself.
+    /// The client's name in EHLO.
     pub hello: String,
-    /// Who had logged in.
+    /// The logged-in user.
     pub user: Option<String>,
-    /// Whether it came through TLS.
+    /// Whether it was received through TLS.
     pub tls: bool,
     /// The envelope's sender.
     pub from: String,
@@ -18,12 +18,12 @@ pub struct Received {
     pub mail: Mail,
 }
 
-/// A message as its reader sees it.
+/// A parsed message.
 #[derive(Clone, Debug)]
 pub struct Mail {
-    /// As it travelled.
+    /// The encoded message.
     pub raw: String,
-    /// Names in lower case and decoded values, in their order.
+    /// Lower-case names and decoded values, in order.
     pub headers: Vec<(String, String)>,
     /// The decoded text, lines ending in `\n`.
     pub body: String,
@@ -39,7 +39,7 @@ impl Mail {
             let written = &raw[header.offset_start() as usize..header.offset_end() as usize];
             let value = match &header.value {
                 HeaderValue::Text(text) => text.to_string(),
-                // An address, a date: plain enough as written.
+                // Addresses and dates are not encoded.
                 _ => written.trim().to_owned(),
             };
             (header.name().to_ascii_lowercase(), value)
@@ -63,13 +63,13 @@ impl Mail {
             .find(|word| word.starts_with("http://") || word.starts_with("https://"))
     }
 
-    /// The link to set a new password with.
+    /// The link for a new password.
     pub fn reset_link(&self) -> &str {
         let mut links = self
             .body
             .lines()
             .filter(|line| line.contains("reset_token="));
-        links.next().expect("a link in a line of its own")
+        links.next().expect("a link on its own line")
     }
 
     pub fn reset_token(&self) -> String {
@@ -84,7 +84,7 @@ impl Mail {
         self.header("subject").expect("a subject")
     }
 
-    /// Whom it is for, and nobody else.
+    /// The only recipient.
     pub fn only_recipient(&self) -> &str {
         for other in ["cc", "bcc", "reply-to"] {
             assert_eq!(self.header(other), None);
