@@ -97,7 +97,7 @@ on_each_database! {
         .await
         .expect("a mail of a known kind");
         client.logout(&session_id).await.unwrap();
-        client.has_no_session(&session_id).await;
+        client.expect_no_session(&session_id).await;
         process.signal("TERM");
         let (_, log) = process.wait();
         for word in ["later_mail", "entries of a kind"] {
