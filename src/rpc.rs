@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod auth;
 pub mod encoding;
+pub mod methods;
 pub mod status;
 
 pub use self::{

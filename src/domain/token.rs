@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 /// ASVS 7.2.3.
 const BYTES: usize = 32;
 
+/// The length of those bytes in base64url without padding.
+const ENCODED: usize = (BYTES * 8).div_ceil(6);
+
 /// What a token is for. One kind is never taken for another: not by the
 /// compiler, and not by its text.
 pub trait TokenKind: Copy + Eq + Hash + Send + Sync + 'static {
@@ -81,6 +84,17 @@ impl<K: TokenKind> Token<K> {
         let mut bytes = Zeroizing::new([0; BYTES]);
         let length = URL_SAFE_NO_PAD.decode_slice(encoded, bytes.as_mut()).ok()?;
         (length == BYTES).then(|| TokenDigest::of(presented))
+    }
+
+    /// Whether a text begins like a token of this kind.
+    pub fn has_prefix(text: &str) -> bool {
+        text.starts_with(K::PREFIX)
+    }
+
+    /// Whether a text has the shape of a token's random part: its length and alphabet.
+    pub fn lacks_prefix(text: &str) -> bool {
+        let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        text.len() == ENCODED && text.bytes().all(is_base64url)
     }
 
     /// What to store and look up. A plain hash is enough for 256 random bits

@@ -26,23 +26,11 @@ use crate::{
     error_chain::with_causes,
     http::flask::Failure,
     peer::Peer,
-    rpc::status,
+    rpc::{methods, status},
 };
 
 /// The id that the log line on this request has too.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Methods whose success changes nothing and is asked for all day: no line on
-/// it unless the log is set to debug. The same goes for GET, HEAD and OPTIONS.
-const QUIET: [&str; 7] = [
-    "/bienvenue.v1.AuthService/BatchGetUserBySession",
-    "/bienvenue.v1.AuthService/GetUserBySession",
-    "/bienvenue.v1.AuthService/ListSessions",
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-];
 
 /// The longest path that the log repeats, in bytes.
 const MAX_LOGGED_PATH: usize = 128;
@@ -199,11 +187,8 @@ enum Path {
 
 impl Path {
     fn of(uri: &Uri) -> Self {
-        let quiet = QUIET.iter().find(|quiet| **quiet == uri.path());
-        quiet.map_or_else(
-            || Self::Other(Box::new(uri.clone())),
-            |path| Self::Quiet(path),
-        )
+        methods::quiet_path(uri.path())
+            .map_or_else(|| Self::Other(Box::new(uri.clone())), Self::Quiet)
     }
 
     fn as_str(&self) -> &str {

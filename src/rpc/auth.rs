@@ -1,6 +1,5 @@
 //! `bienvenue.v1.AuthService`.
 
-pub(crate) mod methods;
 pub(crate) mod misplaced_secrets;
 
 use tonic::{Request, Response, Status, metadata::MetadataValue};

@@ -1,7 +1,10 @@
 //! Bytes that are no request, over each transport: each gets its code from the
 //! table, and the next request is served as if nothing had happened.
 
-use bienvenue::proto::v1::{LoginRequest, LogoutRequest};
+use bienvenue::{
+    proto::v1::{LoginRequest, LogoutRequest},
+    rpc::{AUTH_SERVICE, methods},
+};
 use prost::Message as _;
 use tonic::Code;
 
@@ -10,19 +13,6 @@ use crate::harness::{
     raw::{self, Web, frame, framed},
     refused,
 };
-
-const METHODS: [&str; 10] = [
-    "Register",
-    "Login",
-    "GetUserBySession",
-    "Logout",
-    "ListSessions",
-    "RevokeSession",
-    "RevokeOtherSessions",
-    "ChangePassword",
-    "RequestPasswordReset",
-    "ResetPassword",
-];
 
 on_each_database! {
     /// Bytes that are no request of the method, over each transport.
@@ -54,15 +44,14 @@ on_each_database! {
             })),
         ];
         for (what, body) in &bodies {
-            for method in METHODS {
-                let path = format!("/bienvenue.v1.AuthService/{method}");
+            for method in methods::of_service(AUTH_SERVICE) {
                 let headers = [("content-type", "application/grpc")];
                 let response =
-                    raw::h2(&server.client.channel, "POST", &path, &headers, body.clone()).await;
+                    raw::h2(&server.client.channel, "POST", method.path, &headers, body.clone()).await;
                 assert_eq!(response.status(), 200, "{what}");
                 refused(&raw::status_of(&response), Code::InvalidArgument, "MALFORMED_REQUEST");
                 for web in [Web::Binary, Web::Text] {
-                    web.call_raw(server.address, method, body)
+                    web.call_raw(server.address, method.name, body)
                         .await
                         .expect_refusal(Code::InvalidArgument, "MALFORMED_REQUEST");
                 }
@@ -182,11 +171,13 @@ on_each_database! {
             }),
         ];
         let mut runner = TestRunner::deterministic();
+        let paths: Vec<&str> =
+            methods::of_service(AUTH_SERVICE).map(|method| method.path).collect();
         for round in 0..200 {
             let body = frame(&bytes.new_tree(&mut runner).unwrap().current());
-            let path = format!("/bienvenue.v1.AuthService/{}", METHODS[round % METHODS.len()]);
+            let path = paths[round % paths.len()];
             let headers = [("content-type", "application/grpc")];
-            let response = raw::h2(&server.client.channel, "POST", &path, &headers, body).await;
+            let response = raw::h2(&server.client.channel, "POST", path, &headers, body).await;
             let code = raw::status_of(&response).code();
             let known = matches!(
                 code,

@@ -23,9 +23,6 @@ const METADATA: [&str; 6] = [
     "x-session-id",
 ];
 
-/// How many characters of base64url a secret has behind its prefix.
-const ENCODED: usize = 43;
-
 /// Why a text is no `session_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NoSessionId {
@@ -57,8 +54,8 @@ impl NoSessionId {
             "" if is_in_metadata() => Self::InMetadata,
             "" => Self::Missing,
             text if Uuid::parse_str(text).is_ok() => Self::Handle,
-            text if text.starts_with("rst_") => Self::ResetToken,
-            text if is_encoded(text) => Self::NoPrefix,
+            text if ResetToken::has_prefix(text) => Self::ResetToken,
+            text if SessionToken::lacks_prefix(text) => Self::NoPrefix,
             _ => Self::Other,
         })
     }
@@ -114,7 +111,7 @@ pub(crate) fn of_reset(error: AuthError, reset_token: &str) -> Status {
             "reset_token is a whole link: send what stands in it behind reset_token= and begins \
              with rst_"
         }
-        text if text.starts_with("sess_") => {
+        text if SessionToken::has_prefix(text) => {
             "reset_token is a session_id: send the reset_token from the link in the mail, which \
              begins with rst_; ChangePassword is for users who are logged in"
         }
@@ -123,11 +120,6 @@ pub(crate) fn of_reset(error: AuthError, reset_token: &str) -> Status {
              before or after them; copy it whole, or ask for a new one"
         }
     })
-}
-
-fn is_encoded(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    text.len() == ENCODED && text.bytes().all(is_letter)
 }
 
 #[cfg(test)]

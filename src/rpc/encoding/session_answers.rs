@@ -30,7 +30,10 @@ use super::{
     reply_room::{self, peer},
     session_ids::SessionIds,
 };
-use crate::rpc::auth::{AuthRpc, methods, misplaced_secrets};
+use crate::rpc::{
+    auth::{AuthRpc, misplaced_secrets},
+    methods,
+};
 use crate::{
     auth::{Auth, AuthError, CheckedSession},
     proto::v1::{GetUserBySessionRequest, auth_service_server::AuthServiceServer},
@@ -80,7 +83,7 @@ impl Service<http::Request<Incoming>> for AuthServer {
             ONE => self.answer::<GetUserBySessionRequest, _>(checks, request),
             BATCH => self.answer::<SessionIds, _>(checks, request),
             path if methods::is_known(path) => self.generated.call(request),
-            _ => methods::unknown(),
+            _ => unknown_method(),
         }
     }
 }
@@ -115,9 +118,14 @@ impl Service<http::Request<Body>> for AuthServer {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match methods::is_known(request.uri().path()) {
             true => self.generated.call(request),
-            false => methods::unknown(),
+            false => unknown_method(),
         }
     }
+}
+
+fn unknown_method() -> BoxFuture<http::Response<Body>, Infallible> {
+    let response = methods::unknown(AuthServer::NAME).into_http();
+    Box::pin(async { Ok(response) })
 }
 
 struct Checks(Arc<Auth>);
