@@ -12,6 +12,7 @@ pub mod deadline;
 pub mod domain;
 pub mod effect;
 pub mod error_chain;
+pub mod error_code;
 pub mod gateway;
 pub mod http;
 pub mod import;

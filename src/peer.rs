@@ -15,7 +15,7 @@ pub use self::{
     reply_room::{ReplyMemory, ReplyRoom},
     traffic::{CoarseClock, RequestPermit, Traffic, WaitingReply},
 };
-use crate::domain::Client;
+use crate::{domain::Client, error_code::ErrorCode};
 
 /// How long to stay away from a connection that is full.
 const RETRY_CONNECTION: Duration = Duration::from_secs(1);
@@ -110,11 +110,11 @@ pub enum OverLimit {
 }
 
 impl OverLimit {
-    /// The case in one word, for programs and the log.
-    pub fn reason(self) -> &'static str {
+    /// The case, which decides the status in each protocol.
+    pub fn code(self) -> ErrorCode {
         match self {
-            Self::ConnectionFull | Self::RepliesUnread => "OVERLOADED",
-            Self::TooSlow => "DEADLINE_EXCEEDED",
+            Self::ConnectionFull | Self::RepliesUnread => ErrorCode::Overloaded,
+            Self::TooSlow => ErrorCode::DeadlineExceeded,
         }
     }
 

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::{
     db::DbError,
     domain::{Email, EmailError},
+    error_code::ErrorCode,
     passwords::HashingError,
 };
 
@@ -101,18 +102,17 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// The case in one word, for programs and the log; every protocol has the
-    /// same.
-    pub fn reason(&self) -> &'static str {
+    /// The case, which decides the status in each protocol.
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidField { .. } => "INVALID_FIELD",
-            Self::EmailTaken(_) => "EMAIL_TAKEN",
-            Self::InvalidCredentials | Self::WrongPassword => "INVALID_CREDENTIALS",
-            Self::SessionInvalid => "SESSION_INVALID",
-            Self::ResetTokenInvalid => "RESET_TOKEN_INVALID",
-            Self::Overloaded { .. } => "OVERLOADED",
-            Self::Unavailable { .. } => "UNAVAILABLE",
-            Self::Internal(_) => "INTERNAL",
+            Self::InvalidField { .. } => ErrorCode::InvalidField,
+            Self::EmailTaken(_) => ErrorCode::EmailTaken,
+            Self::InvalidCredentials | Self::WrongPassword => ErrorCode::InvalidCredentials,
+            Self::SessionInvalid => ErrorCode::SessionInvalid,
+            Self::ResetTokenInvalid => ErrorCode::ResetTokenInvalid,
+            Self::Overloaded { .. } => ErrorCode::Overloaded,
+            Self::Unavailable { .. } => ErrorCode::Unavailable,
+            Self::Internal(_) => ErrorCode::Internal,
         }
     }
 
@@ -174,5 +174,58 @@ impl From<HashingError> for AuthError {
 impl From<getrandom::Error> for AuthError {
     fn from(error: getrandom::Error) -> Self {
         Self::Internal(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_code() {
+        let retry_after = Duration::from_secs(3);
+        let unavailable = AuthError::Unavailable {
+            retry_after,
+            cause: "cause".into(),
+        };
+        let email = Email::parse("ada@example.com").unwrap();
+        for (error, code, retry) in [
+            (
+                AuthError::invalid(Field::Email, &EmailError::Missing),
+                ErrorCode::InvalidField,
+                false,
+            ),
+            (AuthError::EmailTaken(email), ErrorCode::EmailTaken, false),
+            (
+                AuthError::InvalidCredentials,
+                ErrorCode::InvalidCredentials,
+                false,
+            ),
+            (
+                AuthError::WrongPassword,
+                ErrorCode::InvalidCredentials,
+                false,
+            ),
+            (AuthError::SessionInvalid, ErrorCode::SessionInvalid, false),
+            (
+                AuthError::ResetTokenInvalid,
+                ErrorCode::ResetTokenInvalid,
+                false,
+            ),
+            (
+                AuthError::Overloaded { retry_after },
+                ErrorCode::Overloaded,
+                true,
+            ),
+            (unavailable, ErrorCode::Unavailable, true),
+            (
+                AuthError::Internal("cause".into()),
+                ErrorCode::Internal,
+                false,
+            ),
+        ] {
+            assert_eq!(error.code(), code, "{error:?}");
+            assert_eq!(error.retry_after(), retry.then_some(retry_after));
+        }
     }
 }

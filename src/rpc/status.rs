@@ -1,4 +1,4 @@
-//! The one table from what came of a call to what its caller is told.
+//! Errors as gRPC statuses, with the codes and reasons of [`ErrorCode`].
 
 use std::{
     any::Any,
@@ -11,7 +11,7 @@ use axum::http::Response;
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{auth::AuthError, peer::OverLimit};
+use crate::{auth::AuthError, error_code::ErrorCode, peer::OverLimit};
 
 /// The `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "bienvenue";
@@ -34,23 +34,11 @@ impl From<AuthError> for Status {
 static SESSION_INVALID: LazyLock<Status> = LazyLock::new(|| of(AuthError::SessionInvalid));
 
 fn of(error: AuthError) -> Status {
-    let code = match &error {
-        AuthError::InvalidField { .. } => Code::InvalidArgument,
-        AuthError::EmailTaken(_) => Code::AlreadyExists,
-        AuthError::InvalidCredentials
-        | AuthError::WrongPassword
-        | AuthError::SessionInvalid
-        | AuthError::ResetTokenInvalid => Code::Unauthenticated,
-        AuthError::Overloaded { .. } => Code::ResourceExhausted,
-        AuthError::Unavailable { .. } => Code::Unavailable,
-        AuthError::Internal(_) => Code::Internal,
-    };
-    let message = error.to_string();
-    let mut details = details(error.reason(), error.retry_after());
+    let mut details = details(error.code(), error.retry_after());
     if let AuthError::InvalidField { field, problem } = &error {
         details.add_bad_request_violation(field.to_string(), problem);
     }
-    let mut status = Status::with_error_details(code, message, details);
+    let mut status = with_details(error.code(), error.to_string(), details);
     if let Some(cause) = error.into_cause() {
         status.set_source(Arc::from(cause));
     }
@@ -59,24 +47,23 @@ fn of(error: AuthError) -> Status {
 
 /// More requests in progress than one connection may have.
 pub fn connection_full() -> Status {
-    over_limit(Code::ResourceExhausted, OverLimit::ConnectionFull)
+    over_limit(OverLimit::ConnectionFull)
 }
 
 /// There is no room for another reply that may be large.
 pub(crate) fn replies_unread() -> Status {
-    over_limit(Code::ResourceExhausted, OverLimit::RepliesUnread)
+    over_limit(OverLimit::RepliesUnread)
 }
 
 /// A request took longer than it may.
 pub fn too_slow() -> Status {
-    over_limit(Code::DeadlineExceeded, OverLimit::TooSlow)
+    over_limit(OverLimit::TooSlow)
 }
 
 /// There is no token on a call of the internal listener, or it is another one.
 pub(crate) fn admin_token_invalid() -> Status {
     plain(
-        Code::Unauthenticated,
-        "ADMIN_TOKEN_INVALID",
+        ErrorCode::AdminTokenInvalid,
         "send the metadata authorization: Bearer TOKEN, with the token of admin-token-file",
     )
 }
@@ -84,8 +71,7 @@ pub(crate) fn admin_token_invalid() -> Status {
 /// The log does not go on from the revision that was asked from.
 pub(crate) fn revision_swept() -> Status {
     plain(
-        Code::OutOfRange,
-        "REVISION_SWEPT",
+        ErrorCode::RevisionSwept,
         "the revocations after this revision are not all there any more: drop all that you keep \
          and ask without since_revision",
     )
@@ -93,58 +79,62 @@ pub(crate) fn revision_swept() -> Status {
 
 /// There is no such revision.
 pub(crate) fn negative_revision() -> Status {
-    let mut details = details("INVALID_FIELD", None);
+    let mut details = details(ErrorCode::InvalidField, None);
     let problem = "is negative; write a revision that this service gave, or 0";
     details.add_bad_request_violation("since_revision", problem);
     let message = format!("since_revision {problem}");
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    with_details(ErrorCode::InvalidField, message, details)
 }
 
 /// More watch than may at once.
 pub(crate) fn too_many_watchers() -> Status {
-    let details = details("OVERLOADED", Some(RETRY_WATCH));
-    let message = "too many watch revocations already; end other streams, or ask another node";
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    retry_watch(
+        ErrorCode::Overloaded,
+        "too many watch revocations already; end other streams, or ask another node",
+    )
 }
 
 /// Who watches does not read.
 pub(crate) fn slow_reader() -> Status {
-    let details = details("SLOW_READER", Some(RETRY_WATCH));
-    let message = "the stream was not read fast enough: ask again from the last revision that \
-                   you have had";
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    retry_watch(
+        ErrorCode::SlowReader,
+        "the stream was not read fast enough: ask again from the last revision that you have had",
+    )
 }
 
 /// The node cannot go on telling.
 pub(crate) fn interrupted() -> Status {
-    retry_watch("the log of revocations was interrupted: ask again from the last revision")
+    retry_watch(
+        ErrorCode::Unavailable,
+        "the log of revocations was interrupted: ask again from the last revision",
+    )
 }
 
 /// The node is about to stop.
 pub(crate) fn stopping() -> Status {
-    retry_watch("this node stops: ask another, from the last revision that you have had")
+    retry_watch(
+        ErrorCode::Unavailable,
+        "this node stops: ask another, from the last revision that you have had",
+    )
 }
 
-fn retry_watch(message: &str) -> Status {
-    let details = details("UNAVAILABLE", Some(RETRY_WATCH));
-    Status::with_error_details(Code::Unavailable, message, details)
+fn retry_watch(code: ErrorCode, message: &str) -> Status {
+    with_details(code, message, details(code, Some(RETRY_WATCH)))
 }
 
 /// The session is missing, in other words than the table's.
 pub(crate) fn session_invalid(message: &str) -> Status {
-    let error = AuthError::SessionInvalid;
-    plain(Code::Unauthenticated, error.reason(), message)
+    plain(ErrorCode::SessionInvalid, message)
 }
 
 /// The same of a reset token.
 pub(crate) fn reset_token_invalid(message: &str) -> Status {
-    let error = AuthError::ResetTokenInvalid;
-    plain(Code::Unauthenticated, error.reason(), message)
+    plain(ErrorCode::ResetTokenInvalid, message)
 }
 
 /// There is no such service or method, or the message is compressed.
 pub fn unimplemented(message: impl Into<String>) -> Status {
-    plain(Code::Unimplemented, "UNIMPLEMENTED", message)
+    plain(ErrorCode::Unimplemented, message)
 }
 
 /// A handler panicked: that call fails, everything else goes on. What it said
@@ -173,11 +163,10 @@ pub fn complete(response: Response<Body>) -> Response<Body> {
         }
         Code::Unimplemented => unimplemented("compressed messages are not taken: send them plain"),
         // From the health and reflection services, which say it of a name.
-        Code::NotFound => plain(Code::NotFound, "NOT_FOUND", status.message()),
+        Code::NotFound => plain(ErrorCode::NotFound, status.message()),
         // Whatever failed before a handler ran: the bytes were no request.
         _ => plain(
-            Code::InvalidArgument,
-            "MALFORMED_REQUEST",
+            ErrorCode::MalformedRequest,
             "the request could not be read: it is not a message of this method, or too large",
         ),
     };
@@ -187,23 +176,27 @@ pub fn complete(response: Response<Body>) -> Response<Body> {
 /// The reason that a status carries, for the log.
 pub fn reason(status: &Status) -> Option<Cow<'static, str>> {
     if status.details() == SESSION_INVALID.details() {
-        return Some(AuthError::SessionInvalid.reason().into());
+        return Some(ErrorCode::SessionInvalid.reason().into());
     }
     let info = status.get_details_error_info();
     info.map(|info| info.reason.into())
 }
 
-fn plain(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    Status::with_error_details(code, message, details(reason, None))
+fn plain(code: ErrorCode, message: impl Into<String>) -> Status {
+    with_details(code, message, details(code, None))
 }
 
-fn over_limit(code: Code, limit: OverLimit) -> Status {
-    let details = details(limit.reason(), limit.retry_after());
-    Status::with_error_details(code, limit.to_string(), details)
+fn over_limit(limit: OverLimit) -> Status {
+    let details = details(limit.code(), limit.retry_after());
+    with_details(limit.code(), limit.to_string(), details)
 }
 
-fn details(reason: &str, retry_after: Option<Duration>) -> ErrorDetails {
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
+fn with_details(code: ErrorCode, message: impl Into<String>, details: ErrorDetails) -> Status {
+    Status::with_error_details(Code::from_i32(code.grpc()), message, details)
+}
+
+fn details(code: ErrorCode, retry_after: Option<Duration>) -> ErrorDetails {
+    let mut details = ErrorDetails::with_error_info(code.reason(), DOMAIN, []);
     if retry_after.is_some() {
         details.set_retry_info(retry_after);
     }

@@ -15,6 +15,7 @@ use axum::{
 use percent_encoding::percent_decode;
 
 use super::{Site, replies::Refusal};
+use crate::error_code::ErrorCode;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -38,11 +39,7 @@ impl Form {
             None => Ok(()),
             Some(name) => {
                 let message = format!("{name} is missing");
-                Err(Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "INVALID_FIELD",
-                    message,
-                ))
+                Err(Refusal::new(ErrorCode::InvalidField, message))
             }
         }
     }
@@ -80,21 +77,18 @@ impl FromRequest<Arc<Site>> for Form {
         let is_none = !head.headers.contains_key(header::CONTENT_TYPE)
             && body.as_ref().is_some_and(Vec::is_empty);
         if !is_none && !is_form(&head.headers) {
-            return Err(Refusal::new(
-                status_of_no_form(site.as_original, &head.method),
-                "MALFORMED_REQUEST",
-                format!("send a form: its content type is {FORM}, in UTF-8, not compressed"),
-            ));
+            let message =
+                format!("send a form: its content type is {FORM}, in UTF-8, not compressed");
+            let status = status_of_no_form(site.as_original, &head.method);
+            return Err(Refusal::new(ErrorCode::MalformedRequest, message).with_status(status));
         }
         let body = body.ok_or_else(|| {
-            Refusal::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "MALFORMED_REQUEST",
-                format!(
-                    "the form is too large: at most {} bytes",
-                    site.max_form_size
-                ),
-            )
+            let message = format!(
+                "the form is too large: at most {} bytes",
+                site.max_form_size
+            );
+            Refusal::new(ErrorCode::MalformedRequest, message)
+                .with_status(StatusCode::PAYLOAD_TOO_LARGE)
         })?;
         Self::parse(&body)
     }
@@ -157,7 +151,7 @@ fn decode(encoded: &[u8]) -> Result<String, Refusal> {
 }
 
 fn malformed(message: &'static str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "MALFORMED_REQUEST", message)
+    Refusal::new(ErrorCode::MalformedRequest, message)
 }
 
 #[cfg(test)]

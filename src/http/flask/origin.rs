@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
 use super::{Site, replies::Refusal};
+use crate::error_code::ErrorCode;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -19,8 +20,7 @@ pub(crate) async fn admit(State(site): State<Arc<Site>>, request: Request, next:
         return next.run(request).await;
     }
     Refusal::new(
-        StatusCode::FORBIDDEN,
-        "CROSS_SITE",
+        ErrorCode::CrossSite,
         "the request comes from another site; if this is the service's own page, set public-url \
          to the address in its address bar",
     )

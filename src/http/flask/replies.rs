@@ -1,5 +1,5 @@
-//! Replies, and the one table from what came of a call to what its caller is
-//! told. Every reply is a JSON object, spelled as the Flask service spelled it.
+//! Replies, and errors as replies with the statuses of [`ErrorCode`]. Every reply is a JSON
+//! object, spelled as the Flask service spelled it.
 
 use std::{any::Any, borrow::Cow, error::Error, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{auth::AuthError, domain::Email, peer::OverLimit};
+use crate::{auth::AuthError, domain::Email, error_code::ErrorCode, peer::OverLimit};
 
 /// Why a request failed, for the log: a refusal leaves it in the extensions of
 /// its response.
@@ -31,48 +31,41 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(
-        status: StatusCode,
-        reason: &'static str,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            status,
+            status: StatusCode::from_u16(code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             message: message.into(),
             retry_after: None,
             failure: Failure {
-                reason,
+                reason: code.reason(),
                 cause: None,
             },
         }
     }
 
-    fn over_limit(status: StatusCode, limit: OverLimit) -> Self {
+    /// The same refusal with a more specific status than the table has for its code.
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+}
+
+impl From<OverLimit> for Refusal {
+    fn from(limit: OverLimit) -> Self {
         Self {
             retry_after: limit.retry_after(),
-            ..Self::new(status, limit.reason(), limit.to_string())
+            ..Self::new(limit.code(), limit.to_string())
         }
     }
 }
 
-/// The table.
 impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
-        let status = match &error {
-            AuthError::InvalidField { .. } | AuthError::EmailTaken(_) => StatusCode::BAD_REQUEST,
-            AuthError::InvalidCredentials | AuthError::WrongPassword => StatusCode::UNAUTHORIZED,
-            AuthError::SessionInvalid | AuthError::ResetTokenInvalid => StatusCode::FORBIDDEN,
-            AuthError::Overloaded { .. } | AuthError::Unavailable { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            AuthError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
         let message = match &error {
-            // The words of the Flask service.
+            // The text of the Flask service.
             AuthError::EmailTaken(_) => "email already registered".into(),
             other => other.to_string(),
         };
-        let mut refusal = Self::new(status, error.reason(), message);
+        let mut refusal = Self::new(error.code(), message);
         refusal.retry_after = error.retry_after();
         refusal.failure.cause = error.into_cause().map(Arc::from);
         refusal
@@ -142,19 +135,17 @@ pub fn not_found() -> Response {
 
 /// The answer to a request that HTTP does not allow.
 pub fn malformed(message: &'static str) -> Response {
-    Refusal::new(StatusCode::BAD_REQUEST, "MALFORMED_REQUEST", message).into_response()
+    Refusal::new(ErrorCode::MalformedRequest, message).into_response()
 }
 
 /// More requests in progress than one connection may have.
 pub fn connection_full() -> Response {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    Refusal::over_limit(status, OverLimit::ConnectionFull).into_response()
+    Refusal::from(OverLimit::ConnectionFull).into_response()
 }
 
 /// A request took longer than it may.
 pub fn too_slow() -> Response {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    Refusal::over_limit(status, OverLimit::TooSlow).into_response()
+    Refusal::from(OverLimit::TooSlow).into_response()
 }
 
 /// A handler panicked: that request fails, everything else goes on. What it

@@ -6,7 +6,9 @@ use axum::{Extension, extract::State, http::StatusCode, response::Response};
 use serde_json::json;
 
 use super::{Site, forms::Form, replies, replies::Refusal};
-use crate::{auth::AuthError, deadline::Deadline, domain::Email, effect::NoEffect};
+use crate::{
+    auth::AuthError, deadline::Deadline, domain::Email, effect::NoEffect, error_code::ErrorCode,
+};
 
 /// Gives the user of `email` a reset token: by mail, and then whoever asks
 /// gets the same reply for every address; or in the reply.
@@ -33,13 +35,8 @@ async fn give_token(site: &Site, mut form: Form) -> Result<Response, Refusal> {
         Err(AuthError::InvalidField { .. }) => None,
         found => found?,
     };
-    let token = token.ok_or_else(|| {
-        Refusal::new(
-            StatusCode::FORBIDDEN,
-            "UNKNOWN_EMAIL",
-            "email is not registered",
-        )
-    })?;
+    let token =
+        token.ok_or_else(|| Refusal::new(ErrorCode::UnknownEmail, "email is not registered"))?;
     Ok(replies::reply(
         StatusCode::OK,
         &json!({ "email": Email::trimmed(&email), "reset_token": token.expose() }),

@@ -65,7 +65,7 @@ pub(crate) fn outcomes(
 
 fn refusal(error: &AuthError, in_words: bool) -> v1::SessionCheckError {
     v1::SessionCheckError {
-        reason: error.reason().to_owned(),
+        reason: error.code().reason().to_owned(),
         message: match in_words {
             true => error.to_string(),
             false => String::new(),

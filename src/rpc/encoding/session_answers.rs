@@ -217,7 +217,7 @@ impl Answer for Vec<Outcome> {
                     if refused <= MOST_IN_WORDS {
                         refusal.text(2, &error.to_string());
                     }
-                    refusal.text(1, error.reason());
+                    refusal.text(1, error.code().reason());
                 }),
             });
             response.put_slice(fields.as_bytes());
