@@ -14,8 +14,7 @@ use super::ServerError;
 use crate::{
     auth::Auth,
     config::{Config, LimitSettings},
-    proto::v1::admin_service_server::AdminServiceServer,
-    rpc::{ADMIN_SERVICE, AdminRpc, AdminToken},
+    rpc::{ADMIN_SERVICE, AdminServer, AdminToken},
 };
 use crate::{
     gateway::{grpc::Grpc, reflection, router::Port, services::Services},
@@ -85,12 +84,13 @@ impl Admin {
     pub(crate) fn start(self, auth: Auth, places: Places) -> Running {
         let (stop, stopped) = oneshot::channel();
         let stop_streams = watch::Sender::new(());
-        let rpc = AdminRpc::new(auth, self.token, stop_streams.subscribe());
-        let service = AdminServiceServer::new(rpc);
-        let services = self
-            .reflection
-            .with(service.max_decoding_message_size(self.limits.max_message_size));
-        let grpc = Grpc::new(services, self.limits.request_timeout);
+        let service = AdminServer::new(
+            auth,
+            self.token,
+            self.limits.max_message_size,
+            stop_streams.subscribe(),
+        );
+        let grpc = Grpc::new(self.reflection.with(service), self.limits.request_timeout);
         let port = Port::new(grpc, Router::new());
         let listener = Listener::new(self.listener, places, &self.limits);
         let mut serving = Serving::new(port, &self.limits, Vec::new());

@@ -3,17 +3,25 @@
 pub(crate) mod authentication;
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
+use axum::http;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time,
 };
-use tonic::{Request, Response, Status, codegen::tokio_stream::Stream};
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    codegen::{BoxFuture, tokio_stream::Stream},
+    server::NamedService,
+};
+use tower::Service;
 
 use self::authentication::AdminToken;
 use super::{encoding::messages, status};
@@ -24,7 +32,8 @@ use crate::{
     },
     domain::Revision,
     proto::v1::{
-        WatchRevocationsRequest, WatchRevocationsResponse, admin_service_server::AdminService,
+        WatchRevocationsRequest, WatchRevocationsResponse,
+        admin_service_server::{AdminService, AdminServiceServer},
     },
 };
 
@@ -37,25 +46,71 @@ const MOST_WAITING: usize = 64;
 /// How long they may wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Checks the token, and passes on what happens.
-pub struct AdminRpc {
-    auth: Auth,
+/// `bienvenue.v1.AdminService` behind the check of its token. The check covers every method,
+/// before the request is read.
+#[derive(Clone)]
+pub struct AdminServer {
     token: AdminToken,
+    generated: AdminServiceServer<AdminRpc>,
+}
+
+impl AdminServer {
+    /// Serves callers with this token until `stop` changes, and reads messages of at most
+    /// `max_message_size` bytes.
+    pub fn new(
+        auth: Auth,
+        token: AdminToken,
+        max_message_size: usize,
+        stop: watch::Receiver<()>,
+    ) -> Self {
+        let rpc = AdminRpc {
+            auth,
+            watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
+            stop,
+        };
+        Self {
+            token,
+            generated: AdminServiceServer::new(rpc).max_decoding_message_size(max_message_size),
+        }
+    }
+}
+
+impl NamedService for AdminServer {
+    const NAME: &'static str = <AdminServiceServer<AdminRpc> as NamedService>::NAME;
+}
+
+impl<B> Service<http::Request<B>> for AdminServer
+where
+    AdminServiceServer<AdminRpc>: Service<
+            http::Request<B>,
+            Response = http::Response<Body>,
+            Error = Infallible,
+            Future = BoxFuture<http::Response<Body>, Infallible>,
+        >,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        if self.token.is_in(request.headers()) {
+            return self.generated.call(request);
+        }
+        let refusal = status::admin_token_invalid().into_http();
+        Box::pin(async { Ok(refusal) })
+    }
+}
+
+/// The methods, for callers whose token was checked.
+struct AdminRpc {
+    auth: Auth,
     watchers: Arc<Semaphore>,
     /// Changes when the service is about to stop.
     stop: watch::Receiver<()>,
-}
-
-impl AdminRpc {
-    /// Serves who has the token, until `stop` changes.
-    pub fn new(auth: Auth, token: AdminToken, stop: watch::Receiver<()>) -> Self {
-        Self {
-            auth,
-            token,
-            watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
-            stop,
-        }
-    }
 }
 
 #[tonic::async_trait]
@@ -66,9 +121,6 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<WatchRevocationsRequest>,
     ) -> Result<Response<Telling>, Status> {
-        if !self.token.is_in(request.metadata()) {
-            return Err(status::admin_token_invalid());
-        }
         let permit = Arc::clone(&self.watchers).try_acquire_owned();
         let permit = permit.map_err(|_| status::too_many_watchers())?;
         let since = match request.get_ref().since_revision {

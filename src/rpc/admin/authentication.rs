@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use axum::http::{HeaderMap, header::AUTHORIZATION};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
-use tonic::metadata::MetadataMap;
 
 use crate::secret_file::{self, SecretFileError};
 
@@ -68,8 +68,8 @@ impl AdminToken {
 
     /// Whether a request has it. How long that takes does not depend on how much of
     /// it is right.
-    pub(crate) fn is_in(&self, metadata: &MetadataMap) -> bool {
-        let mut values = metadata.get_all("authorization").iter();
+    pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return false;
         };
