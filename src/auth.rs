@@ -22,6 +22,7 @@ use crate::{
     passwords::Passwords,
 };
 
+pub use accounts::login::{Credentials, LoggedIn};
 pub use error::{AuthError, Field};
 pub use outbox::deliver::{ClaimedMail, NextMail};
 pub use removal::Sweeper;

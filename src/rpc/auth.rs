@@ -9,7 +9,7 @@ use super::encoding::{
     reply_room::{self, peer},
 };
 use crate::{
-    auth::{Auth, AuthError, MOST_LISTED},
+    auth::{Auth, AuthError, Credentials, LoggedIn, MOST_LISTED},
     deadline::Deadline,
     domain::Client,
     effect::NoEffect,
@@ -57,13 +57,18 @@ impl AuthService for AuthRpc {
         let client = client(&request)?;
         let deadline = deadline(&request)?;
         let LoginRequest { email, password } = request.into_inner();
-        let user = self.auth.valid_login(&email, password, deadline).await?;
-        let opened = self.auth.create_session(&user, client, None).await?;
-        Ok(Response::new(LoginResponse {
-            session_id: opened.token.expose().to_owned(),
-            session: Some(messages::session(&opened.live, true)),
-            user: Some(messages::user(user)),
-        }))
+        let credentials = Credentials {
+            email: &email,
+            password,
+            replaces: None,
+        };
+        match self.auth.log_in(credentials, client, deadline).await? {
+            LoggedIn::Session { opened, owner } => Ok(Response::new(LoginResponse {
+                session_id: opened.token.expose().to_owned(),
+                session: Some(messages::session(&opened.live, true)),
+                user: Some(messages::user(owner)),
+            })),
+        }
     }
 
     async fn get_user_by_session(

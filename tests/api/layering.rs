@@ -278,6 +278,8 @@ struct Source {
     file: PathBuf,
     /// Absolute within the crate where they begin with `crate`, else as written.
     paths: Vec<Vec<String>>,
+    /// The names of the methods that its code calls.
+    methods: Vec<String>,
 }
 
 impl Source {
@@ -357,6 +359,7 @@ fn sources() -> Vec<Source> {
                 module: name,
                 file,
                 paths: paths.found,
+                methods: paths.methods,
             },
         );
     }
@@ -371,6 +374,7 @@ fn sources() -> Vec<Source> {
 struct Paths {
     module: Vec<String>,
     found: Vec<Vec<String>>,
+    methods: Vec<String>,
     /// Modules in files of their own that exist for unit tests alone.
     test_modules: Vec<String>,
 }
@@ -380,6 +384,7 @@ impl Paths {
         Self {
             module: module.to_vec(),
             found: Vec::new(),
+            methods: Vec::new(),
             test_modules: Vec::new(),
         }
     }
@@ -485,6 +490,11 @@ impl<'ast> Visit<'ast> for Paths {
         visit::visit_path(self, path);
     }
 
+    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+        self.methods.push(call.method.to_string());
+        visit::visit_expr_method_call(self, call);
+    }
+
     fn visit_macro(&mut self, invocation: &'ast syn::Macro) {
         self.add_tokens(invocation.tokens.clone());
         visit::visit_macro(self, invocation);
@@ -563,6 +573,24 @@ fn only_checks_take_the_digest_of_a_session_id() {
         .collect();
     files.sort();
     assert_eq!(files, ["check.rs"]);
+}
+
+/// A second factor that one of the handlers forgot would be a bypass.
+#[test]
+fn only_log_in_opens_a_session_from_credentials() {
+    for (method, files) in [
+        ("valid_login", &["login.rs"][..]),
+        ("create_session", &["login.rs"]),
+        ("log_in", &["auth.rs", "sessions.rs"]),
+    ] {
+        let mut callers: Vec<String> = sources()
+            .iter()
+            .filter(|source| source.methods.iter().any(|called| called == method))
+            .map(|source| source.file.file_name().unwrap().display().to_string())
+            .collect();
+        callers.sort();
+        assert_eq!(callers, files, "{method}");
+    }
 }
 
 /// The tests above find what they look for.

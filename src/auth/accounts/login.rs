@@ -1,20 +1,67 @@
-//! Checking an e-mail and its password.
+//! Logging in with an e-mail and a password.
 
 use std::time::Instant;
 
 use tokio::time;
 
-use crate::auth::{Auth, AuthError, Field};
+use crate::auth::{Auth, AuthError, Field, OpenedSession};
 use crate::{
     db::LoginTarget,
     deadline::Deadline,
-    domain::{Email, HashedPassword, Password, PasswordPolicyError, User},
+    domain::{Client, Email, HashedPassword, Password, PasswordPolicyError, SessionOwner, User},
     error_chain::with_causes,
     passwords::{Admission, HashingError, Purpose, UnreadableHash, Verdict},
 };
 
+/// The e-mail and password of a login, as the caller sent them.
+pub struct Credentials<'a> {
+    /// The e-mail, in any spelling.
+    pub email: &'a str,
+    /// The password.
+    pub password: String,
+    /// A `session_id` that came along. Its session ends: the new one replaces it.
+    pub replaces: Option<&'a str>,
+}
+
+/// The outcome of a login with the right password. A handler has to match every variant, so
+/// that it cannot let a user in before everything else that a login needs was checked.
+#[derive(Debug)]
+pub enum LoggedIn {
+    /// The user is logged in.
+    Session {
+        /// The new session, with its secret.
+        opened: OpenedSession,
+        /// The user.
+        owner: SessionOwner,
+    },
+}
+
 impl Auth {
-    /// The user whose e-mail and password these are.
+    /// Checks an e-mail and its password and opens a session.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidField`, `InvalidCredentials`, `Overloaded`, `Unavailable`, `Internal`.
+    pub async fn log_in(
+        &self,
+        credentials: Credentials<'_>,
+        client: Client,
+        deadline: Deadline,
+    ) -> Result<LoggedIn, AuthError> {
+        let Credentials {
+            email,
+            password,
+            replaces,
+        } = credentials;
+        let user = self.valid_login(email, password, deadline).await?;
+        let opened = self.create_session(&user, client, replaces).await?;
+        Ok(LoggedIn::Session {
+            opened,
+            owner: user.into(),
+        })
+    }
+
+    /// The user with this e-mail and password. Handlers call [`log_in`](Self::log_in).
     ///
     /// Known and unknown e-mails take the same path: the same look-ups, one
     /// verification, the same answer. A login that there is no room for is refused
@@ -24,7 +71,7 @@ impl Auth {
     ///
     /// `InvalidField`, `InvalidCredentials`, `Overloaded`, `Unavailable`,
     /// `Internal`.
-    pub async fn valid_login(
+    pub(in crate::auth) async fn valid_login(
         &self,
         email: &str,
         password: String,

@@ -49,16 +49,15 @@ pub struct CheckedSession {
 }
 
 impl Auth {
-    /// Opens a session for a user whom [`valid_login`](Self::valid_login) has
-    /// let in, and ends the one that the caller presented along with it, if
-    /// any: it is replaced. A user has at most 1,000; beyond that the one seen
-    /// longest ago ends.
+    /// Opens a session for a user who has passed every check of a
+    /// [login](Self::log_in), and ends the one that the caller presented along with it, if
+    /// any. A user has at most 1,000; beyond that the one seen longest ago ends.
     ///
     /// # Errors
     ///
     /// `InvalidCredentials` when the password was changed since it was
     /// checked, `Unavailable`, `Internal`.
-    pub async fn create_session(
+    pub(in crate::auth) async fn create_session(
         &self,
         user: &User,
         client: Client,

@@ -17,7 +17,7 @@ use axum::{
 
 use super::{Site, forms::Form, replies, replies::Refusal};
 use crate::{
-    auth::{AuthError, CheckedSession},
+    auth::{AuthError, CheckedSession, Credentials, LoggedIn},
     deadline::Deadline,
     domain::Client,
     peer::Peer,
@@ -38,18 +38,18 @@ pub(crate) async fn log_in(
         form.require(&["email", "password"])?;
     }
     let email = form.take("email");
-    let valid = site
-        .auth
-        .valid_login(&email, form.take("password"), deadline)
-        .await;
-    let user = valid.map_err(|error| match error {
-        // What cannot be anybody's is wrong like anything else.
+    let presented = site.cookie.read(&headers);
+    let credentials = Credentials {
+        email: &email,
+        password: form.take("password"),
+        replaces: presented.first().copied(),
+    };
+    let logged_in = site.auth.log_in(credentials, client, deadline).await;
+    let LoggedIn::Session { opened, .. } = logged_in.map_err(|error| match error {
+        // An invalid e-mail has no account, like an unknown one.
         AuthError::InvalidField { .. } => AuthError::InvalidCredentials,
         error => error,
     })?;
-    let presented = site.cookie.read(&headers);
-    let replaced = presented.first().copied();
-    let opened = site.auth.create_session(&user, client, replaced).await?;
     end_all(&site, presented.get(1..).unwrap_or_default()).await?;
     let mut response = replies::done(&email, "logged in");
     response
