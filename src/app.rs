@@ -24,8 +24,8 @@ use crate::{
     auth::{
         Auth, AuthSettings, Resources,
         sessions::{
-            cache::SessionIndex,
-            freshness::{Following, Revocations},
+            cache::SessionCache,
+            freshness::{FollowerGuard, Revocations},
         },
     },
     clock::Clock,
@@ -134,7 +134,7 @@ pub struct Server {
     auth: Auth,
     port: Port,
     admin: Option<Admin>,
-    following: Following,
+    following: FollowerGuard,
     health: HealthReporter,
     config: Config,
 }
@@ -168,10 +168,10 @@ impl Server {
             .map_err(ServerError::Setting)?;
         let mailer = Mailer::new(mails, clock.clone())?;
         tracing::info!("mail goes to {mailer}");
-        let index = SessionIndex::new(config.sessions.session_index_size);
+        let cache = SessionCache::new(config.sessions.session_index_size);
         let (revocations, following) = Revocations::follow(
             db.log_reader(),
-            index.clone(),
+            cache.clone(),
             clock.clone(),
             config.sessions.revocation_max_lag,
         )
@@ -195,7 +195,7 @@ impl Server {
             db,
             passwords,
             mailer,
-            index,
+            cache,
             revocations,
         };
         let auth = Auth::new(resources, clock, settings);

@@ -23,6 +23,7 @@ pub mod mail;
 pub mod passwords;
 pub mod peer;
 pub mod proto;
+pub mod request_context;
 pub mod rpc;
 pub mod secret_file;
 pub mod transport;

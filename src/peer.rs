@@ -15,7 +15,7 @@ pub use self::{
     reply_room::{ReplyMemory, ReplyRoom},
     traffic::{CoarseClock, RequestPermit, Traffic, WaitingReply},
 };
-use crate::{domain::Client, error_code::ErrorCode};
+use crate::error_code::ErrorCode;
 
 /// How long to stay away from a connection that is full.
 const RETRY_CONNECTION: Duration = Duration::from_secs(1);
@@ -77,14 +77,6 @@ impl Peer {
         self.is_over_limit
     }
 
-    /// Who logs in with a request that has this header `User-Agent`. It is in
-    /// whatever bytes its sender likes (RFC 9110, 5.5): those that are no UTF-8
-    /// are replaced.
-    pub fn client(&self, user_agent: Option<&[u8]>) -> Client {
-        let user_agent = String::from_utf8_lossy(user_agent.unwrap_or_default());
-        Client::new(&user_agent, self.client_ip)
-    }
-
     /// The same peer, for a request whose client has this address.
     pub fn with_client_ip(&self, client_ip: IpAddr) -> Self {
         Self {
@@ -121,32 +113,5 @@ impl OverLimit {
     /// When to try again, where that helps.
     pub fn retry_after(self) -> Option<Duration> {
         (self != Self::TooSlow).then_some(RETRY_CONNECTION)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn peer(address: &str) -> Peer {
-        let traffic = Traffic::new(1, &ReplyMemory::default(), &CoarseClock::default());
-        Peer::new(format!("{address}:4711").parse().unwrap(), traffic)
-    }
-
-    #[test]
-    fn a_user_agent_need_not_be_text() {
-        let peer = peer("192.0.2.1");
-        for (sent, kept) in [
-            (None, ""),
-            (Some(&b""[..]), ""),
-            (Some(b"Firefox/1"), "Firefox/1"),
-            (
-                Some("T\u{E9}l\u{E9}phone".as_bytes()),
-                "T\u{E9}l\u{E9}phone",
-            ),
-            (Some(b"T\xE9l\xE9phone\x7F"), "T\u{FFFD}l\u{FFFD}phone"),
-        ] {
-            assert_eq!(&**peer.client(sent).user_agent(), kept);
-        }
     }
 }

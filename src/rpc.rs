@@ -1,9 +1,11 @@
-//! The gRPC services, as thin as can be.
+//! The gRPC services: they translate between messages and calls of
+//! [`Auth`](crate::auth::Auth).
 
 pub mod admin;
 pub mod auth;
 pub mod encoding;
 pub mod methods;
+pub(crate) mod request;
 pub mod status;
 
 pub use self::{
@@ -11,7 +13,7 @@ pub use self::{
         AdminServer,
         authentication::{AdminToken, AdminTokenError},
     },
-    encoding::session_answers::AuthServer,
+    auth::server::AuthServer,
 };
 
 use tonic::server::NamedService;

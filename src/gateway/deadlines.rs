@@ -22,6 +22,7 @@ use crate::{
     domain::Network,
     http::flask,
     peer::Peer,
+    request_context::RequestContext,
     rpc::status,
 };
 
@@ -58,8 +59,8 @@ impl Limit<response::Response> {
 }
 
 impl<R> Limit<R> {
-    /// Notes the [`Deadline`] of a request in its extensions and has it answered; or
-    /// replies to one that its connection has no share left for.
+    /// Makes the [`RequestContext`] of a request, leaves it in the request's extensions and
+    /// has the request answered; or refuses it if its connection has no share left.
     pub(crate) fn hold<B, F>(
         &self,
         mut request: Request<B>,
@@ -71,7 +72,10 @@ impl<R> Limit<R> {
         }
         let source = peer.map(source).unwrap_or_default();
         let deadline = self.deadline(request.headers()).from_source(source);
-        request.extensions_mut().insert(deadline);
+        if let Some(client_address) = peer.map(Peer::client_ip) {
+            let context = RequestContext::new(client_address, deadline);
+            request.extensions_mut().insert(context);
+        }
         Ok(Limited {
             answer: answer(request),
             deadline,

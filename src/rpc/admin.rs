@@ -24,7 +24,7 @@ use tonic::{
 use tower::Service;
 
 use self::authentication::AdminToken;
-use super::{encoding::messages, status};
+use super::{encoding::messages, request::context, status};
 use crate::{
     auth::{
         Auth, AuthError,
@@ -37,17 +37,17 @@ use crate::{
     },
 };
 
-/// How many may watch at once.
-const MOST_WATCHERS: usize = 1_024;
+/// The largest number of concurrent streams.
+const MAX_WATCHERS: usize = 1_024;
 
-/// How many messages wait for one who watches.
-const MOST_WAITING: usize = 64;
+/// The number of messages that wait for a slow reader.
+const BUFFERED_EVENTS: usize = 64;
 
-/// How long they may wait.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a message may wait for its reader.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `bienvenue.v1.AdminService` behind the check of its token. The check covers every method,
-/// before the request is read.
+/// `bienvenue.v1.AdminService` behind the check of its token, which covers every method and
+/// precedes the reading of the request.
 #[derive(Clone)]
 pub struct AdminServer {
     token: AdminToken,
@@ -65,7 +65,7 @@ impl AdminServer {
     ) -> Self {
         let rpc = AdminRpc {
             auth,
-            watchers: Arc::new(Semaphore::new(MOST_WATCHERS)),
+            watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
             stop,
         };
         Self {
@@ -105,7 +105,7 @@ where
     }
 }
 
-/// The methods, for callers whose token was checked.
+/// The methods, for callers with a valid token.
 struct AdminRpc {
     auth: Auth,
     watchers: Arc<Semaphore>,
@@ -115,50 +115,51 @@ struct AdminRpc {
 
 #[tonic::async_trait]
 impl AdminService for AdminRpc {
-    type WatchRevocationsStream = Telling;
+    type WatchRevocationsStream = RevocationStream;
 
     async fn watch_revocations(
         &self,
         request: Request<WatchRevocationsRequest>,
-    ) -> Result<Response<Telling>, Status> {
+    ) -> Result<Response<RevocationStream>, Status> {
         let permit = Arc::clone(&self.watchers).try_acquire_owned();
         let permit = permit.map_err(|_| status::too_many_watchers())?;
         let since = match request.get_ref().since_revision {
             Some(negative) if negative < 0 => return Err(status::negative_revision()),
             since => since.map(Revision),
         };
-        let watch = self.auth.watch_revocations(since).await?;
-        let (sender, receiver) = mpsc::channel(MOST_WAITING);
-        let end = End::default();
-        let telling = Telling {
+        let context = context(&request)?;
+        let watch = self.auth.watch_revocations(since, &context).await?;
+        let (sender, receiver) = mpsc::channel(BUFFERED_EVENTS);
+        let end = EndStatus::default();
+        let stream = RevocationStream {
             receiver,
             end: end.clone(),
         };
         let mut stop = self.stop.clone();
         tokio::spawn(async move {
             let why = tokio::select! {
-                why = tell(watch, &sender, permit) => why,
+                why = forward(watch, &sender, permit) => why,
                 _ = stop.changed() => Some(status::stopping()),
                 () = sender.closed() => None,
             };
             end.set(why);
         });
-        Ok(Response::new(telling))
+        Ok(Response::new(stream))
     }
 }
 
-/// Tells all there is; returns why it ended, unless there is nobody to tell.
-async fn tell(
+/// Forwards events to a stream; returns why it ended, unless the reader is gone.
+async fn forward(
     mut watch: Watch,
     sender: &mpsc::Sender<WatchRevocationsResponse>,
     _permit: OwnedSemaphorePermit,
 ) -> Option<Status> {
     loop {
         let message = match watch.next().await {
-            Ok(told) => messages::told(told),
+            Ok(told) => messages::watch_event(told),
             Err(error) => return Some(error.into()),
         };
-        match time::timeout(PATIENCE, sender.send(message)).await {
+        match time::timeout(SEND_TIMEOUT, sender.send(message)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return None,
             Err(_) => return Some(status::slow_reader()),
@@ -168,9 +169,9 @@ async fn tell(
 
 /// Why a stream ended, for its last message.
 #[derive(Clone, Default)]
-struct End(Arc<Mutex<Option<Status>>>);
+struct EndStatus(Arc<Mutex<Option<Status>>>);
 
-impl End {
+impl EndStatus {
     fn set(&self, why: Option<Status>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
@@ -180,13 +181,13 @@ impl End {
     }
 }
 
-/// The messages of one who watches.
-pub struct Telling {
+/// The messages of one stream.
+pub struct RevocationStream {
     receiver: mpsc::Receiver<WatchRevocationsResponse>,
-    end: End,
+    end: EndStatus,
 }
 
-impl Stream for Telling {
+impl Stream for RevocationStream {
     type Item = Result<WatchRevocationsResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -30,8 +30,8 @@ pub fn of_service(service: &str) -> impl Iterator<Item = &'static Method> {
         .filter(move |method| method.service == service)
 }
 
-/// The status of a call of a method that its service does not have. It names those that
-/// there are, since a first caller often has the case or a word wrong.
+/// The status of a call of an unknown method. It lists the methods of the service, since
+/// first callers often mistake the case or a word.
 pub(crate) fn unknown(service: &str) -> Status {
     let names: Vec<&str> = of_service(service).map(|method| method.name).collect();
     let names = names.join(", ");

@@ -16,10 +16,10 @@ use crate::{auth::AuthError, error_code::ErrorCode, peer::OverLimit};
 /// The `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "bienvenue";
 
-/// When to try again to watch.
+/// The delay suggested to watchers.
 const RETRY_WATCH: Duration = Duration::from_secs(1);
 
-/// What a caller is told; the cause goes along for the log, not for the wire.
+/// The status for the caller. The cause goes along for the log, not for the wire.
 impl From<AuthError> for Status {
     fn from(error: AuthError) -> Self {
         match error {
@@ -29,8 +29,7 @@ impl From<AuthError> for Status {
     }
 }
 
-/// Ids are made up faster than anything else is asked for: this is put into words
-/// once.
+/// Built once, since invented ids are cheaper to send than any other request.
 static SESSION_INVALID: LazyLock<Status> = LazyLock::new(|| of(AuthError::SessionInvalid));
 
 fn of(error: AuthError) -> Status {
@@ -45,22 +44,22 @@ fn of(error: AuthError) -> Status {
     status
 }
 
-/// More requests in progress than one connection may have.
+/// The connection has too many requests in progress.
 pub fn connection_full() -> Status {
     over_limit(OverLimit::ConnectionFull)
 }
 
-/// There is no room for another reply that may be large.
+/// There is no memory for another large reply.
 pub(crate) fn replies_unread() -> Status {
     over_limit(OverLimit::RepliesUnread)
 }
 
-/// A request took longer than it may.
+/// The request took longer than the server allows.
 pub fn too_slow() -> Status {
     over_limit(OverLimit::TooSlow)
 }
 
-/// There is no token on a call of the internal listener, or it is another one.
+/// The token of the internal listener is missing or wrong.
 pub(crate) fn admin_token_invalid() -> Status {
     plain(
         ErrorCode::AdminTokenInvalid,
@@ -68,7 +67,7 @@ pub(crate) fn admin_token_invalid() -> Status {
     )
 }
 
-/// The log does not go on from the revision that was asked from.
+/// The log does not continue from the requested revision.
 pub(crate) fn revision_swept() -> Status {
     plain(
         ErrorCode::RevisionSwept,
@@ -77,7 +76,7 @@ pub(crate) fn revision_swept() -> Status {
     )
 }
 
-/// There is no such revision.
+/// The requested revision is negative.
 pub(crate) fn negative_revision() -> Status {
     let mut details = details(ErrorCode::InvalidField, None);
     let problem = "is negative; write a revision that this service gave, or 0";
@@ -86,7 +85,7 @@ pub(crate) fn negative_revision() -> Status {
     with_details(ErrorCode::InvalidField, message, details)
 }
 
-/// More watch than may at once.
+/// There are too many streams already.
 pub(crate) fn too_many_watchers() -> Status {
     retry_watch(
         ErrorCode::Overloaded,
@@ -94,7 +93,7 @@ pub(crate) fn too_many_watchers() -> Status {
     )
 }
 
-/// Who watches does not read.
+/// The reader of a stream is too slow.
 pub(crate) fn slow_reader() -> Status {
     retry_watch(
         ErrorCode::SlowReader,
@@ -102,7 +101,7 @@ pub(crate) fn slow_reader() -> Status {
     )
 }
 
-/// The node cannot go on telling.
+/// The node cannot continue the stream.
 pub(crate) fn interrupted() -> Status {
     retry_watch(
         ErrorCode::Unavailable,
@@ -122,31 +121,31 @@ fn retry_watch(code: ErrorCode, message: &str) -> Status {
     with_details(code, message, details(code, Some(RETRY_WATCH)))
 }
 
-/// The session is missing, in other words than the table's.
+/// `SESSION_INVALID` with a more specific message.
 pub(crate) fn session_invalid(message: &str) -> Status {
     plain(ErrorCode::SessionInvalid, message)
 }
 
-/// The same of a reset token.
+/// `RESET_TOKEN_INVALID` with a more specific message.
 pub(crate) fn reset_token_invalid(message: &str) -> Status {
     plain(ErrorCode::ResetTokenInvalid, message)
 }
 
-/// There is no such service or method, or the message is compressed.
+/// The service or method does not exist, or the message is compressed.
 pub fn unimplemented(message: impl Into<String>) -> Status {
     plain(ErrorCode::Unimplemented, message)
 }
 
-/// A handler panicked: that call fails, everything else goes on. What it said
-/// stays out of the log, for it may quote what it choked on.
+/// A handler panicked. Only its call fails. The panic message stays out of the log, since
+/// it may quote secrets.
 pub fn panicked(_said: Box<dyn Any + Send>) -> Response<Body> {
     Status::from(AuthError::Internal("a handler panicked".into())).into_http()
 }
 
-/// Puts what tonic says on its own account, which has no details, into the
-/// table's words. A status that the table made passes unchanged.
+/// Gives a status made by tonic, which has no details, the code and text of this module.
+/// Other statuses pass unchanged.
 pub fn complete(response: Response<Body>) -> Response<Body> {
-    // Success has its status in the trailers.
+    // The status of a success is in the trailers.
     if !response.headers().contains_key(Status::GRPC_STATUS)
         || response.headers().contains_key(Status::GRPC_STATUS_DETAILS)
     {
@@ -157,14 +156,14 @@ pub fn complete(response: Response<Body>) -> Response<Body> {
     };
     let completed = match status.code() {
         Code::Ok => return response,
-        // The generated services say nothing of a method that they do not have.
+        // The generated services have no text for unknown methods.
         Code::Unimplemented if status.message().is_empty() => {
             unimplemented("the service has no such method; names count by their case, too")
         }
         Code::Unimplemented => unimplemented("compressed messages are not taken: send them plain"),
-        // From the health and reflection services, which say it of a name.
+        // The health and reflection services answer so for unknown names.
         Code::NotFound => plain(ErrorCode::NotFound, status.message()),
-        // Whatever failed before a handler ran: the bytes were no request.
+        // Everything else failed before a handler ran: the bytes are not a request.
         _ => plain(
             ErrorCode::MalformedRequest,
             "the request could not be read: it is not a message of this method, or too large",
@@ -173,7 +172,7 @@ pub fn complete(response: Response<Body>) -> Response<Body> {
     completed.into_http()
 }
 
-/// The reason that a status carries, for the log.
+/// The reason in a status, for the log.
 pub fn reason(status: &Status) -> Option<Cow<'static, str>> {
     if status.details() == SESSION_INVALID.details() {
         return Some(ErrorCode::SessionInvalid.reason().into());
@@ -203,7 +202,7 @@ fn details(code: ErrorCode, retry_after: Option<Duration>) -> ErrorDetails {
     details
 }
 
-/// The name that gRPC's own documentation gives a code.
+/// The name of a code in the gRPC documentation.
 pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

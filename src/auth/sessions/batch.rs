@@ -1,47 +1,48 @@
-//! Whose sessions many are, in one go.
+//! Checking many sessions in one call.
 
 use tokio::task::JoinSet;
 
-use super::check::{Recalled, digest_of};
+use super::check::{CacheCheck, digest_of};
 use crate::auth::{Auth, AuthError, CheckedSession, Field};
-use crate::domain::SessionDigest;
+use crate::{domain::SessionDigest, request_context::RequestContext};
 
-/// The most sessions that one call checks.
+/// The largest number of sessions in one call.
 const MOST_AT_ONCE: usize = 256;
 
 type Outcome = Result<CheckedSession, AuthError>;
 
-/// What memory could not answer: by the place in the batch.
+/// The sessions that the cache cannot decide, with their indices in the batch.
 #[derive(Default)]
-struct Open {
-    /// Memory knows of none.
+struct Unanswered {
+    /// The cache does not know the session.
     unknown: Vec<(usize, SessionDigest)>,
-    /// Memory cannot say.
+    /// The cache cannot decide.
     unsure: Vec<(usize, SessionDigest)>,
 }
 
 impl Auth {
-    /// Whose sessions these are, at most 256, each with an outcome of its own, in
-    /// the order of the `session_ids`; a check counts as use.
+    /// Checks at most 256 sessions, each with its own outcome, in the order of the
+    /// `session_ids`. A check counts as use.
     ///
     /// # Errors
     ///
-    /// `InvalidField` when there are more.
+    /// `InvalidField` for more than 256.
     pub async fn get_users_from_session_ids(
         &self,
         session_ids: &[&str],
+        _context: &RequestContext<'_>,
     ) -> Result<Vec<Outcome>, AuthError> {
         if session_ids.len() > MOST_AT_ONCE {
             let problem = format!("has more than {MOST_AT_ONCE}; ask in several calls");
             return Err(AuthError::invalid(Field::SessionIds, &problem));
         }
-        let (mut outcomes, mut open) = self.recall_many(session_ids);
-        if !open.unknown.is_empty() && self.knows_all_that_is_open().await {
+        let (mut outcomes, mut open) = self.check_cache_for_all(session_ids);
+        if !open.unknown.is_empty() && self.knows_every_open_session().await {
             for (place, digest) in std::mem::take(&mut open.unknown) {
-                match self.recall(digest) {
-                    Recalled::Live(checked) => outcomes[place] = Ok(checked),
-                    Recalled::Ended | Recalled::Nothing => {}
-                    Recalled::Unsure => open.unsure.push((place, digest)),
+                match self.check_cache(digest) {
+                    CacheCheck::Live(checked) => outcomes[place] = Ok(checked),
+                    CacheCheck::Ended | CacheCheck::Absent => {}
+                    CacheCheck::Undecided => open.unsure.push((place, digest)),
                 }
             }
         }
@@ -58,14 +59,14 @@ impl Auth {
         Ok(outcomes)
     }
 
-    /// What memory says of each, and what is still open: refused, for now.
-    fn recall_many(&self, session_ids: &[&str]) -> (Vec<Outcome>, Open) {
+    /// Checks all against the cache. Sessions that it cannot decide are refused for now.
+    fn check_cache_for_all(&self, session_ids: &[&str]) -> (Vec<Outcome>, Unanswered) {
         let now = self.clock.now();
         let revision = self.revocations.current(now);
         let mut places = Vec::with_capacity(session_ids.len());
         let mut digests = Vec::with_capacity(session_ids.len());
         for (place, session_id) in session_ids.iter().enumerate() {
-            // What is no session_id at all is looked for nowhere.
+            // A malformed session_id is not looked up.
             if let Ok(digest) = digest_of(session_id) {
                 places.push(place);
                 digests.push(digest);
@@ -73,18 +74,18 @@ impl Auth {
         }
         let mut outcomes = Vec::with_capacity(session_ids.len());
         outcomes.resize_with(session_ids.len(), || Err(AuthError::SessionInvalid));
-        let mut open = Open::default();
+        let mut open = Unanswered::default();
         let Some(revision) = revision else {
             open.unsure = places.into_iter().zip(digests).collect();
             return (outcomes, open);
         };
-        self.index.look_up_many(&digests, |asked, found| {
+        self.cache.look_up_many(&digests, |asked, found| {
             let place = places[asked];
             match self.take(found, revision, now) {
-                Recalled::Live(checked) => outcomes[place] = Ok(checked),
-                Recalled::Ended => {}
-                Recalled::Nothing => open.unknown.push((place, digests[asked])),
-                Recalled::Unsure => open.unsure.push((place, digests[asked])),
+                CacheCheck::Live(checked) => outcomes[place] = Ok(checked),
+                CacheCheck::Ended => {}
+                CacheCheck::Absent => open.unknown.push((place, digests[asked])),
+                CacheCheck::Undecided => open.unsure.push((place, digests[asked])),
             }
         });
         (outcomes, open)
