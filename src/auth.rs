@@ -25,7 +25,7 @@ pub use accounts::login::{Credentials, LoggedIn};
 pub use error::{AuthError, Field};
 pub use outbox::deliver::{ClaimedMail, NextMail};
 pub use removal::ExpiryRemoval;
-pub use sessions::manage::{MOST_LISTED, SessionPage};
+pub use sessions::manage::{MAX_PAGE_SIZE, SessionPage};
 pub use sessions::open::{CheckedSession, LiveSession, OpenedSession};
 
 /// Settings for accounts and sessions.

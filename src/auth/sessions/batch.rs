@@ -7,7 +7,7 @@ use crate::auth::{Auth, AuthError, CheckedSession, Field};
 use crate::{domain::SessionDigest, request_context::RequestContext};
 
 /// The largest number of sessions in one call.
-const MOST_AT_ONCE: usize = 256;
+const MAX_SESSIONS: usize = 256;
 
 type Outcome = Result<CheckedSession, AuthError>;
 
@@ -15,9 +15,9 @@ type Outcome = Result<CheckedSession, AuthError>;
 #[derive(Default)]
 struct Unanswered {
     /// The cache does not know the session.
-    unknown: Vec<(usize, SessionDigest)>,
+    absent: Vec<(usize, SessionDigest)>,
     /// The cache cannot decide.
-    unsure: Vec<(usize, SessionDigest)>,
+    undecided: Vec<(usize, SessionDigest)>,
 }
 
 impl Auth {
@@ -32,29 +32,29 @@ impl Auth {
         session_ids: &[&str],
         _context: &RequestContext<'_>,
     ) -> Result<Vec<Outcome>, AuthError> {
-        if session_ids.len() > MOST_AT_ONCE {
-            let problem = format!("has more than {MOST_AT_ONCE}; ask in several calls");
+        if session_ids.len() > MAX_SESSIONS {
+            let problem = format!("has more than {MAX_SESSIONS}; ask in several calls");
             return Err(AuthError::invalid(Field::SessionIds, &problem));
         }
-        let (mut outcomes, mut open) = self.check_cache_for_all(session_ids);
-        if !open.unknown.is_empty() && self.knows_every_open_session().await {
-            for (place, digest) in std::mem::take(&mut open.unknown) {
+        let (mut outcomes, mut unanswered) = self.check_cache_for_all(session_ids);
+        if !unanswered.absent.is_empty() && self.knows_every_open_session().await {
+            for (index, digest) in std::mem::take(&mut unanswered.absent) {
                 match self.check_cache(digest) {
-                    CacheCheck::Live(checked) => outcomes[place] = Ok(checked),
+                    CacheCheck::Live(checked) => outcomes[index] = Ok(checked),
                     CacheCheck::Ended | CacheCheck::Absent => {}
-                    CacheCheck::Undecided => open.unsure.push((place, digest)),
+                    CacheCheck::Undecided => unanswered.undecided.push((index, digest)),
                 }
             }
         }
-        open.unsure.append(&mut open.unknown);
-        let mut looking = JoinSet::new();
-        for (place, digest) in open.unsure {
+        unanswered.undecided.append(&mut unanswered.absent);
+        let mut look_ups = JoinSet::new();
+        for (index, digest) in unanswered.undecided {
             let auth = self.clone();
-            looking.spawn(async move { (place, auth.look_up_session(digest).await) });
+            look_ups.spawn(async move { (index, auth.look_up_session(digest).await) });
         }
-        while let Some(joined) = looking.join_next().await {
-            let (place, outcome) = joined.map_err(|panic| AuthError::Internal(panic.into()))?;
-            outcomes[place] = outcome;
+        while let Some(joined) = look_ups.join_next().await {
+            let (index, outcome) = joined.map_err(|panic| AuthError::Internal(panic.into()))?;
+            outcomes[index] = outcome;
         }
         Ok(outcomes)
     }
@@ -63,31 +63,31 @@ impl Auth {
     fn check_cache_for_all(&self, session_ids: &[&str]) -> (Vec<Outcome>, Unanswered) {
         let now = self.clock.now();
         let revision = self.revocations.current(now);
-        let mut places = Vec::with_capacity(session_ids.len());
+        let mut indices = Vec::with_capacity(session_ids.len());
         let mut digests = Vec::with_capacity(session_ids.len());
-        for (place, session_id) in session_ids.iter().enumerate() {
+        for (index, session_id) in session_ids.iter().enumerate() {
             // A malformed session_id is not looked up.
             if let Ok(digest) = digest_of(session_id) {
-                places.push(place);
+                indices.push(index);
                 digests.push(digest);
             }
         }
         let mut outcomes = Vec::with_capacity(session_ids.len());
         outcomes.resize_with(session_ids.len(), || Err(AuthError::SessionInvalid));
-        let mut open = Unanswered::default();
+        let mut unanswered = Unanswered::default();
         let Some(revision) = revision else {
-            open.unsure = places.into_iter().zip(digests).collect();
-            return (outcomes, open);
+            unanswered.undecided = indices.into_iter().zip(digests).collect();
+            return (outcomes, unanswered);
         };
         self.cache.look_up_many(&digests, |asked, found| {
-            let place = places[asked];
+            let index = indices[asked];
             match self.take(found, revision, now) {
-                CacheCheck::Live(checked) => outcomes[place] = Ok(checked),
+                CacheCheck::Live(checked) => outcomes[index] = Ok(checked),
                 CacheCheck::Ended => {}
-                CacheCheck::Absent => open.unknown.push((place, digests[asked])),
-                CacheCheck::Undecided => open.unsure.push((place, digests[asked])),
+                CacheCheck::Absent => unanswered.absent.push((index, digests[asked])),
+                CacheCheck::Undecided => unanswered.undecided.push((index, digests[asked])),
             }
         });
-        (outcomes, open)
+        (outcomes, unanswered)
     }
 }

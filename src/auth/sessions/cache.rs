@@ -143,20 +143,20 @@ impl SessionCache {
         // The shard in the upper half, the index in the lower: integers are sorted fastest.
         let mut order: Vec<u64> = (0..)
             .zip(digests)
-            .map(|(place, digest)| (self.shard_of(*digest) as u64) << 32 | place)
+            .map(|(index, digest)| (self.shard_of(*digest) as u64) << 32 | index)
             .collect();
         order.sort_unstable();
         for group in order.chunk_by(|one, other| one >> 32 == other >> 32) {
             let mut shard = lock(&self.0.shards[(group[0] >> 32) as usize]);
-            let places = group.iter().map(|ordered| *ordered as u32 as usize);
-            let asked = places.map(|place| (place, digests[place]));
-            shard.look_up_many(asked, |place, fit| take(place, self.found(fit, complete)));
+            let indices = group.iter().map(|ordered| *ordered as u32 as usize);
+            let asked = indices.map(|index| (index, digests[index]));
+            shard.look_up_many(asked, |index, lookup| take(index, self.found(lookup, complete)));
         }
     }
 
     #[inline]
-    fn found<'a>(&'a self, fit: ShardLookup<'a>, complete: bool) -> Lookup<'a> {
-        match fit {
+    fn found<'a>(&'a self, lookup: ShardLookup<'a>, complete: bool) -> Lookup<'a> {
+        match lookup {
             ShardLookup::Cached(entry) if !self.stale_users(entry.user_id()) => {
                 Lookup::Cached(Cached {
                     entry,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The largest number of sessions in one page.
-pub const MOST_LISTED: usize = 100;
+pub const MAX_PAGE_SIZE: usize = 100;
 
 /// A page of the open sessions of a user. Each page has sessions opened earlier than those
 /// of the page before.
@@ -27,10 +27,10 @@ pub struct SessionPage {
 
 fn page_size_of(page_size: i32) -> Result<usize, AuthError> {
     match usize::try_from(page_size) {
-        Ok(0) => Ok(MOST_LISTED),
-        Ok(size) => Ok(size.min(MOST_LISTED)),
+        Ok(0) => Ok(MAX_PAGE_SIZE),
+        Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
         Err(_) => {
-            let problem = format!("is negative; write 1 to {MOST_LISTED}, or 0");
+            let problem = format!("is negative; write 1 to {MAX_PAGE_SIZE}, or 0");
             Err(AuthError::invalid(Field::PageSize, &problem))
         }
     }

@@ -16,7 +16,7 @@ use crate::{
 
 /// The largest number of sessions of one user, so that all of them can be listed and ended
 /// at once. Opening another ends the one seen longest ago.
-pub(in crate::auth) const MOST_SESSIONS: u32 = 1_000;
+pub(in crate::auth) const MAX_SESSIONS_PER_USER: u32 = 1_000;
 
 /// A session found open.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Auth {
         let reading = self.cache.begin_reading();
         let ended = self
             .db
-            .add_session(token.digest(), session.clone(), replaced, MOST_SESSIONS)
+            .add_session(token.digest(), session.clone(), replaced, MAX_SESSIONS_PER_USER)
             .await?
             .ok_or(AuthError::InvalidCredentials)?;
         self.invalidate(ended);

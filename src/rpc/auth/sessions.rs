@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::misplaced_secrets;
 use crate::{
-    auth::{Auth, MOST_LISTED},
+    auth::{Auth, MAX_PAGE_SIZE},
     effect::NoEffect,
     proto::v1::{
         ListSessionsRequest, ListSessionsResponse, LogoutRequest, LogoutResponse,
@@ -35,7 +35,7 @@ pub(super) async fn list_sessions(
     request: Request<ListSessionsRequest>,
 ) -> Result<Response<ListSessionsResponse>, Status> {
     let context = context(&request)?;
-    let most = MOST_LISTED * messages::MAX_SESSION_BYTES;
+    let most = MAX_PAGE_SIZE * messages::MAX_SESSION_BYTES;
     let room = reply_room::take(peer(&request)?, most).await?;
     let ListSessionsRequest {
         session_id,

@@ -43,26 +43,26 @@ impl<T> ChunkedVec<T> {
     }
 
     /// Removes an element; the last one takes its place.
-    pub(super) fn swap_remove(&mut self, place: usize) -> Option<T> {
+    pub(super) fn swap_remove(&mut self, index: usize) -> Option<T> {
         let last = self.pop()?;
-        if place == self.len() {
+        if index == self.len() {
             return Some(last);
         }
-        Some(std::mem::replace(&mut self[place], last))
+        Some(std::mem::replace(&mut self[index], last))
     }
 }
 
 impl<T> Index<usize> for ChunkedVec<T> {
     type Output = T;
 
-    fn index(&self, place: usize) -> &T {
-        &self.0[place / PER_CHUNK][place % PER_CHUNK]
+    fn index(&self, index: usize) -> &T {
+        &self.0[index / PER_CHUNK][index % PER_CHUNK]
     }
 }
 
 impl<T> IndexMut<usize> for ChunkedVec<T> {
-    fn index_mut(&mut self, place: usize) -> &mut T {
-        &mut self.0[place / PER_CHUNK][place % PER_CHUNK]
+    fn index_mut(&mut self, index: usize) -> &mut T {
+        &mut self.0[index / PER_CHUNK][index % PER_CHUNK]
     }
 }
 
@@ -71,18 +71,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_a_vector() {
+    fn it_agrees_with_a_vector() {
         let (mut vec, mut vector) = (ChunkedVec::new(), Vec::new());
         for round in 0..4 * PER_CHUNK {
             for value in 0..3 {
                 vec.push((round, value));
                 vector.push((round, value));
             }
-            let place = round * 7 % vector.len();
-            assert_eq!(vec.swap_remove(place), Some(vector.swap_remove(place)));
+            let index = round * 7 % vector.len();
+            assert_eq!(vec.swap_remove(index), Some(vector.swap_remove(index)));
             assert_eq!(vec.len(), vector.len());
         }
-        assert!((0..vector.len()).all(|place| vec[place] == vector[place]));
+        assert!((0..vector.len()).all(|index| vec[index] == vector[index]));
         while let Some(expected) = vector.pop() {
             assert_eq!(vec.swap_remove(vector.len()), Some(expected));
         }

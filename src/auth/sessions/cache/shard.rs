@@ -50,10 +50,10 @@ impl Shard {
         let Some(slot) = self.find(digest) else {
             return ShardLookup::Absent;
         };
-        let Some(place) = slot.entry.get() else {
+        let Some(index) = slot.entry.get() else {
             return ShardLookup::Known;
         };
-        let entry = &mut self.entries[place];
+        let entry = &mut self.entries[index];
         entry.fetch();
         entry.is_used = true;
         ShardLookup::Cached(entry)
@@ -75,22 +75,22 @@ impl Shard {
                 slot.map(|slot| slot.entry)
             })
             .collect();
-        for place in slots.iter().flatten().filter_map(|place| place.get()) {
-            self.entries[place].fetch();
+        for index in slots.iter().flatten().filter_map(|index| index.get()) {
+            self.entries[index].fetch();
         }
         for ((name, digest), slot) in asked.zip(slots) {
-            let fit = match slot.map(EntryIndex::get) {
+            let lookup = match slot.map(EntryIndex::get) {
                 None => ShardLookup::Absent,
                 Some(None) => ShardLookup::Known,
-                Some(Some(place)) if self.entries[place].digest == digest => {
-                    let entry = &mut self.entries[place];
+                Some(Some(index)) if self.entries[index].digest == digest => {
+                    let entry = &mut self.entries[index];
                     entry.is_used = true;
                     ShardLookup::Cached(entry)
                 }
                 // The entry of another digest with the same fingerprint.
                 Some(Some(_)) => self.look_up(digest),
             };
-            take(name, fit);
+            take(name, lookup);
         }
     }
 
@@ -127,9 +127,9 @@ impl Shard {
         if self.entries.len() >= self.most {
             self.evict();
         }
-        let place = EntryIndex::new(self.entries.len());
+        let index = EntryIndex::new(self.entries.len());
         if let Some(slot) = self.find_mut(digest) {
-            slot.entry = place;
+            slot.entry = index;
             let user_agent = self.user_agents.share(session.client.user_agent());
             let mut entry = Entry::new(digest, session, owner, user_agent);
             if let Some(used) = used {
@@ -148,8 +148,8 @@ impl Shard {
         let Some(slot) = removed else {
             return false;
         };
-        if let Some(place) = slot.entry.get() {
-            self.remove_entry(place);
+        if let Some(index) = slot.entry.get() {
+            self.remove_entry(index);
         }
         true
     }
@@ -159,17 +159,17 @@ impl Shard {
         let Some(slot) = self.find_mut(digest) else {
             return;
         };
-        if let Some(place) = std::mem::replace(&mut slot.entry, EntryIndex::NONE).get() {
-            self.remove_entry(place);
+        if let Some(index) = std::mem::replace(&mut slot.entry, EntryIndex::NONE).get() {
+            self.remove_entry(index);
         }
     }
 
     /// Drops the details of the sessions of some users.
     pub(super) fn drop_details_of(&mut self, users: &HashSet<UserId>) {
         // From the end, since the last entry takes the place of a removed one.
-        for place in (0..self.entries.len()).rev() {
-            if users.contains(&self.entries[place].user_id()) {
-                self.drop_details_at(place);
+        for index in (0..self.entries.len()).rev() {
+            if users.contains(&self.entries[index].user_id()) {
+                self.drop_details_at(index);
             }
         }
     }
@@ -186,13 +186,13 @@ impl Shard {
     }
 
     pub(super) fn last_seen_at(&self, digest: SessionDigest) -> Option<DateTime<Utc>> {
-        let place = self.find(digest)?.entry.get()?;
-        Some(self.entries[place].last_seen_at())
+        let index = self.find(digest)?.entry.get()?;
+        Some(self.entries[index].last_seen_at())
     }
 
     pub(super) fn mark_seen(&mut self, digest: SessionDigest, now: DateTime<Utc>) {
-        if let Some(place) = self.find(digest).and_then(|slot| slot.entry.get()) {
-            self.entries[place].mark_seen(now);
+        if let Some(index) = self.find(digest).and_then(|slot| slot.entry.get()) {
+            self.entries[index].mark_seen(now);
         }
     }
 
@@ -208,29 +208,29 @@ impl Shard {
         }
     }
 
-    fn drop_details_at(&mut self, place: usize) {
-        if let Some(slot) = self.slot_of_entry(place) {
+    fn drop_details_at(&mut self, index: usize) {
+        if let Some(slot) = self.slot_of_entry(index) {
             slot.entry = EntryIndex::NONE;
         }
-        self.remove_entry(place);
+        self.remove_entry(index);
     }
 
     /// Removes an entry; the last one takes its place.
-    fn remove_entry(&mut self, place: usize) {
+    fn remove_entry(&mut self, index: usize) {
         let last = self.entries.len() - 1;
-        if place != last
+        if index != last
             && let Some(slot) = self.slot_of_entry(last)
         {
-            slot.entry = EntryIndex::new(place);
+            slot.entry = EntryIndex::new(index);
         }
-        if let Some(entry) = self.entries.swap_remove(place) {
+        if let Some(entry) = self.entries.swap_remove(index) {
             self.user_agents.give_back(entry.user_agent);
         }
     }
 
-    fn slot_of_entry(&mut self, place: usize) -> Option<&mut Slot> {
-        let found = EntryIndex::new(place);
-        let fingerprint = fingerprint(self.entries[place].digest);
+    fn slot_of_entry(&mut self, index: usize) -> Option<&mut Slot> {
+        let found = EntryIndex::new(index);
+        let fingerprint = fingerprint(self.entries[index].digest);
         self.slots.find_mut(fingerprint, |slot| slot.entry == found)
     }
 
@@ -252,5 +252,5 @@ impl Shard {
 /// eight bytes.
 fn is_of(slot: &Slot, digest: SessionDigest, entries: &ChunkedVec<Entry>) -> bool {
     let entry = slot.entry.get();
-    entry.is_none_or(|place| entries[place].digest == digest)
+    entry.is_none_or(|index| entries[index].digest == digest)
 }

@@ -27,9 +27,9 @@ impl EntryIndex {
     /// The largest number of entries.
     pub(super) const MOST: usize = Self::FREE.0 as usize;
 
-    pub(super) fn new(place: usize) -> Self {
-        debug_assert!(place < Self::MOST);
-        Self(place as u32)
+    pub(super) fn new(index: usize) -> Self {
+        debug_assert!(index < Self::MOST);
+        Self(index as u32)
     }
 
     pub(super) fn get(self) -> Option<usize> {
@@ -72,7 +72,7 @@ impl Table {
         fingerprint: Fingerprint,
         is_it: impl Fn(&Slot) -> bool,
     ) -> Option<&Slot> {
-        Some(&self.slots[self.place_of(fingerprint, is_it)?])
+        Some(&self.slots[self.index_of(fingerprint, is_it)?])
     }
 
     pub(super) fn find_mut(
@@ -80,8 +80,8 @@ impl Table {
         fingerprint: Fingerprint,
         is_it: impl Fn(&Slot) -> bool,
     ) -> Option<&mut Slot> {
-        let place = self.place_of(fingerprint, is_it)?;
-        Some(&mut self.slots[place])
+        let index = self.index_of(fingerprint, is_it)?;
+        Some(&mut self.slots[index])
     }
 
     /// Adds a slot; there may be others under its key.
@@ -93,11 +93,11 @@ impl Table {
                 self.insert(slot);
             }
         }
-        let mut place = self.home(slot.fingerprint);
-        while !self.slots[place].is_free() {
-            place = self.after(place);
+        let mut index = self.home(slot.fingerprint);
+        while !self.slots[index].is_free() {
+            index = self.after(index);
         }
-        self.slots[place] = slot;
+        self.slots[index] = slot;
         self.taken += 1;
     }
 
@@ -107,17 +107,17 @@ impl Table {
         fingerprint: Fingerprint,
         is_it: impl Fn(&Slot) -> bool,
     ) -> Option<Slot> {
-        let mut gap = self.place_of(fingerprint, is_it)?;
+        let mut gap = self.index_of(fingerprint, is_it)?;
         let removed = self.slots[gap];
         // Later slots of the same probe sequence move up.
-        let mut place = self.after(gap);
-        while !self.slots[place].is_free() {
-            let home = self.home(self.slots[place].fingerprint);
-            if self.distance(home, place) >= self.distance(gap, place) {
-                self.slots[gap] = self.slots[place];
-                gap = place;
+        let mut index = self.after(gap);
+        while !self.slots[index].is_free() {
+            let home = self.home(self.slots[index].fingerprint);
+            if self.distance(home, index) >= self.distance(gap, index) {
+                self.slots[gap] = self.slots[index];
+                gap = index;
             }
-            place = self.after(place);
+            index = self.after(index);
         }
         self.slots[gap].entry = EntryIndex::FREE;
         self.taken -= 1;
@@ -125,17 +125,17 @@ impl Table {
     }
 
     #[inline]
-    fn place_of(&self, fingerprint: Fingerprint, is_it: impl Fn(&Slot) -> bool) -> Option<usize> {
-        let mut place = self.home(fingerprint);
+    fn index_of(&self, fingerprint: Fingerprint, is_it: impl Fn(&Slot) -> bool) -> Option<usize> {
+        let mut index = self.home(fingerprint);
         loop {
-            let slot = &self.slots[place];
+            let slot = &self.slots[index];
             if slot.is_free() {
                 return None;
             }
             if slot.fingerprint == fingerprint && is_it(slot) {
-                return Some(place);
+                return Some(index);
             }
-            place = self.after(place);
+            index = self.after(index);
         }
     }
 
@@ -143,8 +143,8 @@ impl Table {
         u64::from_le_bytes(fingerprint) as usize & (self.slots.len() - 1)
     }
 
-    fn after(&self, place: usize) -> usize {
-        (place + 1) & (self.slots.len() - 1)
+    fn after(&self, index: usize) -> usize {
+        (index + 1) & (self.slots.len() - 1)
     }
 
     /// The number of steps from one slot forward to another.
@@ -173,11 +173,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_list(steps in vec((any::<u8>(), any::<bool>()), 1..300)) {
+        fn it_agrees_with_a_list(steps in vec((any::<u8>(), any::<bool>()), 1..300)) {
             let (mut table, mut list) = (Table::new(), Vec::new());
-            for (place, (key, is_insert)) in steps.into_iter().enumerate() {
+            for (index, (key, is_insert)) in steps.into_iter().enumerate() {
                 if is_insert {
-                    let entry = EntryIndex::new(place);
+                    let entry = EntryIndex::new(index);
                     let slot = Slot { fingerprint: fingerprint(key), entry };
                     table.insert(slot);
                     list.push(slot);

@@ -347,8 +347,8 @@ proptest! {
             let order: Vec<u64> = (0..60).map(|number| number * 7 % 60).collect();
             let digests: Vec<SessionDigest> = order.iter().map(|number| digest(*number)).collect();
             let mut all: Vec<Option<Seen>> = order.iter().map(|_| None).collect();
-            cache.look_up_many(&digests, |place, found| {
-                assert!(all[place].replace(found.into()).is_none(), "each is reported once");
+            cache.look_up_many(&digests, |index, found| {
+                assert!(all[index].replace(found.into()).is_none(), "each is reported once");
             });
             for (number, lookup) in order.into_iter().zip(all) {
                 let lookup = lookup.expect("each is reported");
