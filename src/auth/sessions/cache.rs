@@ -150,7 +150,9 @@ impl SessionCache {
             let mut shard = lock(&self.0.shards[(group[0] >> 32) as usize]);
             let indices = group.iter().map(|ordered| *ordered as u32 as usize);
             let asked = indices.map(|index| (index, digests[index]));
-            shard.look_up_many(asked, |index, lookup| take(index, self.found(lookup, complete)));
+            shard.look_up_many(asked, |index, lookup| {
+                take(index, self.found(lookup, complete))
+            });
         }
     }
 

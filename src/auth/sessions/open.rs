@@ -69,7 +69,12 @@ impl Auth {
         let reading = self.cache.begin_reading();
         let ended = self
             .db
-            .add_session(token.digest(), session.clone(), replaced, MAX_SESSIONS_PER_USER)
+            .add_session(
+                token.digest(),
+                session.clone(),
+                replaced,
+                MAX_SESSIONS_PER_USER,
+            )
             .await?
             .ok_or(AuthError::InvalidCredentials)?;
         self.invalidate(ended);
