@@ -1,51 +1,95 @@
-//! Compiles `proto/` without a `protoc` on the machine, and keeps the
-//! descriptors, with their comments, for server reflection.
+//! Compiles `proto/` without `protoc`, keeps the descriptors with their comments for server
+//! reflection, and derives from their options what the code has to know about fields and
+//! methods.
 
 use std::{env, error::Error, fmt::Write as _, fs, path::PathBuf};
 
-use prost::Message as _;
+use protox::{
+    Compiler,
+    prost_reflect::{DescriptorPool, FieldDescriptor, MethodDescriptor, Value},
+};
 
-/// A message with one of these fields has a `Debug` that tells its name and no
-/// more.
-const SECRET_FIELDS: [&str; 6] = [
-    "password",
-    "current_password",
-    "new_password",
-    "session_id",
-    "session_ids",
-    "reset_token",
-];
+/// The option of `proto/bienvenue/v1/options.proto`.
+const PROVES_ACCOUNT: &str = "bienvenue.v1.proves_account";
+
+/// `google.protobuf.MethodOptions.IdempotencyLevel.NO_SIDE_EFFECTS`.
+const NO_SIDE_EFFECTS: i32 = 1;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");
 
-    let descriptors = protox::compile(
-        [
+    let mut compiler = Compiler::new(["proto"])?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files([
             "bienvenue/v1/admin_service.proto",
             "bienvenue/v1/auth_service.proto",
-        ],
-        ["proto"],
-    )?;
+        ])?;
+    let pool = compiler.descriptor_pool();
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    fs::write(
+        out_dir.join("descriptors.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
+    fs::write(out_dir.join("methods.rs"), methods(&pool)?)?;
 
     let mut builder =
         tonic_prost_build::configure().codec_path("crate::proto::codec::CompactCodec");
     let mut debug = String::new();
-    for file in &descriptors.file {
-        for message in &file.message_type {
-            let has_secret = message
-                .field
-                .iter()
-                .any(|field| SECRET_FIELDS.contains(&field.name()));
-            if has_secret {
-                builder = builder.skip_debug([format!("{}.{}", file.package(), message.name())]);
-                writeln!(debug, "without_content!({});", message.name())?;
-            }
+    for message in pool.all_messages() {
+        if !message.fields().any(|field| is_redacted(&field)) {
+            continue;
         }
+        if message.parent_message().is_some() {
+            let name = message.full_name();
+            return Err(format!("{name} has a secret field: declare it at the top level").into());
+        }
+        builder = builder.skip_debug([message.full_name()]);
+        writeln!(debug, "redacted_debug!({});", message.name())?;
     }
     fs::write(out_dir.join("debug.rs"), debug)?;
-    builder.compile_fds(descriptors)?;
+    builder.compile_fds(compiler.file_descriptor_set())?;
     Ok(())
+}
+
+/// The table of all methods, as the initializer of an array.
+fn methods(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
+    let mut table = "[\n".to_owned();
+    for service in pool.services() {
+        for method in service.methods() {
+            let (service, name) = (service.full_name(), method.name());
+            writeln!(
+                table,
+                "Method {{ service: {service:?}, name: {name:?}, path: {:?}, is_quiet: {}, \
+                 proves_account: {} }},",
+                format!("/{service}/{name}"),
+                has_no_side_effects(&method),
+                proves_account(&method)?,
+            )?;
+        }
+    }
+    table.push_str("]\n");
+    Ok(table)
+}
+
+fn is_redacted(field: &FieldDescriptor) -> bool {
+    let options = field.options();
+    let redacted = options.get_field_by_name("debug_redact");
+    redacted.is_some_and(|value| *value == Value::Bool(true))
+}
+
+fn has_no_side_effects(method: &MethodDescriptor) -> bool {
+    let options = method.options();
+    let level = options.get_field_by_name("idempotency_level");
+    level.is_some_and(|value| *value == Value::EnumNumber(NO_SIDE_EFFECTS))
+}
+
+fn proves_account(method: &MethodDescriptor) -> Result<bool, Box<dyn Error>> {
+    let pool = method.parent_pool();
+    let option = pool
+        .get_extension_by_name(PROVES_ACCOUNT)
+        .ok_or("options.proto is not imported")?;
+    Ok(*method.options().get_extension(&option) == Value::Bool(true))
 }

@@ -20,8 +20,8 @@ use crate::{
     auth::{
         Auth, AuthSettings, Resources,
         sessions::{
-            cache::SessionIndex,
-            freshness::{Following, Revocations},
+            cache::SessionCache,
+            freshness::{FollowerGuard, Revocations},
         },
     },
     clock::Clock,
@@ -51,7 +51,7 @@ pub struct Server {
     auth: Auth,
     router: Router,
     internal: Option<InternalListener>,
-    following: Following,
+    following: FollowerGuard,
     health: HealthReporter,
     config: Config,
 }
@@ -85,10 +85,10 @@ impl Server {
             .map_err(ServerError::Setting)?;
         let mailer = Mailer::new(delivery, clock.clone())?;
         tracing::info!("mail goes to {mailer}");
-        let index = SessionIndex::new(config.sessions.session_index_size);
+        let cache = SessionCache::new(config.sessions.session_index_size);
         let (revocations, following) = Revocations::follow(
             db.log_reader(),
-            index.clone(),
+            cache.clone(),
             clock.clone(),
             config.sessions.revocation_max_lag,
         )
@@ -112,7 +112,7 @@ impl Server {
             db,
             passwords,
             mailer,
-            index,
+            cache,
             revocations,
         };
         let auth = Auth::new(resources, clock, settings);

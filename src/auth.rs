@@ -1,6 +1,5 @@
-//! The rules: who may register, who is logged in. One use case per file.
-//!
-//! The names are those of the service that Bienvenue replaces.
+//! The rules for accounts and sessions, one use case per file. Public methods of [`Auth`]
+//! have the names of the service that Bienvenue replaces.
 
 pub(crate) mod accounts;
 mod error;
@@ -12,8 +11,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-use self::sessions::{cache::SessionIndex, freshness::Revocations};
-use self::{accounts::decoys::Decoys, outbox::deliver::MailDelivery, removal::Sweeping};
+use self::sessions::{cache::SessionCache, freshness::Revocations};
+use self::{accounts::decoys::Decoys, outbox::deliver::MailDelivery, removal::ClockTrust};
 use crate::{
     clock::Clock,
     db::Db,
@@ -22,77 +21,78 @@ use crate::{
     passwords::Passwords,
 };
 
+pub use accounts::login::{Credentials, LoggedIn};
 pub use error::{AuthError, Field};
 pub use outbox::deliver::{ClaimedMail, NextMail};
-pub use removal::Sweeper;
-pub use sessions::manage::{MOST_LISTED, SessionPage};
+pub use removal::ExpiryRemoval;
+pub use sessions::manage::{MAX_PAGE_SIZE, SessionPage};
 pub use sessions::open::{CheckedSession, LiveSession, OpenedSession};
 
-/// What an operator decides about accounts.
+/// Settings for accounts and sessions.
 #[derive(Clone, Debug)]
 pub struct AuthSettings {
-    /// Which passwords may be set.
+    /// The rules for new passwords.
     pub password_policy: PasswordPolicy,
-    /// How long sessions live.
+    /// The limits on the life of sessions.
     pub session_limits: SessionLimits,
-    /// How long a reset token is good.
+    /// How long a reset token is valid.
     pub reset_ttl: Duration,
-    /// What links in mails lead to.
+    /// The URL below which links in mails lead.
     pub public_url: PublicUrl,
-    /// How long the log of revocations is kept.
+    /// How long entries of the log of revocations are kept.
     pub revocation_retention: Duration,
-    /// How many session checks may ask the database at once.
+    /// The largest number of concurrent session look-ups in the database.
     pub look_ups_at_once: usize,
 }
 
-/// What accounts and sessions are made of.
+/// The resources that the rules work with.
 pub struct Resources {
-    /// What is kept.
+    /// The database.
     pub db: Db,
     /// Hashing.
     pub passwords: Passwords,
-    /// Where mail goes.
+    /// Delivery of mail.
     pub mailer: Mailer,
-    /// Sessions in memory.
-    pub index: SessionIndex,
-    /// What tells whether memory may be relied on.
+    /// The session cache.
+    pub cache: SessionCache,
+    /// The follower that keeps the cache fresh.
     pub revocations: Revocations,
 }
 
-/// Accounts and sessions, shared by everyone. Cheap to clone.
+/// The rules for accounts and sessions. Clones share everything and are cheap.
 #[derive(Clone)]
 pub struct Auth {
     db: Db,
     passwords: Passwords,
     mail_delivery: MailDelivery,
-    index: SessionIndex,
+    cache: SessionCache,
     revocations: Revocations,
     resets: Arc<Semaphore>,
     look_ups: Arc<Semaphore>,
-    /// Connections that lists of sessions may have, a part of those for look-ups.
+    /// Permits for lists of sessions, a part of those for look-ups.
     listings: Arc<Semaphore>,
     clock: Clock,
     settings: AuthSettings,
-    sweeping: Sweeping,
+    clock_trust: ClockTrust,
     decoys: Decoys,
 }
 
 impl Auth {
-    /// Builds the rules from the resources that they use.
+    /// Combines the rules with their resources.
     pub fn new(resources: Resources, clock: Clock, settings: AuthSettings) -> Self {
         Self {
             decoys: Decoys::new(resources.db.decoy_key()),
             db: resources.db,
             passwords: resources.passwords,
             mail_delivery: MailDelivery::new(resources.mailer),
-            index: resources.index,
+            cache: resources.cache,
             revocations: resources.revocations,
             look_ups: Arc::new(Semaphore::new(settings.look_ups_at_once)),
             listings: Arc::new(Semaphore::new((settings.look_ups_at_once / 2).max(1))),
             resets: Arc::new(Semaphore::new(accounts::password_reset::REQUESTS_AT_ONCE)),
             clock,
             settings,
-            sweeping: Sweeping::default(),
+            clock_trust: ClockTrust::default(),
         }
     }
 }

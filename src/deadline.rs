@@ -1,33 +1,32 @@
-//! When a caller stops waiting, and where its request comes from.
+//! When a caller stops waiting, and the source of its request.
 
 use std::time::{Duration, Instant};
 
 use crate::domain::Network;
 
-/// The moment at which whoever asked for something stops waiting for it, and the
-/// [`Source`] of the request that it belongs to. The moment is on the monotonic clock,
-/// which no test moves and no calendar sets.
+/// The moment at which the caller of a request stops waiting, on the monotonic clock, and
+/// the [`Source`] of the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     instant: Instant,
     source: Source,
 }
 
-/// Where a request comes from, as far as requests that wait for the same thing take
-/// turns: a source with many of them waits for itself.
+/// The source of a request. Requests that wait for the same resource are queued by source,
+/// so that a source with many requests delays its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// This process, or anything else that needs no turns.
+    /// This process itself.
     #[default]
     Own,
-    /// A connection, by a number that no other open connection has.
+    /// A connection, by a number unique among open connections.
     Connection(usize),
     /// The network of a client behind a trusted proxy.
     Client(Network),
 }
 
 impl Deadline {
-    /// So long from now; at most the ten years that a setting can say.
+    /// A deadline this long from now; at most the ten years that a setting allows.
     pub fn after(patience: Duration) -> Self {
         Self {
             instant: Instant::now() + patience,
@@ -40,7 +39,7 @@ impl Deadline {
         Self { source, ..self }
     }
 
-    /// The deadline of the same request that is only so long from now.
+    /// The same deadline, or this long from now if earlier.
     pub fn sooner(self, patience: Duration) -> Self {
         let sooner = Instant::now() + patience;
         Self {
@@ -49,17 +48,17 @@ impl Deadline {
         }
     }
 
-    /// The moment itself.
+    /// The moment of the deadline.
     pub fn instant(self) -> Instant {
         self.instant
     }
 
-    /// Where the request comes from.
+    /// The source of the request.
     pub fn source(self) -> Source {
         self.source
     }
 
-    /// How long there is still from `now`: nothing once it has passed.
+    /// The time left from `now`; zero once the deadline has passed.
     pub fn remaining(self, now: Instant) -> Duration {
         self.instant.saturating_duration_since(now)
     }
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_passed_leaves_no_time() {
+    fn a_passed_deadline_leaves_no_time() {
         let patience = Duration::from_secs(5);
         let deadline = Deadline::after(patience);
         let end = deadline.instant();

@@ -1,4 +1,4 @@
-//! The words of the trade, each a type that cannot hold a wrong value.
+//! Domain types. Each constructor checks its invariants, so that no value is invalid.
 
 mod common_passwords;
 mod decoy;

@@ -1,5 +1,4 @@
-//! Plain HTTP: the routes of the Flask service that Bienvenue replaces, and the pages for
-//! people.
+//! Plain HTTP: the routes of the Flask service that Bienvenue replaces, and its web pages.
 
 pub mod account;
 pub mod flask;

@@ -14,10 +14,10 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::auth::Auth;
 
-/// The wait after a failed query, so that an unavailable database is left alone.
-const DATABASE_AWAY: Duration = Duration::from_secs(10);
+/// The delay after a failed query, to relieve an unavailable database.
+const DATABASE_RETRY: Duration = Duration::from_secs(10);
 
-/// The wait between two batches of deletions, so that other writers get the database.
+/// The delay between two batches of deletions, for other writers.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The running jobs.
@@ -51,8 +51,8 @@ impl Jobs {
         }
     }
 
-    /// Asks each job to stop and waits for the work under way. Mail that is cut off when
-    /// this future is dropped is sent after the next start.
+    /// Asks each job to stop and waits for the work in progress. Dropping this future cuts
+    /// off mail being sent; it is sent after the next start.
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(());
         for task in self.tasks {

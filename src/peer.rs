@@ -15,7 +15,7 @@ pub use self::{
     reply_memory::{ReplyMemory, ReplyReservation},
     traffic::{CoarseClock, RequestPermit, Traffic, UnsentReply},
 };
-use crate::domain::Client;
+use crate::error_code::ErrorCode;
 
 /// The delay before a retry on a connection with too many requests in progress.
 const RETRY_CONNECTION: Duration = Duration::from_secs(1);
@@ -75,13 +75,6 @@ impl Peer {
         self.is_over_limit
     }
 
-    /// The client of a login with this `User-Agent` header, which may hold any bytes
-    /// (RFC 9110, 5.5): invalid UTF-8 is replaced.
-    pub fn client(&self, user_agent: Option<&[u8]>) -> Client {
-        let user_agent = String::from_utf8_lossy(user_agent.unwrap_or_default());
-        Client::new(&user_agent, self.client_ip)
-    }
-
     /// The same peer with another client address.
     pub fn with_client_ip(&self, client_ip: IpAddr) -> Self {
         Self {
@@ -106,43 +99,16 @@ pub enum OverLimit {
 }
 
 impl OverLimit {
-    /// A stable identifier for programs and the log.
-    pub fn reason(self) -> &'static str {
+    /// The case, which decides the status in each protocol.
+    pub fn code(self) -> ErrorCode {
         match self {
-            Self::ConnectionFull | Self::RepliesUnread => "OVERLOADED",
-            Self::TooSlow => "DEADLINE_EXCEEDED",
+            Self::ConnectionFull | Self::RepliesUnread => ErrorCode::Overloaded,
+            Self::TooSlow => ErrorCode::DeadlineExceeded,
         }
     }
 
     /// The delay before a retry; `None` where a retry does not help.
     pub fn retry_after(self) -> Option<Duration> {
         (self != Self::TooSlow).then_some(RETRY_CONNECTION)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn peer(address: &str) -> Peer {
-        let traffic = Traffic::new(1, &ReplyMemory::default(), &CoarseClock::default());
-        Peer::new(format!("{address}:4711").parse().unwrap(), traffic)
-    }
-
-    #[test]
-    fn invalid_utf8_in_a_user_agent_is_replaced() {
-        let peer = peer("192.0.2.1");
-        for (sent, expected) in [
-            (None, ""),
-            (Some(&b""[..]), ""),
-            (Some(b"Firefox/1"), "Firefox/1"),
-            (
-                Some("T\u{E9}l\u{E9}phone".as_bytes()),
-                "T\u{E9}l\u{E9}phone",
-            ),
-            (Some(b"T\xE9l\xE9phone\x7F"), "T\u{FFFD}l\u{FFFD}phone"),
-        ] {
-            assert_eq!(&**peer.client(sent).user_agent(), expected);
-        }
     }
 }

@@ -1,23 +1,25 @@
-//! The gRPC services, as thin as can be.
+//! The gRPC services: they translate between messages and calls of
+//! [`Auth`](crate::auth::Auth).
 
 pub mod admin;
 pub mod auth;
 pub mod encoding;
+pub mod methods;
+pub(crate) mod request;
 pub mod status;
 
 pub use self::{
     admin::{
-        AdminRpc,
+        AdminServer,
         authentication::{AdminToken, AdminTokenError},
     },
-    encoding::session_answers::AuthServer,
+    auth::server::AuthServer,
 };
 
-use crate::proto::v1::admin_service_server::AdminServiceServer;
 use tonic::server::NamedService;
 
 /// The full name of the service on the public listener.
 pub const AUTH_SERVICE: &str = <AuthServer as NamedService>::NAME;
 
 /// The full name of the service on the internal listener.
-pub const ADMIN_SERVICE: &str = <AdminServiceServer<AdminRpc> as NamedService>::NAME;
+pub const ADMIN_SERVICE: &str = <AdminServer as NamedService>::NAME;

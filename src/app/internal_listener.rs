@@ -14,8 +14,7 @@ use crate::{
     auth::Auth,
     config::{Config, LimitSettings},
     gateway::{grpc::Grpc, reflection, router::Router, services::Services},
-    proto::v1::admin_service_server::AdminServiceServer,
-    rpc::{ADMIN_SERVICE, AdminRpc, AdminToken},
+    rpc::{ADMIN_SERVICE, AdminServer, AdminToken},
     transport::{
         connection_limits::ConnectionLimits,
         http_server::HttpServer,
@@ -82,12 +81,13 @@ impl InternalListener {
     pub(crate) fn start(self, auth: Auth, connection_limits: ConnectionLimits) -> RunningListener {
         let (stop, stopped) = oneshot::channel();
         let stop_streams = watch::Sender::new(());
-        let rpc = AdminRpc::new(auth, self.token, stop_streams.subscribe());
-        let service = AdminServiceServer::new(rpc);
-        let services = self
-            .reflection
-            .with(service.max_decoding_message_size(self.limits.max_message_size));
-        let grpc = Grpc::new(services, self.limits.request_timeout);
+        let service = AdminServer::new(
+            auth,
+            self.token,
+            self.limits.max_message_size,
+            stop_streams.subscribe(),
+        );
+        let grpc = Grpc::new(self.reflection.with(service), self.limits.request_timeout);
         let router = Router::new(grpc, axum::Router::new());
         let listener = Listener::new(self.listener, connection_limits, &self.limits);
         let mut server = HttpServer::new(router, &self.limits, Vec::new());

@@ -1,4 +1,4 @@
-//! All that can come of a call besides success.
+//! The errors of the rules.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -7,15 +7,16 @@ use thiserror::Error;
 use crate::{
     db::DbError,
     domain::{Email, EmailError},
+    error_code::ErrorCode,
     passwords::HashingError,
 };
 
 type Cause = Box<dyn Error + Send + Sync>;
 
-/// How long a caller should leave a database alone that is away.
+/// The delay suggested to callers while the database is unavailable.
 const RETRY_DATABASE: Duration = Duration::from_secs(1);
 
-/// A field of a request, by the name that its caller knows.
+/// A field of a request, by the name in the caller's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// `email`
@@ -51,47 +52,45 @@ impl fmt::Display for Field {
     }
 }
 
-/// What came of a call. Each text is for the caller; a cause is for the log
-/// alone.
+/// Why a call failed. The text is for the caller, the cause for the log alone.
 #[derive(Debug, Error)]
 pub enum AuthError {
-    /// A field is missing or not what it should be.
+    /// A field is missing or invalid.
     #[error("{field} {problem}")]
     InvalidField {
-        /// Which.
+        /// The field.
         field: Field,
-        /// What is wrong with it and what to write instead; reads on after the
-        /// field's name.
+        /// The problem with the field and a remedy; a continuation of its
+        /// name.
         problem: String,
     },
     /// The e-mail has an account.
     #[error("User {0} already exists")]
     EmailTaken(Email),
-    /// Unknown e-mail or wrong password, without saying which.
+    /// The e-mail is unknown or the password is wrong; the text does not say which.
     #[error("unknown e-mail or wrong password")]
     InvalidCredentials,
-    /// Whoever changes their password has the one that they have wrong; the
-    /// session is good.
+    /// The current password of a password change is wrong; the session is valid.
     #[error("the current password is wrong")]
     WrongPassword,
     /// The session is missing, expired or revoked.
     #[error("the session is not valid; log in again")]
     SessionInvalid,
-    /// The reset token is unknown, used or expired, or another's.
+    /// The reset token is unknown, used or expired, or belongs to another e-mail.
     #[error("the reset token is not valid; ask for a new one")]
     ResetTokenInvalid,
-    /// No hashing capacity in time.
+    /// There is no capacity in time.
     #[error("too many requests at once; try again in a moment")]
     Overloaded {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The database is away.
+    /// The database is unavailable.
     #[error("the service cannot reach its database; try again in a moment")]
     Unavailable {
         /// When to try again.
         retry_after: Duration,
-        /// For the log.
+        /// The cause, for the log.
         #[source]
         cause: Cause,
     },
@@ -101,22 +100,21 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// The case in one word, for programs and the log; every protocol has the
-    /// same.
-    pub fn reason(&self) -> &'static str {
+    /// The case, which decides the status in each protocol.
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidField { .. } => "INVALID_FIELD",
-            Self::EmailTaken(_) => "EMAIL_TAKEN",
-            Self::InvalidCredentials | Self::WrongPassword => "INVALID_CREDENTIALS",
-            Self::SessionInvalid => "SESSION_INVALID",
-            Self::ResetTokenInvalid => "RESET_TOKEN_INVALID",
-            Self::Overloaded { .. } => "OVERLOADED",
-            Self::Unavailable { .. } => "UNAVAILABLE",
-            Self::Internal(_) => "INTERNAL",
+            Self::InvalidField { .. } => ErrorCode::InvalidField,
+            Self::EmailTaken(_) => ErrorCode::EmailTaken,
+            Self::InvalidCredentials | Self::WrongPassword => ErrorCode::InvalidCredentials,
+            Self::SessionInvalid => ErrorCode::SessionInvalid,
+            Self::ResetTokenInvalid => ErrorCode::ResetTokenInvalid,
+            Self::Overloaded { .. } => ErrorCode::Overloaded,
+            Self::Unavailable { .. } => ErrorCode::Unavailable,
+            Self::Internal(_) => ErrorCode::Internal,
         }
     }
 
-    /// When to try again, where that helps.
+    /// When to try again, if that can help.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded { retry_after } | Self::Unavailable { retry_after, .. } => {
@@ -126,7 +124,7 @@ impl AuthError {
         }
     }
 
-    /// What led to it, for the log, where it is not the caller's doing.
+    /// The cause, for the log, unless the caller caused the error.
     pub fn into_cause(self) -> Option<Cause> {
         match self {
             Self::Unavailable { cause, .. } | Self::Internal(cause) => Some(cause),
@@ -174,5 +172,58 @@ impl From<HashingError> for AuthError {
 impl From<getrandom::Error> for AuthError {
     fn from(error: getrandom::Error) -> Self {
         Self::Internal(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_code() {
+        let retry_after = Duration::from_secs(3);
+        let unavailable = AuthError::Unavailable {
+            retry_after,
+            cause: "cause".into(),
+        };
+        let email = Email::parse("ada@example.com").unwrap();
+        for (error, code, retry) in [
+            (
+                AuthError::invalid(Field::Email, &EmailError::Missing),
+                ErrorCode::InvalidField,
+                false,
+            ),
+            (AuthError::EmailTaken(email), ErrorCode::EmailTaken, false),
+            (
+                AuthError::InvalidCredentials,
+                ErrorCode::InvalidCredentials,
+                false,
+            ),
+            (
+                AuthError::WrongPassword,
+                ErrorCode::InvalidCredentials,
+                false,
+            ),
+            (AuthError::SessionInvalid, ErrorCode::SessionInvalid, false),
+            (
+                AuthError::ResetTokenInvalid,
+                ErrorCode::ResetTokenInvalid,
+                false,
+            ),
+            (
+                AuthError::Overloaded { retry_after },
+                ErrorCode::Overloaded,
+                true,
+            ),
+            (unavailable, ErrorCode::Unavailable, true),
+            (
+                AuthError::Internal("cause".into()),
+                ErrorCode::Internal,
+                false,
+            ),
+        ] {
+            assert_eq!(error.code(), code, "{error:?}");
+            assert_eq!(error.retry_after(), retry.then_some(retry_after));
+        }
     }
 }

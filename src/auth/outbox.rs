@@ -1,4 +1,4 @@
-//! The mails that are written to users, and their delivery.
+//! Mails to users, and their delivery.
 
 pub(crate) mod deliver;
 mod mails;

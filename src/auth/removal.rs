@@ -1,4 +1,4 @@
-//! Removing what has expired, and bounding what is dated after now.
+//! Removing expired rows, and correcting times in the future.
 
 use std::{
     sync::{
@@ -19,80 +19,80 @@ use crate::{
     domain::CLOCK_SKEW,
 };
 
-/// How long after its expiry something is removed. It is refused already, so this costs
-/// a little room; a clock that is wrong by less than this loses nothing.
+/// How long after its expiry a row is removed. Expired rows are refused anyway, so the
+/// delay costs only space, and a clock wrong by less than this destroys nothing.
 const LATE: Duration = Duration::from_secs(86_400);
 
-/// How many rows are changed in one unit of work, so that nobody who wants to write
-/// waits long.
+/// The number of rows changed in one unit of work, so that other writers do not wait long.
 const ROWS_AT_ONCE: u32 = 500;
 
-/// The same for revocations, which nobody changes.
+/// The same for revocations, which have no other writers.
 const REVOCATIONS_AT_ONCE: u32 = 5_000;
 
-/// What the sweeps know of the clocks from one to the next.
+/// The state that one call of [`Auth::remove_expired`] leaves to the next.
 #[derive(Debug, Default)]
-pub struct Sweeper {
+pub struct ExpiryRemoval {
     guard: Option<ClockGuard>,
     is_doubted: bool,
     differs: bool,
-    /// Sessions that were bounded and not yet told of in the log.
+    /// Sessions whose times were corrected and not logged yet.
     bounded: usize,
 }
 
-/// What the sweeps tell the session checks. Cheap to clone.
+/// Whether this node's clock is trusted, as session checks need it. Clones share it.
 #[derive(Clone, Default)]
-pub(in crate::auth) struct Sweeping(Arc<AtomicBool>);
+pub(in crate::auth) struct ClockTrust(Arc<AtomicBool>);
 
-impl Sweeping {
-    /// Whether sessions that this node takes for dated after now are bounded in the
-    /// database. Where its own clock may be the one that is wrong, they are not.
-    pub(in crate::auth) fn bounds_what_is_dated_ahead(&self) -> bool {
+impl ClockTrust {
+    /// Whether the database corrects the times of sessions that this node sees in the
+    /// future. It does not while this node's own clock may be the wrong one.
+    pub(in crate::auth) fn corrects_future_times(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The present time by the clocks that there are: this machine's and the database's.
+/// The present time by both clocks, the machine's and the database's.
 #[derive(Clone, Copy, Debug)]
 struct Now {
-    /// What has expired by this has expired by all of them.
+    /// Times before this are past by both clocks.
     earliest: DateTime<Utc>,
-    /// What is later than this is later by all of them.
+    /// Times after this are future by both clocks.
     latest: DateTime<Utc>,
 }
 
 impl Auth {
-    /// Removes some of what expired a day ago or more, and bounds some of what is dated
-    /// after now: sessions, reset tokens, revocations, and mails that wait for such a
-    /// date; `true` while there may be more. While the clock is in doubt, nothing.
+    /// Removes some of the rows that expired at least a day ago, and corrects some of the
+    /// times in the future: of sessions, reset tokens, revocations, and mails postponed to
+    /// such a time. Returns whether there may be more. It does nothing while the clock is
+    /// in doubt.
     ///
     /// # Errors
     ///
-    /// `Unavailable`, `Internal`: what is not named there was swept all the same.
-    pub async fn sweep(&self, sweeper: &mut Sweeper) -> Result<bool, AuthError> {
-        let Some(now) = self.trusted_now(sweeper).await? else {
+    /// `Unavailable`, `Internal`: the other tables were processed all the same.
+    pub async fn remove_expired(&self, removal: &mut ExpiryRemoval) -> Result<bool, AuthError> {
+        let Some(now) = self.trusted_now(removal).await? else {
             return Ok(false);
         };
-        // A fault in one table is no reason to leave the others as they are.
-        let swept = [
-            self.bound_sessions(now, sweeper).await,
+        // A fault in one table must not stop the work on the others.
+        let results = [
+            self.bound_sessions(now, removal).await,
             self.remove_expired_sessions(now).await,
             self.remove_reset_tokens(now).await,
             self.bound_mails(now).await,
             self.remove_revocations(now).await,
         ];
         let mut has_more = false;
-        for more in swept {
+        for more in results {
             has_more |= more?;
         }
         Ok(has_more)
     }
 
-    /// The present time, unless it is in doubt.
-    async fn trusted_now(&self, sweeper: &mut Sweeper) -> Result<Option<Now>, AuthError> {
+    /// The present time; `None` while it is in doubt.
+    async fn trusted_now(&self, removal: &mut ExpiryRemoval) -> Result<Option<Now>, AuthError> {
         let record = self.db.clock_record().await?;
         let moment = self.clock.moment();
-        let guard = sweeper
+        let guard = removal
             .guard
             .get_or_insert_with(|| ClockGuard::new(record.trusted_at, moment));
         let state = guard.observe(moment);
@@ -104,18 +104,18 @@ impl Auth {
         if let ClockState::Trusted { is_to_record: true } = state {
             self.db.record_trusted_clock(now.earliest).await?;
         }
-        sweeper.compare(moment.calendar, database);
-        sweeper.doubt(state == ClockState::Doubted, record.trusted_at);
+        removal.compare(moment.calendar, database);
+        removal.doubt(state == ClockState::Doubted, record.trusted_at);
         let is_behind = moment.calendar + CLOCK_SKEW < database;
-        self.sweeping
+        self.clock_trust
             .0
-            .store(!sweeper.is_doubted && !is_behind, Ordering::Relaxed);
-        Ok((!sweeper.is_doubted).then_some(now))
+            .store(!removal.is_doubted && !is_behind, Ordering::Relaxed);
+        Ok((!removal.is_doubted).then_some(now))
     }
 
     async fn remove_expired_sessions(&self, now: Now) -> Result<bool, AuthError> {
-        // What was used has not expired.
-        self.write_uses().await?;
+        // Sessions with unwritten uses have not expired.
+        self.write_last_seen().await?;
         let (limits, late) = (self.settings.session_limits, now.earliest - LATE);
         let (idle, absolute) = (late - limits.idle, late - limits.absolute);
         let removed = self
@@ -128,20 +128,24 @@ impl Auth {
         Ok(removed > 0)
     }
 
-    async fn bound_sessions(&self, now: Now, sweeper: &mut Sweeper) -> Result<bool, AuthError> {
+    async fn bound_sessions(
+        &self,
+        now: Now,
+        removal: &mut ExpiryRemoval,
+    ) -> Result<bool, AuthError> {
         let after = now.latest + CLOCK_SKEW;
         let bounded = self
             .db
             .bound_sessions(after, now.latest, ROWS_AT_ONCE)
             .await?;
-        sweeper.bounded += bounded;
-        if bounded > 0 || sweeper.bounded == 0 {
+        removal.bounded += bounded;
+        if bounded > 0 || removal.bounded == 0 {
             return Ok(bounded > 0);
         }
-        let sessions = std::mem::take(&mut sweeper.bounded);
+        let sessions = std::mem::take(&mut removal.bounded);
         tracing::warn!(
             sessions,
-            "sessions were dated after now, by a clock that was wrong: their limits count from now"
+            "sessions were dated in the future by a wrong clock: their limits count from now"
         );
         Ok(false)
     }
@@ -165,7 +169,7 @@ impl Auth {
         if bounded > 0 {
             tracing::warn!(
                 mails = bounded,
-                "mails were to wait for a date that a clock made that was wrong: they are due now"
+                "mails were postponed to a date set by a wrong clock: they are due now"
             );
             self.mail_delivery.wake();
         }
@@ -182,32 +186,32 @@ impl Auth {
     }
 }
 
-impl Sweeper {
-    /// Says when the clock begins to be doubted, and when that is over.
+impl ExpiryRemoval {
+    /// Logs when doubt about the clock begins and ends.
     fn doubt(&mut self, is_doubted: bool, trusted_at: Option<DateTime<Utc>>) {
         if is_doubted && !self.is_doubted {
             let known = trusted_at.map(|at| at.to_rfc3339());
             tracing::warn!(
                 last_known_right = known,
-                "the clock has jumped, or the service was down for more than a day: nothing is \
-                 removed that has expired, and nothing is bounded that is dated after now, until \
-                 the clock is back or has gone on steadily for a day"
+                "the clock has jumped, or the service was down for more than a day: expired rows \
+                 are kept and times in the future are not corrected until the clock is back or \
+                 has run steadily for a day"
             );
         } else if !is_doubted && self.is_doubted {
-            tracing::info!("the clock is trusted again: what has expired is removed");
+            tracing::info!("the clock is trusted again: expired rows are removed");
         }
         self.is_doubted = is_doubted;
     }
 
-    /// Says when this clock and the database's begin to differ, and when that is over.
+    /// Logs when this clock and the database's begin and cease to differ.
     fn compare(&mut self, own: DateTime<Utc>, database: DateTime<Utc>) {
         let difference: TimeDelta = (own - database).abs();
         let differs = difference.to_std().is_ok_and(|by| by > CLOCK_SKEW);
         if differs && !self.differs {
             tracing::warn!(
                 seconds_ahead = (own - database).num_seconds(),
-                "this machine's clock and the database's differ: set the one that is wrong; until \
-                 then what has expired goes by the earlier one"
+                "this machine's clock and the database's differ: set the wrong one; until then \
+                 expiry goes by the earlier one"
             );
         } else if !differs && self.differs {
             tracing::info!("this machine's clock and the database's agree again");

@@ -1,4 +1,4 @@
-//! Sessions: opening, checking, listing and ending them, from memory where that is current.
+//! Sessions: opening, checking, listing and ending them, from the cache while it is fresh.
 
 pub(crate) mod batch;
 pub mod cache;

@@ -1,4 +1,4 @@
-//! Passwords that everybody tries first.
+//! Common passwords, which attackers try first.
 
 use std::sync::LazyLock;
 
@@ -7,13 +7,13 @@ use std::sync::LazyLock;
 /// `common_passwords.LICENSE`.
 static LIST: &str = include_str!("common_passwords.txt");
 
-/// Words that name this service, and so come to the mind of whoever attacks it.
+/// Words that name this service, and are an obvious guess.
 const CONTEXT_WORDS: [&str; 1] = ["bienvenue"];
 
 static SORTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| LIST.lines().collect());
 
-/// Whether the whole password, whatever its case, is a common one. A password
-/// that merely contains one is not (NIST SP 800-63B-4, 3.1.1.2).
+/// Whether the whole password, in any case, is a common one. A password that merely
+/// contains one is allowed (NIST SP 800-63B-4, 3.1.1.2).
 pub(super) fn contains(password: &str) -> bool {
     let folded = zeroize::Zeroizing::new(password.to_lowercase());
     CONTEXT_WORDS.contains(&folded.as_str()) || SORTED.binary_search(&folded.as_str()).is_ok()
@@ -27,7 +27,7 @@ mod tests {
     fn the_list_can_be_searched_and_is_long_enough() {
         assert!(SORTED.is_sorted());
         assert!(SORTED.iter().all(|entry| *entry == entry.to_lowercase()));
-        // ASVS 6.2.4: at least 3,000 that the length rule alone would let in.
+        // ASVS 6.2.4: at least 3,000 that the length rule alone would allow.
         assert!(SORTED.iter().filter(|entry| entry.len() >= 8).count() >= 3_000);
     }
 

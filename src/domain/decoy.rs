@@ -1,30 +1,28 @@
-//! The sample of users whose stored hashes stand in for those of unknown e-mails.
+//! The sample of users whose stored hashes serve as decoys for unknown e-mails.
 //!
-//! Each slot holds one user, drawn with equal probability from all users, each slot
-//! independently of the others. The share of slots with a certain kind of hash is
-//! therefore the share of users who have it, give or take its standard deviation of at
-//! most 0.8 % (for 4,096 slots). A kind that one user in a thousand has is missing from
-//! the sample in 2 % of databases, one that one in 500 has in 0.03 %.
+//! Each slot holds one user, drawn with equal probability from all users and independently
+//! of other slots. The share of slots with a certain kind of hash is therefore the share of
+//! users with that kind, with a standard deviation of at most 0.8 % (for 4,096 slots). A
+//! kind that one user in 1,000 has is missing from the sample in 2 % of databases, a kind
+//! that one in 500 has in 0.03 %.
 //!
-//! The sample moves no more than that takes. When `n` users have grown to `n + k`, a slot
-//! is given to one of the newcomers with probability `k / (n + k)`, and otherwise keeps
-//! its user (reservoir sampling, one reservoir of size one for each slot). So the e-mail
-//! of a slot gets another kind of decoy in two cases only: its user's hash was replaced,
-//! as a known e-mail's hash is at a login; or so many people have registered that the
-//! slot was given away.
+//! The sample changes as little as possible. When `n` users have grown to `n + k`, a slot
+//! is assigned to a new user with probability `k / (n + k)` and otherwise keeps its user
+//! (reservoir sampling, with one reservoir of size one for each slot). So the e-mail of a
+//! slot gets another kind of decoy in two cases only: its user's hash was replaced, as a
+//! known e-mail's hash is at a login; or the slot was reassigned after many registrations.
 
 use super::UserId;
 
-/// One place in the sample.
+/// A slot of the sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DecoySlot(u16);
 
 impl DecoySlot {
-    /// How many slots there are: a power of two, so that no slot is more likely than
-    /// another.
+    /// The number of slots. It is a power of two, so that all slots are equally likely.
     pub const COUNT: u16 = 4_096;
 
-    /// The slot for a number that is uniformly distributed.
+    /// The slot for a uniformly distributed number.
     pub fn from_random(number: u64) -> Self {
         Self((number % u64::from(Self::COUNT)) as u16)
     }
@@ -34,14 +32,14 @@ impl DecoySlot {
         (0..Self::COUNT).map(Self)
     }
 
-    /// Its number, from 0.
+    /// Its index.
     pub fn number(self) -> u16 {
         self.0
     }
 }
 
-/// Which slots are given to which of some newcomers, when `considered` users have been
-/// sampled before them. Nothing is given away where there are no newcomers.
+/// The slots to assign to new users, when `considered` users were sampled before. Without
+/// new users no slot is reassigned.
 ///
 /// # Errors
 ///
@@ -52,14 +50,14 @@ pub fn give_slots(
 ) -> Result<Vec<(DecoySlot, UserId)>, getrandom::Error> {
     let users = considered.saturating_add(newcomers.len() as u64);
     let drawn = DecoySlot::all().zip(random_below(users)?);
-    // A number among all users: the first of them are the newcomers.
+    // A number among all users, of which the first are the new ones.
     Ok(drawn
         .filter_map(|(slot, number)| Some((slot, *newcomers.get(number)?)))
         .collect())
 }
 
-/// Which users take the slots that have lost theirs: some of those who are in the
-/// sample, since they are a sample of all users too.
+/// The users for slots whose user was removed. They are drawn from the sample, which stands
+/// for all users.
 ///
 /// # Errors
 ///
@@ -74,7 +72,7 @@ pub fn refill_slots(
         .collect())
 }
 
-/// A number below `end` for each slot, each of them equally likely.
+/// A uniformly distributed number below `end` for each slot.
 fn random_below(end: u64) -> Result<impl Iterator<Item = usize>, getrandom::Error> {
     let mut bytes = vec![0; usize::from(DecoySlot::COUNT) * 8];
     getrandom::fill(&mut bytes)?;
@@ -96,8 +94,8 @@ mod tests {
         ids.map(UserId).collect()
     }
 
-    /// Chance alone is beyond any of these bounds once in millions of runs: they are six
-    /// standard deviations wide.
+    /// The bounds are six standard deviations wide, so chance exceeds them once in millions
+    /// of runs.
     #[test]
     fn every_user_has_the_same_share_of_the_slots() {
         let mut sample: HashMap<DecoySlot, UserId> = HashMap::new();

@@ -1,4 +1,4 @@
-//! E-mail addresses, in the one spelling that everything goes by.
+//! E-mail addresses in canonical form.
 
 use std::fmt;
 
@@ -7,23 +7,23 @@ use thiserror::Error;
 
 use super::OddCharacter;
 
-/// The longest address, before and after it is made canonical, in bytes
-/// (RFC 5321, 4.5.3.1.3, less the angle brackets).
+/// The length of the longest address in bytes, as sent and in canonical form (RFC 5321,
+/// 4.5.3.1.3, less the angle brackets).
 const MAX_BYTES: usize = 254;
 
-/// The longest local part, in bytes (RFC 5321, 4.5.3.1.1).
+/// The length of the longest local part, in bytes (RFC 5321, 4.5.3.1.1).
 const MAX_LOCAL_BYTES: usize = 64;
 
-/// An address in canonical form: the local part in ASCII lower case, `@`, the
-/// domain in its ASCII (IDNA) form. Two spellings of one address are equal
-/// bytes, so uniqueness, look-up and limits all go by this value.
+/// An address in canonical form: the local part in ASCII lower case, `@`, the domain in its
+/// ASCII (IDNA) form. Two spellings of one address are equal bytes, so uniqueness, look-up
+/// and limits all use this value.
 ///
-/// Never folded by Unicode rules or by the database: `\u{212A}im@…` (Kelvin
-/// sign) must not become `kim@…`, and the databases would disagree.
+/// It is never folded by Unicode rules or by the database: `\u{212A}im@…` (Kelvin sign)
+/// must not become `kim@…`, and the databases would disagree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Email(SmolStr);
 
-/// Why a text is no address that an account can have.
+/// Why a text is not a valid address of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EmailError {
     /// The text is empty.
@@ -32,38 +32,38 @@ pub enum EmailError {
     /// Over 254 bytes as sent or in canonical form, or over 64 before the `@`.
     #[error("is too long: at most 254 bytes, 64 of them before the @")]
     TooLong,
-    /// No `@`, or more than one.
+    /// No `@`, or several.
     #[error("is not an address: write it as name@example.com, with one @")]
     NotOneAt,
-    /// Something that an unquoted ASCII local part does not allow.
+    /// A character that an unquoted ASCII local part does not allow.
     #[error(
         "is not an address: before the @, write ASCII letters, digits and \
          !#$%&'*+-/=?^_`{{|}}~, with single dots between them"
     )]
     LocalPart,
-    /// Something that is not a domain name.
+    /// The part after the `@` is not a domain name.
     #[error("is not an address: after the @, write a domain name such as example.com")]
     Domain,
-    /// A character that cannot be seen, or looks like another one.
+    /// An invisible character, or one that looks like another.
     #[error("is not an address: {0}")]
     Character(OddCharacter),
 }
 
 impl Email {
-    /// The address within a text: keyboards and copied cells leave white space around it,
-    /// which no person sees. Other characters that cannot be seen may stand for a mistake
-    /// in the address itself, so they stay, and are refused.
+    /// The address without ASCII white space around it, which keyboards and copied cells
+    /// leave unnoticed. Other invisible characters are refused, since they may stand for a
+    /// mistake in the address itself.
     pub fn trimmed(text: &str) -> &str {
         text.trim_ascii()
     }
 
-    /// Makes the canonical form, the only way to get one. ASCII white space at both ends
-    /// does not count.
+    /// Makes the canonical form; there is no other constructor. ASCII white space at both
+    /// ends is ignored.
     ///
     /// # Errors
     ///
-    /// When the text is no plain `local@domain` address; quoted local parts,
-    /// comments and address literals are refused.
+    /// When the text is not a plain `local@domain` address; quoted local parts, comments
+    /// and address literals are refused.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         let text = Self::trimmed(text);
         Self::parse_trimmed(text).map_err(|error| match error {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_address_are_one() {
+    fn spellings_of_one_address_are_equal() {
         for (spelling, key) in [
             ("ada@example.com", "ada@example.com"),
             ("Ada@EXAMPLE.Com", "ada@example.com"),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_why() {
+    fn an_invalid_address_has_its_reason() {
         let long = |n: usize| format!("{}@example.com", "a".repeat(n));
         for (text, error) in [
             ("", EmailError::Missing),
@@ -182,7 +182,7 @@ mod tests {
             assert_eq!(Email::parse(text), Err(error), "{text:?}");
         }
         assert!(Email::parse(&long(64)).is_ok());
-        // The limit is the address's, not that of the white space around it.
+        // The limit applies to the address without white space around it.
         let padded = format!("{}{}{}", " ".repeat(300), long(64), "\t".repeat(300));
         assert_eq!(canonical(&padded), long(64));
     }
@@ -223,7 +223,7 @@ mod tests {
             // Folding the Kelvin sign would let this one be kim@example.com.
             ("\u{212A}im@example.com", "character 1 is U+212A (\u{212A})"),
             ("\u{430}da@example.com", "character 1 is U+0430 (\u{430})"),
-            // Nothing that turns the text around or hides in it.
+            // The text after the dot has no direction mark.
             ("\u{202E}ada@example.com", "character 1 is U+202E, "),
         ] {
             let error = Email::parse(text).unwrap_err();
@@ -252,7 +252,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn canonical_is_final(text in "\\PC{0,20}@\\PC{0,30}") {
+        fn the_canonical_form_is_stable(text in "\\PC{0,20}@\\PC{0,30}") {
             if let Ok(email) = Email::parse(&text) {
                 prop_assert_eq!(Email::parse(email.as_str()), Ok(email));
             }
@@ -263,7 +263,7 @@ mod tests {
             local in "[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]{1,64}",
             domain in "[a-zA-Z]{1,20}(\\.[a-zA-Z]{1,20}){0,3}",
         ) {
-            // Some labels that IDNA reads as encoded ones are not well formed.
+            // Some labels that IDNA reads as encoded ones are malformed.
             prop_assume!(!domain.to_ascii_lowercase().contains("xn--"));
             let text = format!("{local}@{domain}");
             let email = Email::parse(&text);
@@ -274,7 +274,7 @@ mod tests {
         }
 
         #[test]
-        fn no_input_panics_and_all_accepted_are_tame(text in any::<String>()) {
+        fn accepted_addresses_have_no_special_characters(text in any::<String>()) {
             if let Ok(email) = Email::parse(&text) {
                 prop_assert!(email.as_str().is_ascii());
                 prop_assert!(email.as_str().len() <= MAX_BYTES);

@@ -1,16 +1,16 @@
-//! Networks, by which connections and requests are counted. One client is usually given
-//! an IPv4 address or an IPv6 /64, and one site an IPv6 /48.
+//! Networks, by which connections and requests are counted. A client usually has an IPv4
+//! address or an IPv6 /64, and a site an IPv6 /48.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
 };
 
-/// The network of one client: an IPv4 address, or the /64 of an IPv6 address.
+/// The network of a client: an IPv4 address, or the /64 of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
-/// The network of one site: the /48 of an IPv6 address.
+/// The network of a site: the /48 of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WideNetwork(Ipv6Addr);
 
@@ -23,7 +23,7 @@ impl Network {
         })
     }
 
-    /// The wide network around an IPv6 network; IPv4 networks have none.
+    /// The /48 around an IPv6 network; `None` for IPv4.
     pub fn wide(self) -> Option<WideNetwork> {
         match self.0 {
             IpAddr::V4(_) => None,

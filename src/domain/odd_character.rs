@@ -1,10 +1,10 @@
-//! Characters of a text that cannot be seen, or that look like others: an error has to name
-//! them, since the text looks right to its reader.
+//! Invisible and misleading characters in an address. An error has to name them, since the
+//! text looks right to its reader.
 
 use std::fmt;
 
-/// The first character of an address that can be the reason why it is refused, although
-/// nothing looks wrong. It displays as what it is, where it stands and what to do.
+/// The first such character that can be the reason for a refusal. It displays as its code
+/// point, its position and a remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OddCharacter {
     character: char,
@@ -17,12 +17,12 @@ pub struct OddCharacter {
 enum Place {
     LocalPart,
     Domain,
-    /// It looks like an @, and there is no real one.
+    /// It looks like an @ and stands in its place.
     Between,
 }
 
 impl OddCharacter {
-    /// Looks for one in an address.
+    /// Finds the first one in an address.
     pub(super) fn find(address: &str) -> Option<Self> {
         let at = address.find('@');
         let mut characters = address.char_indices().zip(1..);
@@ -34,7 +34,7 @@ impl OddCharacter {
             };
             let is_odd = match place {
                 Place::Between => true,
-                // Letters of every script may stand in a domain.
+                // Domains may contain letters of every script.
                 Place::Domain => is_unseen(character),
                 Place::LocalPart => at.is_some() && (is_unseen(character) || !character.is_ascii()),
             };
@@ -84,8 +84,8 @@ fn is_like_at(character: char) -> bool {
     matches!(character, '\u{FF20}' | '\u{FE6B}')
 }
 
-/// White space, controls, and format characters (Unicode's category Cf) with the variation
-/// selectors, none of which has a shape of its own.
+/// White space, controls, format characters (Unicode's category Cf) and variation
+/// selectors, all of which are invisible.
 fn is_unseen(character: char) -> bool {
     character.is_whitespace()
         || character.is_control()
@@ -108,7 +108,7 @@ fn is_unseen(character: char) -> bool {
         )
 }
 
-/// What a keyboard, a document or a web page leaves in a text most often.
+/// The characters that keyboards, documents and web pages leave in a text most often.
 fn name(character: char) -> Option<&'static str> {
     Some(match character {
         '\t' => "a tab",

@@ -1,4 +1,4 @@
-//! Passwords: as presented, as newly set, as stored.
+//! Passwords: presented, new and stored ones.
 
 use std::{fmt, sync::Arc};
 
@@ -11,20 +11,20 @@ use super::{Email, common_passwords};
 /// The longest password that can be set, in bytes of UTF-8 as sent.
 const MAX_BYTES: usize = 1_024;
 
-/// A password as somebody presented it, otherwise untouched, and in Unicode form
-/// NFC (NIST SP 800-63B-4, 3.1.1.2), which is what is stored. Cheap to clone, for
-/// a thread that hashes; wiped when the last clone is dropped.
+/// A presented password in Unicode form NFC (NIST SP 800-63B-4, 3.1.1.2), the form in which
+/// it is stored, and otherwise unchanged. Clones share the memory, which is wiped with the
+/// last one.
 #[derive(Clone)]
 pub struct Password(Arc<Forms>);
 
 struct Forms {
     normalized: Zeroizing<String>,
-    /// As presented, where that differs.
+    /// The presented form, if it differs.
     unnormalized: Option<Zeroizing<String>>,
 }
 
 impl Password {
-    /// Takes any text: what is wrong with it shows when it is compared.
+    /// Accepts any text: an invalid password matches no hash.
     pub fn new(presented: String) -> Self {
         let presented = Zeroizing::new(presented);
         Self(Arc::new(if is_nfc(&presented) {
@@ -33,8 +33,8 @@ impl Password {
                 unnormalized: None,
             }
         } else {
-            // A string that grows would leave copies behind. NFC takes at most
-            // three times the bytes (Unicode's FAQ on normalization).
+            // A growing string would leave copies behind. NFC takes at most three times the
+            // bytes (Unicode's FAQ on normalization).
             let mut normalized = Zeroizing::new(String::with_capacity(3 * presented.len()));
             normalized.extend(presented.nfc());
             Forms {
@@ -44,13 +44,12 @@ impl Password {
         }))
     }
 
-    /// The bytes to hash, those of the NFC form.
+    /// The bytes of the NFC form, to be hashed.
     pub fn as_bytes(&self) -> &[u8] {
         self.as_str().as_bytes()
     }
 
-    /// The bytes as they were presented, where that was not in NFC. Another
-    /// service may have hashed these.
+    /// The presented bytes, if they were not in NFC. Another service may have hashed those.
     pub fn unnormalized(&self) -> Option<&[u8]> {
         let presented = self.0.unnormalized.as_ref();
         presented.map(|presented| presented.as_bytes())
@@ -67,12 +66,12 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A password that the policy lets an account have.
+/// A password that satisfies the policy.
 #[derive(Debug)]
 pub struct NewPassword(Password);
 
 impl NewPassword {
-    /// Whether it is this password.
+    /// Whether the two are equal.
     pub fn is(&self, other: &Password) -> bool {
         self.0.as_bytes() == other.as_bytes()
     }
@@ -84,50 +83,50 @@ impl From<NewPassword> for Password {
     }
 }
 
-/// Which passwords may be set. It is not asked at login: a password that was
-/// once set keeps working.
+/// The policy for new passwords. It does not apply to logins: a password set earlier keeps
+/// working.
 #[derive(Clone, Copy, Debug)]
 pub struct PasswordPolicy {
-    /// The fewest code points after NFC.
+    /// The minimum length in code points, after NFC.
     pub min_length: usize,
 }
 
-/// Why a password cannot be set, told to whoever chose it.
+/// Why a password cannot be set, for the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PasswordPolicyError {
     /// The text is empty.
     #[error("is missing")]
     Missing,
-    /// Fewer code points than the policy asks for.
+    /// Fewer code points than the minimum.
     #[error("is too short: at least {min_length} characters")]
     TooShort {
-        /// The fewest code points.
+        /// The minimum, in code points.
         min_length: usize,
     },
     /// Over 1,024 bytes.
     #[error("is too long: at most 1,024 bytes")]
     TooLong,
-    /// A control character, which a keyboard or a form may not give back.
+    /// A control character, which other keyboards or forms may not reproduce.
     #[error("holds a control character; anything else is welcome")]
     ControlCharacter,
     /// On the list of common passwords.
     #[error("is one that everybody tries first; choose another, such as a few unrelated words")]
     Common,
-    /// The one that it is to replace.
+    /// Equal to the current password.
     #[error("is the current password; choose another")]
     Unchanged,
-    /// The account's own address.
+    /// Equal to the account's e-mail.
     #[error("is the e-mail address itself; choose another, such as a few unrelated words")]
     IsEmail,
 }
 
 impl PasswordPolicy {
-    /// Admits a password for the account of `email`. No rule asks for
-    /// particular kinds of characters (NIST SP 800-63B-4, 3.1.1.2).
+    /// Checks a new password for the account of `email`. No rule asks for particular kinds
+    /// of characters (NIST SP 800-63B-4, 3.1.1.2).
     ///
     /// # Errors
     ///
-    /// When a rule forbids it; the first that does is told.
+    /// The first violated rule.
     pub fn admit(&self, chosen: String, email: &Email) -> Result<NewPassword, PasswordPolicyError> {
         if chosen.is_empty() {
             return Err(PasswordPolicyError::Missing);
@@ -155,22 +154,21 @@ impl PasswordPolicy {
     }
 }
 
-/// A stored hash, as the database keeps it. `passwords` knows how to read it;
-/// to everyone else it is a secret.
+/// A stored hash. Only `passwords` parses it; elsewhere it is a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HashedPassword(String);
 
 impl HashedPassword {
-    /// What is stored for an account that has no password: no password matches it, until
-    /// its owner sets one with a reset token.
+    /// The stored value of an account without a password. No password matches it until the
+    /// owner sets one with a reset token.
     pub const NONE: &str = "!";
 
-    /// That of an account without a password.
+    /// The value of an account without a password.
     pub fn none() -> Self {
         Self(Self::NONE.to_owned())
     }
 
-    /// Wraps what was computed or read from the database.
+    /// Wraps a computed or stored hash.
     pub fn new(stored: String) -> Self {
         Self(stored)
     }
@@ -199,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rules() {
+    fn the_policy_is_applied() {
         let short = PasswordPolicyError::TooShort { min_length: 8 };
         for (chosen, error) in [
             ("", PasswordPolicyError::Missing),
@@ -227,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_character_are_one_and_others_are_not() {
+    fn only_canonically_equivalent_passwords_are_equal() {
         let composed = Password::new("caf\u{E9}".into());
         assert_eq!(
             composed.as_bytes(),
@@ -242,12 +240,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_presented_is_kept_where_it_differs() {
+    fn a_different_presented_form_is_kept() {
         let decomposed = Password::new("cafe\u{301}".into());
         assert_eq!(decomposed.as_bytes(), "caf\u{E9}".as_bytes());
         assert_eq!(decomposed.unnormalized(), Some("cafe\u{301}".as_bytes()));
         assert_eq!(Password::new("caf\u{E9}".into()).unnormalized(), None);
-        // A clone is the same bytes in the same place, not a copy.
+        // A clone shares the same bytes.
         assert!(std::ptr::eq(
             decomposed.as_bytes(),
             decomposed.clone().as_bytes()
@@ -255,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_secret_has_a_readable_debug() {
+    fn secrets_have_no_readable_debug() {
         let admitted = admit("correct horse battery").unwrap();
         assert!(!format!("{admitted:?}").contains("horse"));
         let presented = Password::new("cafe\u{301}".into());

@@ -1,17 +1,16 @@
-//! Where people reach the service.
+//! The public URL of the service.
 
 use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 use url::{Host, Url};
 
-/// The address that people's browsers know the service by: `http` or `https`,
-/// a host, perhaps a port and a path. Links and cookie rules go by it alone,
-/// never by what a request says of itself.
+/// The URL of the service in browsers: `http` or `https`, a host, and optionally a port and
+/// a path. Links and cookies depend on it alone, never on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(Url);
 
-/// The text is no such address.
+/// The text is not such a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "write http:// or https://, a host and perhaps a port and a path, such as \
@@ -40,19 +39,18 @@ impl FromStr for PublicUrl {
 }
 
 impl PublicUrl {
-    /// What it is where nobody says: this machine, without TLS.
+    /// The default: this machine, without TLS.
     pub fn localhost(port: u16) -> Self {
         let text = format!("http://localhost:{port}");
         Self(Url::parse(&text).expect("a URL"))
     }
 
-    /// Whether browsers reach it through TLS.
+    /// Whether browsers use TLS.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
 
-    /// Whether what travels to it can be read on the way: no TLS, and not this
-    /// machine.
+    /// Whether requests can be read in transit: without TLS, and from another machine.
     pub fn is_readable(&self) -> bool {
         let is_local = match self.0.host() {
             Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -78,12 +76,12 @@ impl PublicUrl {
         self.0.origin().ascii_serialization()
     }
 
-    /// Where its own pages lead back to: its path, which a proxy may take off before a
-    /// request gets here, with a `/` at the end.
+    /// The path of the URL with a `/` at the end, as the target of redirects. A proxy may
+    /// strip the path from requests.
     pub fn home(&self) -> String {
         let path = format!("{}/", self.0.path().trim_end_matches('/'));
         match path.starts_with("//") {
-            // Alone it would name another host.
+            // A path that begins with `//` would name another host.
             true => format!("{}{path}", self.origin()),
             false => path,
         }
@@ -118,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_browsers_know_it_by() {
+    fn urls_are_parsed() {
         for (text, shown, origin, host) in [
             (
                 "http://localhost:50051",
@@ -169,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_is_its_path() {
+    fn redirects_lead_to_its_path() {
         for (url, home) in [
             ("http://localhost:1", "/"),
             ("https://example.com/", "/"),

@@ -1,4 +1,4 @@
-//! The reset tokens that a user has been given.
+//! The reset tokens of a user.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use chrono::{DateTime, Utc};
 
 use super::{CLOCK_SKEW, ResetDigest, ResetToken};
 
-/// A reset token that was made a moment ago, and what is stored of it.
+/// A new reset token with its stored form.
 #[derive(Debug)]
 pub struct NewReset {
     /// The secret, for its user alone.
     pub token: ResetToken,
-    /// What is stored.
+    /// The stored form.
     pub pending: PendingReset,
 }
 
 impl NewReset {
-    /// Makes a token that expires at a time.
+    /// Makes a token with this expiry.
     ///
     /// # Errors
     ///
@@ -32,50 +32,50 @@ impl NewReset {
     }
 }
 
-/// A reset token that was given out.
+/// A stored reset token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingReset {
-    /// What is stored of the token.
+    /// The digest of the token.
     pub digest: ResetDigest,
-    /// From then on it is refused.
+    /// The time from which it is refused.
     pub expires_at: DateTime<Utc>,
-    /// When it was mailed; `None` while it is on its way, or where it was not mailed.
+    /// When it was mailed; `None` before that, or if it was returned to the caller.
     pub mailed_at: Option<DateTime<Utc>>,
 }
 
-/// The two reset tokens of a user that may be good. A new one is mailed only when the
-/// newest has reached half its life, so no third one can be.
+/// The two reset tokens of a user that may be valid. A new one is mailed only after half
+/// the life of the newest, so a third cannot be valid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResetTokens {
-    /// The one that was given out last.
+    /// The latest token.
     pub newest: Option<PendingReset>,
-    /// A mailed one before it.
+    /// An earlier, mailed one.
     pub previous: Option<PendingReset>,
 }
 
 impl PendingReset {
-    /// Whether it is taken at this moment, where tokens are good for `ttl`. One that
-    /// expires later than any token can was made under a clock that was wrong.
+    /// Whether it is valid now, if tokens live for `ttl`. A later expiry than any new
+    /// token's comes from a wrong clock.
     pub fn is_good(&self, now: DateTime<Utc>, ttl: Duration) -> bool {
         now < self.expires_at && self.expires_at <= now + ttl + CLOCK_SKEW
     }
 }
 
 impl ResetTokens {
-    /// The token that a digest is of.
+    /// The token with this digest.
     pub fn find(&self, digest: ResetDigest) -> Option<PendingReset> {
         self.all().find(|reset| reset.digest == digest)
     }
 
-    /// Whether one was mailed after a moment. What is dated after now does not count.
+    /// Whether one was mailed after `since`. Times in the future do not count.
     pub fn were_mailed_since(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         self.all()
             .filter_map(|reset| reset.mailed_at)
             .any(|mailed_at| since < mailed_at && mailed_at <= now + CLOCK_SKEW)
     }
 
-    /// The tokens once one more is given out at this moment. A good one that was mailed
-    /// stays good; one that never reached its user makes room.
+    /// The tokens after another one was added. A valid mailed token stays valid; a token
+    /// that never reached its user is replaced.
     pub fn with(self, added: PendingReset, now: DateTime<Utc>) -> Self {
         let ttl = (added.expires_at - now).to_std().unwrap_or_default();
         let is_good = |reset: &PendingReset| reset.is_good(now, ttl);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_its_time_and_not_ahead_of_it() {
+    fn a_token_is_valid_for_its_lifetime() {
         let reset = made(0, true);
         for (now, expected) in [
             (-301, false),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mailed_token_stays_beside_the_next_and_another_makes_room() {
+    fn a_mailed_token_stays_valid_and_another_is_replaced() {
         let (first, failed, second) = (made(0, true), made(300, false), made(301, true));
         let tokens = ResetTokens::default().with(first, at(0));
         let tokens = tokens.with(failed, at(300));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_a_clock_ahead_neither_stays_nor_keeps_the_next_back() {
+    fn a_token_of_a_clock_ahead_is_replaced_and_delays_no_mail() {
         let ahead = made(100 * 86_400, true);
         let tokens = ResetTokens::default().with(ahead, at(100 * 86_400));
         assert!(!tokens.were_mailed_since(at(-300), at(0)));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_when_one_was_mailed_last() {
+    fn recent_mails_are_recognised() {
         let tokens = ResetTokens::default().with(made(0, true), at(0));
         assert!(tokens.were_mailed_since(at(-1), at(0)));
         assert!(!tokens.were_mailed_since(at(0), at(300)));

@@ -1,35 +1,34 @@
-//! What ended sessions, or changed what is said of a user.
+//! Revocations: events that end sessions or change the owner returned by a check.
 
 use super::{SessionDigest, SessionHandle, UserId};
 
-/// A place in the log of revocations. Later ones are greater; most numbers are never
-/// used, so that the revision of one log is hardly ever that of another. 0 is before
-/// the first.
+/// A position in the log of revocations. Later ones are greater. Most numbers are never
+/// used, so that a revision of one log hardly ever occurs in another. 0 precedes the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub i64);
 
-/// One entry of the log.
+/// An entry of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// Its place.
+    /// Its position.
     pub revision: Revision,
-    /// Whom it is about.
+    /// The user concerned.
     pub user_id: UserId,
-    /// What happened.
+    /// The event.
     pub event: RevocationEvent,
 }
 
-/// What happened.
+/// The event of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationEvent {
     /// A session ended, for whatever reason.
     SessionEnded {
-        /// What it is found by.
+        /// The digest of the session.
         digest: SessionDigest,
-        /// Its name; `None` where what was stored is none.
+        /// The handle of the session; `None` if the stored one is invalid.
         handle: Option<SessionHandle>,
     },
-    /// Every session of the user that was open then ended.
+    /// Every open session of the user ended.
     UserSessionsEnded,
     /// The user's e-mail or time of registration changed.
     UserChanged,

@@ -1,4 +1,4 @@
-//! A login on one device.
+//! Sessions and their limits.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use super::{CredentialVersion, UserId};
 
-/// The longest step in which `last_seen_at` moves.
-const MAX_TOUCH_STEP: Duration = Duration::from_secs(900);
+/// The upper limit of the step in which `last_seen_at` moves.
+const MAX_LAST_SEEN_STEP: Duration = Duration::from_secs(900);
 
-/// How far the clocks of two nodes may differ that are both right. What is dated later
-/// than that is dated after now: it was written under a clock that was wrong, or ours is.
+/// The largest difference between two right clocks. A time further in the future was
+/// written under a wrong clock, or this machine's clock is wrong.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// The longest user agent that is kept, in bytes.
+/// The length of the longest stored user agent, in bytes.
 const MAX_USER_AGENT_BYTES: usize = 256;
 
 /// Names a session in lists and logs. Unlike the `session_id` it proves nothing.
@@ -22,17 +22,17 @@ const MAX_USER_AGENT_BYTES: usize = 256;
 pub struct SessionHandle(Uuid);
 
 impl SessionHandle {
-    /// A new one, random.
+    /// A new random handle.
     pub fn generate() -> Self {
         Self(Uuid::new_v4())
     }
 
-    /// The hyphenated form, written into a buffer.
+    /// Writes the hyphenated form into a buffer.
     pub fn encode(self, buffer: &mut [u8; 36]) -> &str {
         self.0.hyphenated().encode_lower(buffer)
     }
 
-    /// Reads the hyphenated form; `None` for anything else.
+    /// Parses the hyphenated form; `None` for any other.
     pub fn parse(text: &str) -> Option<Self> {
         let uuid = Uuid::try_parse(text).ok()?;
         (uuid.hyphenated().to_string() == text).then_some(Self(uuid))
@@ -45,7 +45,7 @@ impl fmt::Display for SessionHandle {
     }
 }
 
-/// Who opened a session, as far as can be told from outside.
+/// The client that opened a session.
 #[derive(Clone, Debug)]
 pub struct Client {
     user_agent: Arc<str>,
@@ -53,32 +53,32 @@ pub struct Client {
 }
 
 impl Client {
-    /// Keeps of the user agent what is safe to show: no control characters and
-    /// none that cannot be seen, at most 256 bytes.
+    /// Keeps the printable part of the user agent: no control or invisible characters, at
+    /// most 256 bytes.
     pub fn new(user_agent: &str, ip: IpAddr) -> Self {
         let mut user_agent: String = user_agent.chars().filter(is_shown).collect();
         user_agent.truncate(user_agent.floor_char_boundary(MAX_USER_AGENT_BYTES));
         Self::kept(user_agent.into(), ip.to_canonical())
     }
 
-    /// Takes back what [`user_agent`](Self::user_agent) and [`ip`](Self::ip) gave.
+    /// Restores a stored [`user_agent`](Self::user_agent) and [`ip`](Self::ip).
     pub fn kept(user_agent: Arc<str>, ip: IpAddr) -> Self {
         Self { user_agent, ip }
     }
 
-    /// The user agent, empty when it sent none.
+    /// The user agent; empty if the client sent none.
     pub fn user_agent(&self) -> &Arc<str> {
         &self.user_agent
     }
 
-    /// The IP address, never an IPv4 one in IPv6 clothes.
+    /// The IP address; never an IPv4-mapped IPv6 address.
     pub fn ip(&self) -> IpAddr {
         self.ip
     }
 }
 
-/// Whether a character shows as itself: no control character, and none that
-/// hides or turns what stands beside it (separators, joiners, directions, tags).
+/// Whether a character is visible and does not hide or reorder its neighbours, as
+/// separators, joiners, direction marks and tags do.
 fn is_shown(c: &char) -> bool {
     !c.is_control()
         && !matches!(
@@ -93,24 +93,24 @@ fn is_shown(c: &char) -> bool {
         )
 }
 
-/// A login on one device, as stored.
+/// A stored session.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// Its public name.
     pub handle: SessionHandle,
-    /// Whose it is.
+    /// The user of the session.
     pub user_id: UserId,
     /// The user's credential version when the password was checked.
     pub credential_version: CredentialVersion,
     /// When the login took place.
     pub created_at: DateTime<Utc>,
-    /// When it was last checked, to within [`SessionLimits::touch_step`].
+    /// When it was last checked, to within [`SessionLimits::last_seen_step`].
     pub last_seen_at: DateTime<Utc>,
-    /// Who logged in.
+    /// The client that logged in.
     pub client: Client,
 }
 
-/// How long sessions live.
+/// The limits on the life of sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionLimits {
     /// The longest time without a check.
@@ -119,7 +119,7 @@ pub struct SessionLimits {
     pub absolute: Duration,
 }
 
-/// What the limits go by.
+/// The times that the limits depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionTimes {
     /// When the login took place.
@@ -128,24 +128,23 @@ pub struct SessionTimes {
     pub last_seen_at: DateTime<Utc>,
 }
 
-/// What a check comes to, of a session that is open.
+/// The effect of a check on an open session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionUse {
-    /// When the login took place, and when the session was last checked: now, where
-    /// that is to be noted.
+    /// The times after the check: `last_seen_at` is now if the check moves it.
     pub times: SessionTimes,
-    /// Whether `last_seen_at` is to move.
+    /// Whether the check moves `last_seen_at`.
     pub is_to_note: bool,
-    /// Whether a time of the session is later than now by more than [`CLOCK_SKEW`].
+    /// Whether a time of the session is in the future by more than [`CLOCK_SKEW`].
     pub is_dated_ahead: bool,
-    /// When the session ends if it is not used again.
+    /// When the session ends without further use.
     pub expires_at: DateTime<Utc>,
-    /// How long that is from now.
+    /// The time from now until then.
     pub left: Duration,
 }
 
 impl Session {
-    /// What the limits go by.
+    /// The times that the limits depend on.
     pub fn times(&self) -> SessionTimes {
         SessionTimes {
             created_at: self.created_at,
@@ -155,17 +154,17 @@ impl Session {
 }
 
 impl SessionLimits {
-    /// When the session ends if nobody checks it again: at that moment it is
-    /// refused. Times after now count as now.
+    /// When the session ends without further use; from that moment on it is refused. Times
+    /// in the future count as now.
     pub fn expires_at(&self, times: SessionTimes, now: DateTime<Utc>) -> DateTime<Utc> {
         (times.last_seen_at.min(now) + self.idle).min(times.created_at.min(now) + self.absolute)
     }
 
-    /// What a check at this moment comes to; `None` when the session has ended. Times
-    /// after now count as now.
+    /// The effect of a check now; `None` if the session has ended. Times in the future
+    /// count as now.
     #[inline]
     pub fn check(&self, mut times: SessionTimes, now: DateTime<Utc>) -> Option<SessionUse> {
-        // In microseconds: a calendar is not needed, and is most of what this would cost.
+        // In microseconds, since calendar arithmetic would be most of the cost.
         let (idle, absolute) = (microseconds(self.idle), microseconds(self.absolute));
         let (created, seen, at) = (
             times.created_at.timestamp_micros(),
@@ -177,7 +176,7 @@ impl SessionLimits {
         if at >= last.min(end) {
             return None;
         }
-        let is_to_note = at >= seen.saturating_add(microseconds(self.touch_step()));
+        let is_to_note = at >= seen.saturating_add(microseconds(self.last_seen_step()));
         if is_to_note {
             times.last_seen_at = now;
             end = at.saturating_add(idle);
@@ -191,15 +190,15 @@ impl SessionLimits {
         })
     }
 
-    /// How far `last_seen_at` may lag behind: a quarter of an hour, or a tenth of the idle
-    /// limit where that is less. A check within the step writes nothing.
-    pub fn touch_step(&self) -> Duration {
-        MAX_TOUCH_STEP.min(self.idle / 10)
+    /// How far `last_seen_at` may lag: a quarter of an hour, or a tenth of the idle limit
+    /// if less. A check within the step writes nothing.
+    pub fn last_seen_step(&self) -> Duration {
+        MAX_LAST_SEEN_STEP.min(self.idle / 10)
     }
 }
 
 fn microseconds(duration: Duration) -> i64 {
-    // A setting: ten years at most.
+    // At most the ten years that a setting allows.
     duration.as_micros() as i64
 }
 
@@ -235,18 +234,18 @@ mod tests {
         let now = login - TimeDelta::days(400);
         let bounded = limits.expires_at(seen_after(4).times(), now);
         assert_eq!(bounded, now + TimeDelta::hours(2), "dated after now");
-        assert_eq!(limits.touch_step(), Duration::from_secs(720));
+        assert_eq!(limits.last_seen_step(), Duration::from_secs(720));
     }
 
     #[test]
-    fn a_check_is_noted_once_in_a_step_and_refused_at_the_end() {
+    fn a_check_moves_last_seen_once_per_step_and_fails_at_the_end() {
         let limits = SessionLimits {
             idle: Duration::from_secs(1_000),
             absolute: Duration::from_secs(1_500),
         };
         let login = DateTime::UNIX_EPOCH;
         let after = |seconds| login + TimeDelta::seconds(seconds);
-        // Seen and checked so long after the login: seen then, and when it ends.
+        // Last seen and checked this long after the login; how long the session then lasts.
         for (seen, checked, expected) in [
             (0, 99, Some((0, 1_000))),
             (0, 100, Some((100, 1_100))),
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_dated_after_now_has_its_limits_from_now() {
+    fn limits_of_a_session_in_the_future_count_from_now() {
         let limits = SessionLimits {
             idle: Duration::from_secs(7_000),
             absolute: Duration::from_secs(30_000),
@@ -302,7 +301,7 @@ mod tests {
             };
             let used = limits.check(times, now).unwrap();
             assert_eq!(used.is_dated_ahead, is_dated_ahead, "{created} {seen}");
-            // What was last seen too long ago is noted as seen now.
+            // If the last use was too long ago, the check moves it to now.
             let expected = if used.is_to_note { 7_000 } else { left };
             assert_eq!(used.left, Duration::from_secs(expected), "{created} {seen}");
             assert_eq!(used.expires_at, now + used.left);
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_says_of_itself_is_cut_and_cleaned() {
+    fn user_agents_are_cut_and_cleaned() {
         let ip: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
         let unseen = "\r\n\0\u{9B}\u{202E}\u{2028}\u{FEFF}";
         let client = Client::new(&format!("a{unseen}{}", "\u{E9}".repeat(200)), ip);

@@ -1,4 +1,4 @@
-//! Where a page of a user's sessions ends, and the next begins.
+//! Positions in the list of a user's sessions, between two pages.
 
 use std::ops::RangeInclusive;
 
@@ -7,17 +7,16 @@ use chrono::{DateTime, Utc};
 
 use super::SessionHandle;
 
-/// The first byte of a token, so that another form can be told from this one.
+/// The first byte of a token, for later formats.
 const VERSION: u8 = 1;
 
 const TIME_BYTES: usize = 8;
 
-/// The times that every database keeps, in microseconds: 1970 to 9999.
+/// The times that every database can store, in microseconds: 1970 to 9999.
 const TIMES: RangeInclusive<i64> = 0..=253_402_300_799_999_999;
 
-/// A place in the order of a user's sessions: those opened last come first, and of
-/// those opened at the same time the one with the smaller handle. Neither changes
-/// while a session is used.
+/// A position in the order of a user's sessions: latest first, and by handle among those
+/// opened at the same time. Use of a session does not change the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionPosition {
     /// When the session was opened.
@@ -35,8 +34,8 @@ impl SessionPosition {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a `page_token`; `None` for anything that [`to_token`](Self::to_token)
-    /// cannot have made.
+    /// Parses a `page_token`; `None` for any other text than [`to_token`](Self::to_token)
+    /// makes.
     pub fn from_token(token: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (version, rest) = bytes.split_first()?;
@@ -58,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_leads_to_where_it_was_made(
+        fn a_token_encodes_its_position(
             micros in 0..4_000_000_000_000_000_i64,
         ) {
             let position = SessionPosition {
@@ -70,9 +69,10 @@ mod tests {
             prop_assert_eq!(SessionPosition::from_token(&token[1..]), None);
         }
 
-        /// A time that a database cannot compare with would be its error, not the caller's.
+        /// A time that the database cannot compare must be the caller's error, not the
+        /// database's.
         #[test]
-        fn no_time_is_taken_that_a_database_cannot_keep(micros in any::<i64>()) {
+        fn times_outside_the_databases_range_are_refused(micros in any::<i64>()) {
             let mut bytes = vec![VERSION];
             bytes.extend(micros.to_be_bytes());
             bytes.extend(SessionHandle::generate().encode(&mut [0; 36]).as_bytes());
@@ -81,7 +81,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_a_token_by_chance(text in "\\PC{0,60}") {
+        fn every_accepted_token_has_one_spelling(text in "\\PC{0,60}") {
             if let Some(position) = SessionPosition::from_token(&text) {
                 prop_assert_eq!(position.to_token(), text);
             }

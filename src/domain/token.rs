@@ -1,4 +1,4 @@
-//! Secrets that prove something, and what the database keeps of them.
+//! Bearer secrets and their digests.
 
 use std::{fmt, hash::Hash, marker::PhantomData};
 
@@ -6,59 +6,61 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// How many random bytes a token holds; a UUID's 122 bits would be too few for
-/// ASVS 7.2.3.
+/// The number of random bytes in a token. A UUID's 122 bits would be too few for ASVS
+/// 7.2.3.
 const BYTES: usize = 32;
 
-/// What a token is for. One kind is never taken for another: not by the
-/// compiler, and not by its text.
+/// The length of those bytes in base64url without padding.
+const ENCODED: usize = (BYTES * 8).div_ceil(6);
+
+/// The purpose of a token. Neither the compiler nor a parser takes one kind for another.
 pub trait TokenKind: Copy + Eq + Hash + Send + Sync + 'static {
-    /// What secret scanners know a leaked one by.
+    /// The prefix, by which secret scanners recognise a leaked token.
     const PREFIX: &'static str;
-    /// The name of its type.
+    /// The name of the type.
     const NAME: &'static str;
 }
 
 /// Proves a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OfSession {}
+pub enum SessionKind {}
 
-impl TokenKind for OfSession {
+impl TokenKind for SessionKind {
     const PREFIX: &'static str = "sess_";
     const NAME: &'static str = "SessionToken";
 }
 
 /// Lets its owner set a new password, once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OfReset {}
+pub enum ResetKind {}
 
-impl TokenKind for OfReset {
+impl TokenKind for ResetKind {
     const PREFIX: &'static str = "rst_";
     const NAME: &'static str = "ResetToken";
 }
 
 /// A `session_id`.
-pub type SessionToken = Token<OfSession>;
+pub type SessionToken = Token<SessionKind>;
 
 /// A `reset_token`.
-pub type ResetToken = Token<OfReset>;
+pub type ResetToken = Token<ResetKind>;
 
-/// What is stored of a `session_id`.
-pub type SessionDigest = TokenDigest<OfSession>;
+/// The stored form of a `session_id`.
+pub type SessionDigest = TokenDigest<SessionKind>;
 
-/// What is stored of a `reset_token`.
-pub type ResetDigest = TokenDigest<OfReset>;
+/// The stored form of a `reset_token`.
+pub type ResetDigest = TokenDigest<ResetKind>;
 
 /// A bearer secret: its kind's prefix and 32 random bytes in base64url without
 /// padding. It is wiped when dropped.
 pub struct Token<K>(Zeroizing<String>, PhantomData<K>);
 
 impl<K: TokenKind> Token<K> {
-    /// A new one, from the operating system's randomness.
+    /// A new token from the operating system's randomness.
     ///
     /// # Errors
     ///
-    /// When the operating system has none to give.
+    /// When the operating system gives no randomness.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = Zeroizing::new([0; BYTES]);
         getrandom::fill(bytes.as_mut())?;
@@ -67,15 +69,15 @@ impl<K: TokenKind> Token<K> {
         Ok(Self(text, PhantomData))
     }
 
-    /// Reads what a caller presented; `None` for anything that [`generate`]
-    /// cannot have made, down to the unused bits of the last character.
+    /// Parses a presented token; `None` for anything that [`generate`] cannot have made,
+    /// down to the unused bits of the last character.
     ///
     /// [`generate`]: Self::generate
     pub fn parse(presented: &str) -> Option<Self> {
         Self::digest_of(presented).map(|_| Self(Zeroizing::new(presented.to_owned()), PhantomData))
     }
 
-    /// The digest of what a caller presented, where it is a token at all.
+    /// The digest of a presented token; `None` if the text is not a token.
     pub fn digest_of(presented: &str) -> Option<TokenDigest<K>> {
         let encoded = presented.strip_prefix(K::PREFIX)?;
         let mut bytes = Zeroizing::new([0; BYTES]);
@@ -83,13 +85,24 @@ impl<K: TokenKind> Token<K> {
         (length == BYTES).then(|| TokenDigest::of(presented))
     }
 
-    /// What to store and look up. A plain hash is enough for 256 random bits
-    /// (ASVS 6.5.2), and a look-up by it tells a guesser nothing by its time.
+    /// Whether a text begins like a token of this kind.
+    pub fn has_prefix(text: &str) -> bool {
+        text.starts_with(K::PREFIX)
+    }
+
+    /// Whether a text looks like a token without its prefix, by length and alphabet.
+    pub fn lacks_prefix(text: &str) -> bool {
+        let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        text.len() == ENCODED && text.bytes().all(is_base64url)
+    }
+
+    /// The digest to store and look up. A plain hash is enough for 256 random bits (ASVS
+    /// 6.5.2), and the time of a look-up by it reveals nothing.
     pub fn digest(&self) -> TokenDigest<K> {
         TokenDigest::of(&self.0)
     }
 
-    /// The text to hand to its owner, once.
+    /// The text, to be shown to its owner once.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -110,7 +123,7 @@ impl<K: TokenKind> TokenDigest<K> {
         Self(Sha256::digest(token).into(), PhantomData)
     }
 
-    /// Takes what [`as_bytes`](Self::as_bytes) gave; `None` for another length.
+    /// Restores stored [`as_bytes`](Self::as_bytes); `None` for another length.
     pub fn from_bytes(stored: &[u8]) -> Option<Self> {
         Some(Self(stored.try_into().ok()?, PhantomData))
     }
@@ -135,10 +148,10 @@ mod tests {
 
     use super::*;
 
-    const PREFIX: &str = OfSession::PREFIX;
+    const PREFIX: &str = SessionKind::PREFIX;
 
     #[test]
-    fn one_kind_is_not_taken_for_another() {
+    fn kinds_are_kept_apart() {
         let session = SessionToken::generate().unwrap();
         let reset = ResetToken::generate().unwrap();
         assert!(ResetToken::parse(session.expose()).is_none());
@@ -149,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_what_they_say_and_never_the_same() {
+    fn tokens_are_well_formed_and_unique() {
         let tokens: HashSet<String> = (0..10_000)
             .map(|_| SessionToken::generate().unwrap().expose().to_owned())
             .collect();
@@ -182,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_secret_has_a_readable_debug() {
+    fn secrets_have_no_readable_debug() {
         let token = SessionToken::generate().unwrap();
         assert_eq!(format!("{token:?}"), "SessionToken(…)");
         assert_eq!(format!("{:?}", token.digest()), "digest of SessionToken(…)");
@@ -190,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_changed_token_is_no_token_or_another(position in 0_usize..48, with in any::<char>()) {
+        fn a_changed_token_is_invalid_or_another(position in 0_usize..48, with in any::<char>()) {
             let token = SessionToken::generate().unwrap();
             let mut changed: Vec<char> = token.expose().chars().collect();
             changed[position] = with;

@@ -1,36 +1,36 @@
-//! A person's account.
+//! User accounts.
 
 use chrono::{DateTime, Utc};
 
 use super::{Email, HashedPassword, ResetTokens};
 
-/// Names a user for good; the database gives it out.
+/// The permanent id of a user, assigned by the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(pub i64);
 
-/// Moves on with each change of a user's password. A session that was opened
-/// with another version than its user has is none.
+/// Increases with each change of a user's password. A session with another version than its
+/// user's is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialVersion(pub i64);
 
-/// A person's account, as stored.
+/// A stored user account.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Given at registration, never reused.
+    /// Assigned at registration, never reused.
     pub id: UserId,
     /// The canonical e-mail, unique among users.
     pub email: Email,
-    /// What to compare a presented password with.
+    /// The hash that presented passwords are checked against.
     pub hashed_password: HashedPassword,
     /// When the account was registered.
     pub created_at: DateTime<Utc>,
-    /// How often the password was changed.
+    /// The number of password changes.
     pub credential_version: CredentialVersion,
     /// The reset tokens, expired or not, until the password changes.
     pub resets: ResetTokens,
 }
 
-/// What a session says of its user.
+/// The owner of a session, as a check returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionOwner {
     /// The user's id.

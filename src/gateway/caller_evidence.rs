@@ -2,23 +2,10 @@
 
 use axum::http::Method;
 
-use crate::transport::request_handler::CallerEvidence;
-
-const AUTH: &str = "/bienvenue.v1.AuthService/";
-
-/// Methods that require a valid session or password.
-const METHODS: [&str; 7] = [
-    "GetUserBySession",
-    "Login",
-    "Logout",
-    "ListSessions",
-    "RevokeSession",
-    "RevokeOtherSessions",
-    "ChangePassword",
-];
+use crate::{rpc::methods, transport::request_handler::CallerEvidence};
 
 /// The method that succeeds whether or not it recognises a session.
-const BATCH: &str = "BatchGetUserBySession";
+const BATCH: &str = "/bienvenue.v1.AuthService/BatchGetUserBySession";
 
 /// HTTP routes that require a valid session or password.
 const ROUTES: [(Method, &str); 3] = [
@@ -29,13 +16,13 @@ const ROUTES: [(Method, &str); 3] = [
 
 /// Whether the success of a request shows that its caller has an account.
 pub(crate) fn of(method: &Method, path: &str) -> CallerEvidence {
-    let needs_account = match path.strip_prefix(AUTH) {
-        Some(BATCH) => return CallerEvidence::RecognisedSession,
-        Some(name) => METHODS.contains(&name),
-        None => ROUTES
+    if path == BATCH {
+        return CallerEvidence::RecognisedSession;
+    }
+    let needs_account = methods::proves_account(path)
+        || ROUTES
             .iter()
-            .any(|(own, route)| own == method && *route == path),
-    };
+            .any(|(own, route)| own == method && *route == path);
     if needs_account {
         CallerEvidence::Success
     } else {

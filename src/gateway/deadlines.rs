@@ -22,6 +22,7 @@ use crate::{
     domain::Network,
     http::flask,
     peer::Peer,
+    request_context::RequestContext,
     rpc::status,
 };
 
@@ -58,8 +59,8 @@ impl RequestLimits<response::Response> {
 }
 
 impl<R> RequestLimits<R> {
-    /// Adds the [`Deadline`] to a request's extensions and passes the request on. Refuses it if
-    /// it is over its connection's limit.
+    /// Adds the [`RequestContext`] to a request's extensions and passes the request on.
+    /// Refuses it if it is over its connection's limit.
     pub(crate) fn hold<B, F>(
         &self,
         mut request: Request<B>,
@@ -71,7 +72,10 @@ impl<R> RequestLimits<R> {
         }
         let source = peer.map(source).unwrap_or_default();
         let deadline = self.deadline(request.headers()).from_source(source);
-        request.extensions_mut().insert(deadline);
+        if let Some(client_address) = peer.map(Peer::client_ip) {
+            let context = RequestContext::new(client_address, deadline);
+            request.extensions_mut().insert(context);
+        }
         Ok(TimedFuture {
             answer: answer(request),
             deadline,

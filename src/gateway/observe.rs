@@ -25,22 +25,11 @@ use crate::{
     config::{EXPENDABLE_LINE, REQUEST_LINE},
     domain::Network,
     peer::Peer,
+    rpc::methods,
 };
 
 /// The response header with the id of the request's log line.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Frequent methods without effect: their successes are logged at debug level only, like those
-/// of GET, HEAD and OPTIONS.
-const QUIET: [&str; 7] = [
-    "/bienvenue.v1.AuthService/BatchGetUserBySession",
-    "/bienvenue.v1.AuthService/GetUserBySession",
-    "/bienvenue.v1.AuthService/ListSessions",
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-];
 
 /// The limit on a path in the log, in bytes.
 const MAX_LOGGED_PATH: usize = 128;
@@ -196,11 +185,8 @@ enum LoggedPath {
 
 impl LoggedPath {
     fn of(uri: &Uri) -> Self {
-        let quiet = QUIET.iter().find(|quiet| **quiet == uri.path());
-        quiet.map_or_else(
-            || Self::Other(Box::new(uri.clone())),
-            |path| Self::Quiet(path),
-        )
+        methods::quiet_path(uri.path())
+            .map_or_else(|| Self::Other(Box::new(uri.clone())), Self::Quiet)
     }
 
     fn as_str(&self) -> &str {

@@ -1,3 +1,3 @@
-//! The pages on which people manage their accounts.
+//! The web pages for account owners.
 
 pub(in crate::http) mod reset_page;

@@ -1,8 +1,8 @@
-//! What is served to plain HTTP clients, as thin as the RPCs: the routes of the
-//! Flask service that Bienvenue replaces. Bodies are urlencoded forms, replies
-//! are JSON, a session is proved by a cookie. For people there is one page, on
-//! which they set a new password.
+//! The routes of the Flask service that Bienvenue replaces, and the page on which users set
+//! a new password. Requests are urlencoded forms, replies are JSON, and a cookie holds the
+//! session.
 
+mod caller;
 mod cookie;
 mod forms;
 mod origin;
@@ -15,7 +15,7 @@ mod users;
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Router,
+    Router,
     http::{HeaderValue, StatusCode},
     middleware,
     response::Response,
@@ -28,33 +28,28 @@ pub use self::replies::{
     Failure, connection_full, malformed, message, not_found, panicked, too_slow,
 };
 use super::account::reset_page;
-use crate::{
-    auth::{Auth, AuthError},
-    deadline::Deadline,
-    domain::PublicUrl,
-};
+use crate::{auth::Auth, domain::PublicUrl};
 
-/// What an operator decides about plain HTTP.
+/// The settings of plain HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// What browsers know the service by: cookies, cross-site checks and redirects go by
-    /// it.
+    /// The address in browsers. Cookies, cross-site checks and redirects depend on it.
     pub public_url: PublicUrl,
-    /// The longest that a session lives, and so its cookie.
+    /// The absolute limit of sessions, which is also the age of their cookie.
     pub session_absolute: Duration,
-    /// Whether everything is answered as the Flask service answered it: reset tokens are in
-    /// the reply, and [`as_original`] is a layer around all routes.
+    /// Whether every reply matches the Flask service's: reset tokens are in the reply, and
+    /// [`as_original`] is a layer around all routes.
     pub as_original: bool,
-    /// The largest form that is read, in bytes.
+    /// The size of the largest accepted form, in bytes.
     pub max_form_size: usize,
 }
 
-/// What the handlers share.
-pub(super) struct Site {
+/// The state shared by the handlers.
+pub(super) struct HttpState {
     auth: Auth,
     cookie: SessionCookie,
     origin: String,
-    /// What a redirect leads back to.
+    /// The target of redirects.
     home: HeaderValue,
     as_original: bool,
     max_form_size: usize,
@@ -63,7 +58,7 @@ pub(super) struct Site {
 
 /// The routes.
 pub fn routes(auth: Auth, settings: &HttpSettings) -> Router {
-    let site = Arc::new(Site {
+    let state = Arc::new(HttpState {
         auth,
         cookie: SessionCookie::new(&settings.public_url, settings.session_absolute),
         origin: settings.public_url.origin(),
@@ -88,27 +83,20 @@ pub fn routes(auth: Auth, settings: &HttpSettings) -> Router {
         )
         .method_not_allowed_fallback(method_not_allowed)
         .route_layer(middleware::from_fn_with_state(
-            Arc::clone(&site),
+            Arc::clone(&state),
             origin::admit,
         ))
-        .with_state(site)
+        .with_state(state)
 }
 
 async fn welcome() -> Response {
     message(StatusCode::OK, "Bienvenue")
 }
 
-/// axum adds the header.
+/// The header `Allow` is added by axum.
 async fn method_not_allowed() -> Response {
     message(
         StatusCode::METHOD_NOT_ALLOWED,
         "this path does not answer to that method; the header Allow names those that it does",
     )
-}
-
-/// When whoever is asking stops waiting; what every request passes has noted it.
-fn deadline(noted: Option<Extension<Deadline>>) -> Result<Deadline, AuthError> {
-    let Extension(deadline) =
-        noted.ok_or_else(|| AuthError::Internal("the request has no deadline".into()))?;
-    Ok(deadline)
 }

@@ -1,9 +1,9 @@
-//! Loads the session cache from the database, at the start and whenever the log of
-//! revocations was interrupted.
+//! Loads the session cache from the database, at the start and after each interruption of
+//! the log of revocations.
 
 use tokio::{sync::watch, time};
 
-use super::DATABASE_AWAY;
+use super::DATABASE_RETRY;
 use crate::{auth::Auth, error_chain::with_causes};
 
 pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {
@@ -13,8 +13,11 @@ pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {
         let loading = async {
             if let Some(load) = asked {
                 while let Err(error) = auth.load_sessions(load).await {
-                    tracing::warn!(cause = with_causes(&error), "sessions wait to be loaded");
-                    time::sleep(DATABASE_AWAY).await;
+                    tracing::warn!(
+                        cause = with_causes(&error),
+                        "sessions could not be loaded yet"
+                    );
+                    time::sleep(DATABASE_RETRY).await;
                 }
             }
             std::future::pending().await

@@ -6,8 +6,7 @@ use tokio::{sync::watch, time};
 
 use crate::auth::Auth;
 
-/// How often to make room in memory for users who have changed, which looks at all that
-/// is there, and to close idle connections.
+/// The interval, which bounds the cost: each run scans all cached details.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {

@@ -4,24 +4,24 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time};
 
-use super::{DATABASE_AWAY, PAUSE};
+use super::{DATABASE_RETRY, PAUSE};
 use crate::{
-    auth::{Auth, Sweeper},
+    auth::{Auth, ExpiryRemoval},
     error_chain::with_causes,
 };
 
 pub(super) async fn run(auth: Auth, every: Duration, mut stop: watch::Receiver<()>) {
-    let mut sweeper = Sweeper::default();
+    let mut removal = ExpiryRemoval::default();
     loop {
-        let wait = match auth.sweep(&mut sweeper).await {
+        let wait = match auth.remove_expired(&mut removal).await {
             Ok(true) => PAUSE,
             Ok(false) => every,
             Err(error) => {
                 tracing::warn!(
                     cause = with_causes(&error),
-                    "some of what has expired waits to be removed"
+                    "some expired rows could not be removed yet"
                 );
-                every.max(DATABASE_AWAY)
+                every.max(DATABASE_RETRY)
             }
         };
         tokio::select! {

@@ -6,8 +6,8 @@ use tokio::{sync::watch, time};
 
 use crate::auth::Auth;
 
-/// By this machine's clock, trusted or not: a mail that is removed too early is asked for
-/// again, and a machine that runs an hour a day has a clock that is never trusted.
+/// This goes by the machine's clock, trusted or not: a mail removed too early can be
+/// requested again, and a machine that runs for an hour a day never has a trusted clock.
 pub(super) async fn run(auth: Auth, every: Duration, mut stop: watch::Receiver<()>) {
     loop {
         auth.remove_expired_mail().await;

@@ -1,4 +1,4 @@
-//! Keeps the decoys of unknown e-mails like the stored hashes.
+//! Keeps the decoys of unknown e-mails in step with the stored hashes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::{sync::watch, time};
 use super::PAUSE;
 use crate::{auth::Auth, error_chain::with_causes};
 
-/// How often to look for new users whose stored hashes may become decoys.
+/// The interval at which new users are considered for the sample.
 const SAMPLE_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {

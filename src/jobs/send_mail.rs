@@ -4,21 +4,20 @@ use std::time::Duration;
 
 use tokio::{sync::watch, task::JoinSet, time};
 
-use super::{DATABASE_AWAY, PAUSE};
+use super::{DATABASE_RETRY, PAUSE};
 use crate::{
     auth::{Auth, AuthError, NextMail},
     error_chain::with_causes,
 };
 
-/// How many mails are sent at once.
+/// The largest number of concurrent deliveries.
 const MAILS_AT_ONCE: usize = 8;
 
-/// How many mails are looked at in one go that need no sending, so that it is soon
-/// somebody else's turn to write.
+/// The number of skipped mails in one run, so that other writers do not wait long.
 const SKIPPED_AT_ONCE: usize = 32;
 
-/// How often to look for mail that nobody woke us for: requests for a reset,
-/// tries that are due again, and what another node has left.
+/// The interval at which due mail is searched for without a signal: requests for a reset,
+/// retries, and mail left behind by another node.
 const LOOK_FOR_MAIL: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {
@@ -29,7 +28,7 @@ pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {
             Ok(false) => LOOK_FOR_MAIL,
             Err(error) => {
                 tracing::warn!(cause = with_causes(&error), "mail has to wait");
-                DATABASE_AWAY
+                DATABASE_RETRY
             }
         };
         tokio::select! {
@@ -42,12 +41,12 @@ pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {
     while deliveries.join_next().await.is_some() {}
 }
 
-/// Takes on what there is room for; `true` when there is more to clear away.
+/// Claims as many mails as can be delivered now; `true` if there is more to clean up.
 async fn begin_deliveries(auth: &Auth, deliveries: &mut JoinSet<()>) -> Result<bool, AuthError> {
     if !auth.has_mail().await? {
         return Ok(false);
     }
-    let has_more = auth.drop_mail_for_nobody().await?;
+    let has_more = auth.drop_mail_to_unknown_addresses().await?;
     let mut skipped = 0;
     while deliveries.len() < MAILS_AT_ONCE {
         match auth.claim_mail().await? {

@@ -1,4 +1,4 @@
-//! Writes when sessions were last used.
+//! Writes the times when sessions were last used.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use tokio::{sync::watch, time};
 
 use crate::{auth::Auth, error_chain::with_causes};
 
-/// How often to write which sessions were used.
-const WRITE_USES_EVERY: Duration = Duration::from_secs(1);
+/// The interval between two writes.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {
     loop {
         let stopped = tokio::select! {
-            () = time::sleep(WRITE_USES_EVERY) => false,
+            () = time::sleep(WRITE_EVERY) => false,
             _ = stop.changed() => true,
         };
-        if let Err(error) = auth.write_uses().await {
+        if let Err(error) = auth.write_last_seen().await {
             tracing::warn!(
                 cause = with_causes(&error),
-                "when some sessions were used last is not noted"
+                "the last use of some sessions could not be written"
             );
         }
         if stopped {

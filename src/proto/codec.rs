@@ -1,4 +1,4 @@
-//! How messages of the generated services are written and read.
+//! The codec of the generated services.
 
 use std::marker::PhantomData;
 
@@ -9,14 +9,14 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
-/// What a reply begins with. Most are shorter; tonic's own 8 KiB would be held for each
-/// reply that waits to be sent.
+/// The first buffer of a reply, in bytes. Most replies are shorter; tonic's default of 8
+/// KiB would be held for each reply that waits to be sent.
 const BUFFER: usize = 512;
 
-/// How much of a stream is handed on at once: tonic's own.
+/// The size up to which a stream is sent at once, in bytes: tonic's default.
 const YIELD: usize = 32 * 1024;
 
-/// Protobuf in buffers that are no larger than the messages in them.
+/// Protobuf in buffers no larger than the messages in them.
 #[derive(Clone, Copy, Debug)]
 pub struct CompactCodec<T, U>(PhantomData<fn(T) -> U>);
 

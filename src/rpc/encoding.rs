@@ -1,7 +1,8 @@
-//! Between the domain's types and the bytes of the messages.
+//! The encoding of domain types as messages.
 
 pub(crate) mod fields;
 pub(crate) mod messages;
 pub(crate) mod reply_room;
-pub(crate) mod session_answers;
+mod session_fields;
 pub(crate) mod session_ids;
+pub(crate) mod session_replies;

@@ -1,4 +1,4 @@
-//! The one table from what came of a call to what its caller is told.
+//! Errors as gRPC statuses, with the codes and reasons of [`ErrorCode`].
 
 use std::{
     any::Any,
@@ -11,15 +11,15 @@ use axum::http::Response;
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{auth::AuthError, peer::OverLimit};
+use crate::{auth::AuthError, error_code::ErrorCode, peer::OverLimit};
 
 /// The `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "bienvenue";
 
-/// When to try again to watch.
+/// The delay suggested to watchers.
 const RETRY_WATCH: Duration = Duration::from_secs(1);
 
-/// What a caller is told; the cause goes along for the log, not for the wire.
+/// The status for the caller. The cause goes along for the log, not for the wire.
 impl From<AuthError> for Status {
     fn from(error: AuthError) -> Self {
         match error {
@@ -29,134 +29,123 @@ impl From<AuthError> for Status {
     }
 }
 
-/// Ids are made up faster than anything else is asked for: this is put into words
-/// once.
+/// Built once, since invented ids are cheaper to send than any other request.
 static SESSION_INVALID: LazyLock<Status> = LazyLock::new(|| of(AuthError::SessionInvalid));
 
 fn of(error: AuthError) -> Status {
-    let code = match &error {
-        AuthError::InvalidField { .. } => Code::InvalidArgument,
-        AuthError::EmailTaken(_) => Code::AlreadyExists,
-        AuthError::InvalidCredentials
-        | AuthError::WrongPassword
-        | AuthError::SessionInvalid
-        | AuthError::ResetTokenInvalid => Code::Unauthenticated,
-        AuthError::Overloaded { .. } => Code::ResourceExhausted,
-        AuthError::Unavailable { .. } => Code::Unavailable,
-        AuthError::Internal(_) => Code::Internal,
-    };
-    let message = error.to_string();
-    let mut details = details(error.reason(), error.retry_after());
+    let mut details = details(error.code(), error.retry_after());
     if let AuthError::InvalidField { field, problem } = &error {
         details.add_bad_request_violation(field.to_string(), problem);
     }
-    let mut status = Status::with_error_details(code, message, details);
+    let mut status = with_details(error.code(), error.to_string(), details);
     if let Some(cause) = error.into_cause() {
         status.set_source(Arc::from(cause));
     }
     status
 }
 
-/// More requests in progress than one connection may have.
+/// The connection has too many requests in progress.
 pub fn connection_full() -> Status {
-    over_limit(Code::ResourceExhausted, OverLimit::ConnectionFull)
+    over_limit(OverLimit::ConnectionFull)
 }
 
-/// There is no room for another reply that may be large.
+/// There is no memory for another large reply.
 pub(crate) fn replies_unread() -> Status {
-    over_limit(Code::ResourceExhausted, OverLimit::RepliesUnread)
+    over_limit(OverLimit::RepliesUnread)
 }
 
-/// A request took longer than it may.
+/// The request took longer than the server allows.
 pub fn too_slow() -> Status {
-    over_limit(Code::DeadlineExceeded, OverLimit::TooSlow)
+    over_limit(OverLimit::TooSlow)
 }
 
-/// There is no token on a call of the internal listener, or it is another one.
+/// The token of the internal listener is missing or wrong.
 pub(crate) fn admin_token_invalid() -> Status {
     plain(
-        Code::Unauthenticated,
-        "ADMIN_TOKEN_INVALID",
+        ErrorCode::AdminTokenInvalid,
         "send the metadata authorization: Bearer TOKEN, with the token of admin-token-file",
     )
 }
 
-/// The log does not go on from the revision that was asked from.
+/// The log does not continue from the requested revision.
 pub(crate) fn revision_swept() -> Status {
     plain(
-        Code::OutOfRange,
-        "REVISION_SWEPT",
+        ErrorCode::RevisionSwept,
         "the revocations after this revision are not all there any more: drop all that you keep \
          and ask without since_revision",
     )
 }
 
-/// There is no such revision.
+/// The requested revision is negative.
 pub(crate) fn negative_revision() -> Status {
-    let mut details = details("INVALID_FIELD", None);
+    let mut details = details(ErrorCode::InvalidField, None);
     let problem = "is negative; write a revision that this service gave, or 0";
     details.add_bad_request_violation("since_revision", problem);
     let message = format!("since_revision {problem}");
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    with_details(ErrorCode::InvalidField, message, details)
 }
 
-/// More watch than may at once.
+/// There are too many streams already.
 pub(crate) fn too_many_watchers() -> Status {
-    let details = details("OVERLOADED", Some(RETRY_WATCH));
-    let message = "too many watch revocations already; end other streams, or ask another node";
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    retry_watch(
+        ErrorCode::Overloaded,
+        "too many watch revocations already; end other streams, or ask another node",
+    )
 }
 
-/// Who watches does not read.
+/// The reader of a stream is too slow.
 pub(crate) fn slow_reader() -> Status {
-    let details = details("SLOW_READER", Some(RETRY_WATCH));
-    let message = "the stream was not read fast enough: ask again from the last revision that \
-                   you have had";
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    retry_watch(
+        ErrorCode::SlowReader,
+        "the stream was not read fast enough: ask again from the last revision that you have had",
+    )
 }
 
-/// The node cannot go on telling.
+/// The node cannot continue the stream.
 pub(crate) fn interrupted() -> Status {
-    retry_watch("the log of revocations was interrupted: ask again from the last revision")
+    retry_watch(
+        ErrorCode::Unavailable,
+        "the log of revocations was interrupted: ask again from the last revision",
+    )
 }
 
 /// The node is about to stop.
 pub(crate) fn stopping() -> Status {
-    retry_watch("this node stops: ask another, from the last revision that you have had")
+    retry_watch(
+        ErrorCode::Unavailable,
+        "this node stops: ask another, from the last revision that you have had",
+    )
 }
 
-fn retry_watch(message: &str) -> Status {
-    let details = details("UNAVAILABLE", Some(RETRY_WATCH));
-    Status::with_error_details(Code::Unavailable, message, details)
+fn retry_watch(code: ErrorCode, message: &str) -> Status {
+    with_details(code, message, details(code, Some(RETRY_WATCH)))
 }
 
-/// The session is missing, in other words than the table's.
+/// `SESSION_INVALID` with a more specific message.
 pub(crate) fn session_invalid(message: &str) -> Status {
-    let error = AuthError::SessionInvalid;
-    plain(Code::Unauthenticated, error.reason(), message)
+    plain(ErrorCode::SessionInvalid, message)
 }
 
-/// The same of a reset token.
+/// `RESET_TOKEN_INVALID` with a more specific message.
 pub(crate) fn reset_token_invalid(message: &str) -> Status {
-    let error = AuthError::ResetTokenInvalid;
-    plain(Code::Unauthenticated, error.reason(), message)
+    plain(ErrorCode::ResetTokenInvalid, message)
 }
 
-/// There is no such service or method, or the message is compressed.
+/// The service or method does not exist, or the message is compressed.
 pub fn unimplemented(message: impl Into<String>) -> Status {
-    plain(Code::Unimplemented, "UNIMPLEMENTED", message)
+    plain(ErrorCode::Unimplemented, message)
 }
 
-/// A handler panicked: that call fails, everything else goes on. What it said
-/// stays out of the log, for it may quote what it choked on.
+/// A handler panicked. Only its call fails. The panic message stays out of the log, since
+/// it may quote secrets.
 pub fn panicked(_said: Box<dyn Any + Send>) -> Response<Body> {
     Status::from(AuthError::Internal("a handler panicked".into())).into_http()
 }
 
-/// Puts what tonic says on its own account, which has no details, into the
-/// table's words. A status that the table made passes unchanged.
+/// Gives a status made by tonic, which has no details, the code and text of this module.
+/// Other statuses pass unchanged.
 pub fn complete(response: Response<Body>) -> Response<Body> {
-    // Success has its status in the trailers.
+    // The status of a success is in the trailers.
     if !response.headers().contains_key(Status::GRPC_STATUS)
         || response.headers().contains_key(Status::GRPC_STATUS_DETAILS)
     {
@@ -167,50 +156,53 @@ pub fn complete(response: Response<Body>) -> Response<Body> {
     };
     let completed = match status.code() {
         Code::Ok => return response,
-        // The generated services say nothing of a method that they do not have.
+        // The generated services have no text for unknown methods.
         Code::Unimplemented if status.message().is_empty() => {
             unimplemented("the service has no such method; names count by their case, too")
         }
         Code::Unimplemented => unimplemented("compressed messages are not taken: send them plain"),
-        // From the health and reflection services, which say it of a name.
-        Code::NotFound => plain(Code::NotFound, "NOT_FOUND", status.message()),
-        // Whatever failed before a handler ran: the bytes were no request.
+        // The health and reflection services answer so for unknown names.
+        Code::NotFound => plain(ErrorCode::NotFound, status.message()),
+        // Everything else failed before a handler ran: the bytes are not a request.
         _ => plain(
-            Code::InvalidArgument,
-            "MALFORMED_REQUEST",
+            ErrorCode::MalformedRequest,
             "the request could not be read: it is not a message of this method, or too large",
         ),
     };
     completed.into_http()
 }
 
-/// The reason that a status carries, for the log.
+/// The reason in a status, for the log.
 pub fn reason(status: &Status) -> Option<Cow<'static, str>> {
     if status.details() == SESSION_INVALID.details() {
-        return Some(AuthError::SessionInvalid.reason().into());
+        return Some(ErrorCode::SessionInvalid.reason().into());
     }
     let info = status.get_details_error_info();
     info.map(|info| info.reason.into())
 }
 
-fn plain(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    Status::with_error_details(code, message, details(reason, None))
+fn plain(code: ErrorCode, message: impl Into<String>) -> Status {
+    with_details(code, message, details(code, None))
 }
 
-fn over_limit(code: Code, limit: OverLimit) -> Status {
-    let details = details(limit.reason(), limit.retry_after());
-    Status::with_error_details(code, limit.to_string(), details)
+fn over_limit(limit: OverLimit) -> Status {
+    let details = details(limit.code(), limit.retry_after());
+    with_details(limit.code(), limit.to_string(), details)
 }
 
-fn details(reason: &str, retry_after: Option<Duration>) -> ErrorDetails {
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
+fn with_details(code: ErrorCode, message: impl Into<String>, details: ErrorDetails) -> Status {
+    Status::with_error_details(Code::from_i32(code.grpc()), message, details)
+}
+
+fn details(code: ErrorCode, retry_after: Option<Duration>) -> ErrorDetails {
+    let mut details = ErrorDetails::with_error_info(code.reason(), DOMAIN, []);
     if retry_after.is_some() {
         details.set_retry_info(retry_after);
     }
     details
 }
 
-/// The name that gRPC's own documentation gives a code.
+/// The name of a code in the gRPC documentation.
 pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

@@ -5,9 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bienvenue::proto::v1::{
-    WatchRevocationsRequest, admin_service_client::AdminServiceClient,
-    watch_revocations_response::Event,
+use bienvenue::{
+    proto::v1::{
+        WatchRevocationsRequest, admin_service_client::AdminServiceClient,
+        watch_revocations_response::Event,
+    },
+    rpc::{ADMIN_SERVICE, methods},
 };
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
@@ -20,7 +23,7 @@ use tonic_types::StatusExt as _;
 use crate::harness::{
     Database, EMAIL, Expect as _, PASSWORD, Process, TestServer, Watcher,
     process::{Ended, command, run},
-    refused,
+    raw, refused,
     server::Client,
     watch::{ADMIN_TOKEN, TokenFile, authorized, head, log_after, open_sessions},
 };
@@ -84,6 +87,25 @@ async fn only_the_admin_token_is_accepted() {
     }
     for right in [&right, &format!("bearer {ADMIN_TOKEN}")] {
         watch(&[right], None).await.unwrap();
+    }
+}
+
+/// Every method that the protos declare, also those added later.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_needs_the_token() {
+    let database = Database::sqlite();
+    let server = TestServer::start_watched(&database, &[]).await;
+    let channel = Client::connect(server.admin_address.unwrap()).await.channel;
+    let methods: Vec<_> = methods::of_service(ADMIN_SERVICE).collect();
+    assert!(!methods.is_empty());
+    let wrong = format!("Bearer {}", ADMIN_TOKEN.replace('1', "2"));
+    for path in methods.iter().map(|method| method.path) {
+        for authorization in [&[][..], &[("authorization", &*wrong)]] {
+            let headers = [&[("content-type", "application/grpc")], authorization].concat();
+            let response = raw::h2(&channel, "POST", path, &headers, raw::frame(&[])).await;
+            let status = raw::status_of(&response);
+            refused(&status, Code::Unauthenticated, "ADMIN_TOKEN_INVALID");
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What to work against for an e-mail that has no account.
+//! Decoys: the stored hashes against which logins with unknown e-mails are checked.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -10,11 +10,11 @@ use crate::{
     passwords,
 };
 
-/// Picks a slot in the sample of users for each e-mail. A login with an unknown e-mail
-/// is compared with the stored hash of that slot's user: always the same one for one
-/// e-mail, on every node and after every restart, and over all e-mails in the mix of
-/// formats and costs that is stored. A decoy at the configured cost alone would tell
-/// unknown e-mails from users whose hash is older than the setting.
+/// Assigns each e-mail a slot in the sample of users. The password of an unknown e-mail is
+/// checked against the hash of that slot's user: always the same one for an e-mail, on
+/// every node and after every restart, and over all e-mails in the same mix of formats and
+/// costs as the stored hashes. Decoys of the configured cost alone would tell unknown
+/// e-mails from users with an older hash.
 #[derive(Clone)]
 pub(in crate::auth) struct Decoys {
     key: ServerKey,
@@ -25,7 +25,7 @@ impl Decoys {
         Self { key }
     }
 
-    /// The slot of an e-mail, which nobody without the key can foretell.
+    /// The slot of an e-mail, unpredictable without the key.
     pub(in crate::auth) fn slot(&self, email: &Email) -> DecoySlot {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_bytes())
             .expect("HMAC takes a key of any length");
@@ -37,8 +37,8 @@ impl Decoys {
 }
 
 impl Auth {
-    /// Has the sample of users that decoys come from follow the users; returns whether
-    /// there are more to consider. Nodes that share a database share the sample.
+    /// Updates the sample of users from which decoys come, and returns whether more users
+    /// are to be considered. Nodes with a common database share the sample.
     ///
     /// # Errors
     ///
@@ -47,9 +47,9 @@ impl Auth {
         Ok(self.db.sample_decoys().await?)
     }
 
-    /// Says in the log where users cannot log in since the pepper is not set that their
-    /// passwords were imported with. The sample stands for all users: to look at each of
-    /// them would take long on a large table.
+    /// Warns if users were imported with a pepper missing from the settings, so that they cannot log
+    /// in. Their share is estimated from the sample, since a scan of a large table would
+    /// take long.
     pub async fn warn_of_missing_pepper(&self) {
         if self.passwords.has_pepper() {
             return;
@@ -57,7 +57,7 @@ impl Auth {
         let prefixes = passwords::pepper_prefixes().collect();
         let percent = match self.db.percent_of_decoys(prefixes).await {
             Ok(percent) => percent.filter(|percent| *percent > 0.0),
-            // What needs the database says so where it matters.
+            // Other work on the database reports its errors.
             Err(_) => None,
         };
         if let Some(percent) = percent {

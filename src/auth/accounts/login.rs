@@ -1,34 +1,79 @@
-//! Checking an e-mail and its password.
+//! Logging in with an e-mail and a password.
 
 use std::time::Instant;
 
 use tokio::time;
 
-use crate::auth::{Auth, AuthError, Field};
+use crate::auth::{Auth, AuthError, Field, OpenedSession};
 use crate::{
     db::LoginTarget,
     deadline::Deadline,
-    domain::{Email, HashedPassword, Password, PasswordPolicyError, User},
+    domain::{Email, HashedPassword, Password, PasswordPolicyError, SessionOwner, User},
     error_chain::with_causes,
     passwords::{Admission, HashingError, Purpose, UnreadableHash, Verdict},
+    request_context::RequestContext,
 };
 
+/// The e-mail and password of a login, as the caller sent them.
+pub struct Credentials<'a> {
+    /// The e-mail in any spelling that `Register` accepts.
+    pub email: &'a str,
+    /// The password.
+    pub password: String,
+    /// A `session_id` that came with the request. The new session replaces its session.
+    pub replaces: Option<&'a str>,
+}
+
+/// The outcome of a login with the right password. Handlers match every variant, so that
+/// none of them can skip a further step of the login.
+#[derive(Debug)]
+pub enum LoggedIn {
+    /// The user is logged in.
+    Session {
+        /// The session, with its secret.
+        opened: OpenedSession,
+        /// The user.
+        owner: SessionOwner,
+    },
+}
+
 impl Auth {
-    /// The user whose e-mail and password these are.
-    ///
-    /// Known and unknown e-mails take the same path: the same look-ups, one
-    /// verification, the same answer. A login that there is no room for is refused
-    /// before any of that.
+    /// Checks an e-mail and its password and opens a session.
     ///
     /// # Errors
     ///
-    /// `InvalidField`, `InvalidCredentials`, `Overloaded`, `Unavailable`,
-    /// `Internal`.
-    pub async fn valid_login(
+    /// `InvalidField`, `InvalidCredentials`, `Overloaded`, `Unavailable`, `Internal`.
+    pub async fn log_in(
+        &self,
+        credentials: Credentials<'_>,
+        context: &RequestContext<'_>,
+    ) -> Result<LoggedIn, AuthError> {
+        let Credentials {
+            email,
+            password,
+            replaces,
+        } = credentials;
+        let user = self.valid_login(email, password, context).await?;
+        let opened = self.create_session(&user, replaces, context).await?;
+        Ok(LoggedIn::Session {
+            opened,
+            owner: user.into(),
+        })
+    }
+
+    /// The user with this e-mail and password. Handlers call [`log_in`](Self::log_in).
+    ///
+    /// Known and unknown e-mails take the same path: the same look-ups, one verification,
+    /// the same reply. A login without hashing capacity is refused before that.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidField`, `InvalidCredentials`, `Overloaded`, `Unavailable`, `Internal`.
+    pub(in crate::auth) async fn valid_login(
         &self,
         email: &str,
         password: String,
-        deadline: Deadline,
+        context: &RequestContext<'_>,
     ) -> Result<User, AuthError> {
         let email = Email::parse(email)?;
         if password.is_empty() {
@@ -37,6 +82,7 @@ impl Auth {
                 &PasswordPolicyError::Missing,
             ));
         }
+        let deadline = context.deadline();
         let admission = self.passwords.admission(Purpose::Login, deadline)?;
         let slot = self.decoys.slot(&email);
         let (user, stored) = match self.db.find_login_target(email, slot).await? {
@@ -60,8 +106,8 @@ impl Auth {
         }
     }
 
-    /// Whether this is the user's password. A stored hash that cannot be used
-    /// matches none: an answer of its own would tell that the account exists.
+    /// Verifies a user's password. An unusable stored hash matches no password: a reply of
+    /// its own would reveal the account.
     ///
     /// # Errors
     ///
@@ -76,7 +122,7 @@ impl Auth {
         match self.passwords.verify(password, stored, admission).await {
             Err(HashingError::Unreadable(why)) => {
                 match user {
-                    // Nothing is wrong with an account that came without a password.
+                    // An account imported without a password is no fault.
                     Some(_) if why == UnreadableHash::NoPassword => {}
                     Some(user) => tracing::error!(
                         user_id = user.id.0,
@@ -90,9 +136,9 @@ impl Auth {
         }
     }
 
-    /// Stores a password that was right as it would be stored today. Where that
-    /// cannot be done at once, the next login will: this one must not run out of time
-    /// over it.
+    /// Replaces the hash of a verified password by one with the current settings. If there
+    /// is no idle capacity for that, it is left to the next login, so that this one does
+    /// not run out of time.
     async fn rehash(&self, user: &User, password: &Password, deadline: Deadline) {
         let half = deadline.remaining(Instant::now()) / 2;
         let hashed = self
@@ -103,7 +149,7 @@ impl Auth {
         };
         match self.db.rehash_user(user, hashed_password).await {
             Ok(true) => tracing::info!(user_id = user.id.0, "an outdated hash was replaced"),
-            // The password was changed meanwhile.
+            // The password was changed in the meantime.
             Ok(false) => {}
             Err(error) => tracing::warn!(
                 user_id = user.id.0,

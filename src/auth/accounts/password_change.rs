@@ -1,34 +1,32 @@
-//! Changing a password by those who know it.
+//! Changing a password with the current one.
 
 use crate::auth::{Auth, AuthError, Field, OpenedSession};
 use crate::{
     db::{ChangePasswordError, ChangeProof, PasswordChange},
-    deadline::Deadline,
-    domain::{Client, Email, NewPassword, Password, PasswordPolicyError, SessionDigest, User},
+    domain::{Email, NewPassword, Password, PasswordPolicyError, SessionDigest, User},
     passwords::{Purpose, Verdict},
+    request_context::RequestContext,
 };
 
 impl Auth {
-    /// Sets a new password for the user whose session this is, ends every
-    /// session of theirs, this one included, and opens a fresh one. A notice
-    /// goes to the user.
+    /// Sets a new password for the user of this session, ends all of the user's sessions
+    /// including this one, opens a new session, and mails a notice to the user.
     ///
     /// # Errors
     ///
-    /// `SessionInvalid`, `InvalidField`, `WrongPassword`, `Overloaded`,
-    /// `Unavailable`, `Internal`.
+    /// `SessionInvalid`, `InvalidField`, `WrongPassword`, `Overloaded`, `Unavailable`,
+    /// `Internal`.
     pub async fn change_password(
         &self,
         session_id: &str,
         current_password: String,
         new_password: String,
-        client: Client,
-        deadline: Deadline,
+        context: &RequestContext<'_>,
     ) -> Result<OpenedSession, AuthError> {
         let admission = self
             .passwords
-            .admission(Purpose::PasswordChange, deadline)?;
-        let (digest, _) = self.recognise(session_id).await?;
+            .admission(Purpose::PasswordChange, context.deadline())?;
+        let (digest, _) = self.authenticate(session_id).await?;
         let user = self.stored_user(digest).await?;
         if current_password.is_empty() {
             let missing = PasswordPolicyError::Missing;
@@ -50,7 +48,7 @@ impl Auth {
             ));
         }
         let hashed_password = self.passwords.hash(new_password, admission).await?;
-        let (token, session) = self.new_session(&user, client)?;
+        let (token, session) = self.new_session(&user, context)?;
         let change = PasswordChange {
             user,
             proof: ChangeProof::Session(digest),
@@ -58,28 +56,28 @@ impl Auth {
             opened: Some((token.digest(), session)),
             at: self.clock.now(),
         };
-        let reading = self.index.begin_reading();
+        let reading = self.cache.begin_reading();
         let changed = match self.db.change_password(change).await {
             Err(ChangePasswordError::ProofGone) => return Err(AuthError::SessionInvalid),
-            // The current password is that no longer.
+            // Another request has just replaced the current password.
             Err(ChangePasswordError::PasswordChanged) => return Err(AuthError::WrongPassword),
             Err(ChangePasswordError::Db(error)) => return Err(error.into()),
             Ok(changed) => changed,
         };
-        self.forget(changed.ended);
+        self.invalidate(changed.ended);
         self.mail_delivery.wake();
         let session = changed
             .opened
             .ok_or_else(|| AuthError::Internal("no session was opened".into()))?;
         let kept = (token.digest(), session.clone(), changed.user.into());
-        self.index.keep(reading, [kept]);
+        self.cache.insert(reading, [kept]);
         Ok(OpenedSession {
             token,
             live: self.live(session),
         })
     }
 
-    /// The user whose open session this is, with what memory does not have of them.
+    /// The user of an open session, with the columns that the cache does not hold.
     async fn stored_user(&self, digest: SessionDigest) -> Result<User, AuthError> {
         let found = self.db.find_session(digest).await?;
         found

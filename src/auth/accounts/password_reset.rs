@@ -1,4 +1,4 @@
-//! Setting a new password by those who have forgotten it.
+//! Setting a new password with a mailed token.
 
 use std::time::Duration;
 
@@ -8,60 +8,60 @@ use tokio::sync::SemaphorePermit;
 use crate::auth::{Auth, AuthError};
 use crate::{
     db::{ChangePasswordError, ChangeProof, OfferedReset, PasswordChange, UserBy, UserChanges},
-    deadline::Deadline,
     domain::{Email, NewReset, ResetToken, User},
     passwords::Purpose,
+    request_context::RequestContext,
 };
 
-/// How many requests for a reset token are noted at once.
+/// The largest number of concurrent requests for a reset token.
 pub(in crate::auth) const REQUESTS_AT_ONCE: usize = 16;
 
-/// When to ask again where there were more.
+/// The delay suggested to further requests.
 const RETRY_REQUEST: Duration = Duration::from_secs(1);
 
-/// The least time between two mails with a reset token to one user: twelve an hour at
-/// most, however many strangers ask.
+/// The shortest time between two mails with a reset token to one user: at most twelve an
+/// hour, however many strangers ask.
 const LEAST_BETWEEN_MAILS: Duration = Duration::from_secs(300);
 
-/// The longest that a request waits before it is looked at. It waits for a
-/// random part of that: what comes of it for an address that is a user's would
-/// show in the time of the next request otherwise.
+/// The upper limit of the random delay after which a request is processed. Without it, the
+/// work for a known address would show in the response time of the next request.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
 impl Auth {
-    /// Sends a reset token to a user, if the address is a user's and none was mailed to
-    /// them within half the time that tokens are good for, or five minutes where that
-    /// is longer. Nothing that a caller could notice depends on that: the request is
-    /// noted, and what comes of it is found out later. Tokens that were mailed before
-    /// stay good until they expire.
+    /// Mails a reset token to the user with this address, if there is one and no token was
+    /// mailed to them within half the lifetime of tokens, or five minutes if
+    /// longer. Callers cannot notice any of this: the request is stored and processed
+    /// later. Tokens mailed earlier stay valid until they expire.
     ///
     /// # Errors
     ///
-    /// `InvalidField` for what is no address, `Overloaded`, `Unavailable`,
-    /// `Internal`.
-    pub async fn request_password_reset(&self, email: &str) -> Result<(), AuthError> {
+    /// `InvalidField` for an invalid address, `Overloaded`, `Unavailable`, `Internal`.
+    pub async fn request_password_reset(
+        &self,
+        email: &str,
+        _context: &RequestContext<'_>,
+    ) -> Result<(), AuthError> {
         let email = Email::parse(email)?;
-        let _turn = self.take_turn()?;
+        let _turn = self.request_permit()?;
         let now = self.clock.now();
         let due_at = now + random_part_of(MAX_DELAY)?;
         self.db.request_password_reset(email, now, due_at).await?;
         Ok(())
     }
 
-    /// Gives a user a reset token in place of the one that was last shown, to be shown
-    /// to the caller; `None` where the address has no account. For callers that
-    /// are trusted with that. A token that was mailed stays good.
+    /// Makes a reset token to be returned to a trusted caller, in place of the last one
+    /// made here; `None` if the address has no account. Mailed tokens stay valid.
     ///
     /// # Errors
     ///
-    /// `InvalidField` for what is no address, `Overloaded`, `Unavailable`,
-    /// `Internal`.
+    /// `InvalidField` for an invalid address, `Overloaded`, `Unavailable`, `Internal`.
     pub async fn get_reset_password_token(
         &self,
         email: &str,
+        _context: &RequestContext<'_>,
     ) -> Result<Option<ResetToken>, AuthError> {
         let email = Email::parse(email)?;
-        let _turn = self.take_turn()?;
+        let _turn = self.request_permit()?;
         let Some(user) = self.db.find_user_by(UserBy::Email(email)).await? else {
             return Ok(None);
         };
@@ -75,25 +75,26 @@ impl Auth {
         Ok(updated.map(|_| reset.token))
     }
 
-    /// Sets a new password for the user to whom a reset token was given; where
-    /// `email` is said, it has to be theirs. All their tokens are used up, every
-    /// session of theirs ends, and a notice goes to them. It opens no session.
+    /// Sets a new password for the user of a reset token; a given `email` has to be the
+    /// user's. All of the user's tokens become invalid, all of their sessions end, and a
+    /// notice is mailed to them. No session is opened.
     ///
     /// # Errors
     ///
-    /// `ResetTokenInvalid`, `InvalidField`, `Overloaded`, `Unavailable`,
-    /// `Internal`.
+    /// `ResetTokenInvalid`, `InvalidField`, `Overloaded`, `Unavailable`, `Internal`.
     pub async fn update_password(
         &self,
         reset_token: &str,
         new_password: String,
         email: Option<&str>,
-        deadline: Deadline,
+        context: &RequestContext<'_>,
     ) -> Result<User, AuthError> {
         let digest = ResetToken::parse(reset_token)
             .ok_or(AuthError::ResetTokenInvalid)?
             .digest();
-        let admission = self.passwords.admission(Purpose::PasswordReset, deadline)?;
+        let admission = self
+            .passwords
+            .admission(Purpose::PasswordReset, context.deadline())?;
         let now = self.clock.now();
         let look_up = self.look_up_permit().await?;
         let found = self.db.find_user_by(UserBy::ResetToken(digest)).await?;
@@ -118,7 +119,7 @@ impl Auth {
         };
         match self.db.change_password(change).await {
             Ok(changed) => {
-                self.forget(changed.ended);
+                self.invalidate(changed.ended);
                 self.mail_delivery.wake();
                 Ok(changed.user)
             }
@@ -129,9 +130,9 @@ impl Auth {
         }
     }
 
-    /// Asking for a token costs its caller nothing, and the database a write:
-    /// those who ask must not keep everybody else from writing.
-    fn take_turn(&self) -> Result<SemaphorePermit<'_>, AuthError> {
+    /// A request for a token is cheap for its caller but writes to the database. Floods of
+    /// them must not block other writers.
+    fn request_permit(&self) -> Result<SemaphorePermit<'_>, AuthError> {
         self.resets
             .try_acquire()
             .map_err(|_| AuthError::Overloaded {
@@ -139,9 +140,8 @@ impl Auth {
             })
     }
 
-    /// A reset token to be mailed, for a mail that has one, unless one was mailed a moment
-    /// ago. At half its life at the earliest, so that of three tokens the first has
-    /// expired: two are kept.
+    /// A reset token for a mail, unless one was mailed recently. At most one is mailed per
+    /// half lifetime, so that of three tokens the first has expired: two are stored.
     pub(in crate::auth) fn offer_reset(
         &self,
         now: DateTime<Utc>,

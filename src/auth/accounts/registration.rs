@@ -3,16 +3,16 @@
 use crate::auth::{Auth, AuthError, Field};
 use crate::{
     db::AddUserError,
-    deadline::Deadline,
     domain::{Email, User},
     passwords::Purpose,
+    request_context::RequestContext,
 };
 
 impl Auth {
     /// Creates an account.
     ///
-    /// The work of a hash comes first, taken e-mail or not, so that its time
-    /// tells no more than the answer does.
+    /// The password is hashed first, whether or not the e-mail is taken, so that the
+    /// response time reveals nothing more than the reply.
     ///
     /// # Errors
     ///
@@ -21,7 +21,7 @@ impl Auth {
         &self,
         email: &str,
         password: String,
-        deadline: Deadline,
+        context: &RequestContext<'_>,
     ) -> Result<User, AuthError> {
         let email = Email::parse(email)?;
         let password = self
@@ -29,7 +29,9 @@ impl Auth {
             .password_policy
             .admit(password, &email)
             .map_err(|error| AuthError::invalid(Field::Password, &error))?;
-        let admission = self.passwords.admission(Purpose::Registration, deadline)?;
+        let admission = self
+            .passwords
+            .admission(Purpose::Registration, context.deadline())?;
         let hashed_password = self.passwords.hash(password, admission).await?;
         let now = self.clock.now();
         match self.db.add_user(email.clone(), hashed_password, now).await {

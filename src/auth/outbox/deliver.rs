@@ -1,7 +1,7 @@
-//! Sending what waits to be sent, behind the replies.
+//! Delivery of the mails in the outbox, in the background.
 //!
-//! A mail stays in its table until a mailer has taken it, so a crash loses
-//! none; one that crashes in between sends a mail twice.
+//! A mail stays in its table until a mailer has accepted it, so a crash loses no mail; a
+//! crash in between sends it twice.
 
 use std::{
     sync::{
@@ -24,42 +24,41 @@ use crate::{
     mail::{self, MailError, Mailer},
 };
 
-/// How long a mail belongs to whoever claimed it. After a crash it is due again
-/// then.
+/// How long a claimed mail belongs to its claimant. After a crash it is due again then.
 pub(in crate::auth) const CLAIM: Duration = Duration::from_secs(60);
 
 const _: () = assert!(
     CLAIM.as_secs() > mail::TIME_LIMIT.as_secs() + 10,
-    "nobody else takes a mail that is being sent"
+    "a claim outlasts the sending of its mail"
 );
 
-/// The waits between tries double from the first to the last of these.
+/// The delays between tries double from the first to the last of these.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(600);
 
-/// How long a mail is left alone whose row, or whose user's, cannot be read: somebody
-/// may repair it.
+/// How long a mail is postponed if its row or its user's cannot be read, since an operator
+/// may repair the row.
 pub(in crate::auth) const SET_ASIDE: Duration = Duration::from_secs(86_400);
 
-/// How often such a mail is looked at before it is given up.
-const MOST_LOOKS: u32 = 3;
+/// How often such a mail is tried before it is given up.
+const MAX_UNREADABLE_TRIES: u32 = 3;
 
-/// How many requests for nobody's address are dropped in one unit of work, so
-/// that nobody who wants to write waits long.
+/// The number of requests for unknown addresses deleted in one unit of work, so that other
+/// writers do not wait long.
 const DROPPED_AT_ONCE: u32 = 500;
 
-/// However long it has been: a clock that jumps ahead loses no mail.
-const LEAST_TRIES: u32 = 12;
+/// The smallest number of tries, so that a clock jumping ahead loses no mail.
+const MIN_TRIES: u32 = 12;
 
-/// How many tries there are in the time after which a mail is given up, where that time
-/// cannot be told since the mail is dated after now.
-fn most_tries(kind: MailKind) -> u32 {
+/// The number of tries after which a mail dated in the future is given up: as many as fit
+/// into the usual time.
+fn max_tries(kind: MailKind) -> u32 {
     let last = u32::try_from(LAST_RETRY.as_secs()).unwrap_or(u32::MAX);
     let whole = u32::try_from(mails::give_up_after(kind).num_seconds()).unwrap_or(u32::MAX);
-    LEAST_TRIES + whole / last
+    MIN_TRIES + whole / last
 }
 
-/// Who sends mail, and what wakes whoever waits for mail to send.
+/// The mailer, and the signal that wakes the delivery.
 #[derive(Clone)]
 pub(in crate::auth) struct MailDelivery {
     mailer: Mailer,
@@ -82,22 +81,21 @@ impl MailDelivery {
     }
 }
 
-/// A mail that this process has taken on, to be
-/// [`deliver`](Auth::deliver_mail)ed.
+/// A mail claimed by this process for [delivery](Auth::deliver_mail).
 #[derive(Debug)]
 pub struct ClaimedMail {
     claim: Claim,
     claimed_at: DateTime<Utc>,
 }
 
-/// What came of the search for a mail to send.
+/// The result of a search for a due mail.
 #[derive(Debug)]
 pub enum NextMail {
-    /// None is due.
+    /// No mail is due.
     None,
-    /// The one that was due needs no sending now; there may be others.
+    /// The due mail does not have to be sent now; there may be others.
     Skipped,
-    /// This one.
+    /// A mail to deliver.
     Claimed(Box<ClaimedMail>),
 }
 
@@ -116,13 +114,12 @@ impl Auth {
         Ok(self.db.has_due_mail(self.clock.now()).await?)
     }
 
-    /// Removes some of the mail that is for nobody; `true` while there may be
-    /// more.
+    /// Deletes some requests for unknown addresses; `true` if there may be more.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Internal`.
-    pub async fn drop_mail_for_nobody(&self) -> Result<bool, AuthError> {
+    pub async fn drop_mail_to_unknown_addresses(&self) -> Result<bool, AuthError> {
         let now = self.clock.now();
         let dropped = self
             .db
@@ -131,8 +128,8 @@ impl Auth {
         Ok(dropped > 0)
     }
 
-    /// Takes on a mail that is due, by turns one that was tried least often and
-    /// the one that has been due longest.
+    /// Claims a due mail: alternately the one with the fewest tries and the one due
+    /// longest.
     ///
     /// # Errors
     ///
@@ -143,7 +140,7 @@ impl Auth {
             _ => Preference::LongestDue,
         };
         let now = self.clock.now();
-        // Made only when its mail is sent, so that no secret waits in a table.
+        // Made only for a mail about to be sent, so that no secret waits in a table.
         let offered = self.offer_reset(now);
         let claimed = self
             .db
@@ -159,8 +156,7 @@ impl Auth {
         })
     }
 
-    /// Sends a mail, or makes it due again later. Problems are logged: nobody
-    /// waits for the answer.
+    /// Sends a mail, or postpones it. Errors are logged, since no caller waits for them.
     pub async fn deliver_mail(&self, claimed: ClaimedMail) {
         let noted = match &claimed.claim.mail {
             Err(unreadable) => self.set_aside(&claimed.claim, unreadable).await,
@@ -179,13 +175,13 @@ impl Auth {
             tracing::warn!(
                 mail = claimed.claim.id,
                 cause = with_causes(&error),
-                "what became of a mail could not be noted; it is tried again in a minute"
+                "the result of sending a mail could not be stored; the mail is tried again in a minute"
             );
         }
     }
 
-    /// Removes the files of mails whose secret has expired, where mail goes to a folder.
-    /// Problems are logged.
+    /// Deletes the files of mails with an expired secret, if mail goes to a folder. Errors
+    /// are logged.
     pub async fn remove_expired_mail(&self) {
         match self.mail_delivery.mailer.remove_expired().await {
             Ok(0) => {}
@@ -205,7 +201,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Only once its mail was sent does a reset token keep others from being mailed.
+    /// Records that a mail was sent. Only then does its reset token suppress further mails.
     async fn note_sent(&self, mail: &OutgoingMail, claimed: &ClaimedMail) -> Result<(), DbError> {
         let (id, created_at) = (claimed.claim.id, mail.created_at);
         if let Some(reset) = &claimed.claim.reset {
@@ -218,7 +214,7 @@ impl Auth {
         self.db.remove_outgoing_mail(id, Some(created_at)).await
     }
 
-    /// Ends a mail that its server will never take.
+    /// Deletes a mail that the server has refused for good.
     async fn drop_refused_mail(
         &self,
         mail: &OutgoingMail,
@@ -248,14 +244,14 @@ impl Auth {
         let (now, wait) = (self.clock.now(), wait_after(*tries));
         let kind = mail.kind.name();
         let has_time = if mail.created_at > now + CLOCK_SKEW {
-            *tries < most_tries(mail.kind)
+            *tries < max_tries(mail.kind)
         } else {
             let last = mail
                 .created_at
                 .checked_add_signed(mails::give_up_after(mail.kind));
             last.is_some_and(|last| now + wait < last)
         };
-        if *tries >= LEAST_TRIES && !has_time {
+        if *tries >= MIN_TRIES && !has_time {
             tracing::error!(mail = id, kind, tries, cause, "a mail is given up");
             return self
                 .db
@@ -274,19 +270,15 @@ impl Auth {
         self.db.postpone_outgoing_mail(*id, now + wait).await
     }
 
-    /// Of a mail that cannot be read: it is said once a day, and given up after some.
+    /// Postpones an unreadable mail by a day, with a line in the log, and gives it up after
+    /// several tries.
     async fn set_aside(&self, claim: &Claim, unreadable: &DbError) -> Result<(), DbError> {
         let (table, id, cause) = ("outgoing_mails", claim.id, with_causes(unreadable));
-        if claim.tries >= MOST_LOOKS {
-            tracing::error!(table, id, cause, "a mail that cannot be read is given up");
+        if claim.tries >= MAX_UNREADABLE_TRIES {
+            tracing::error!(table, id, cause, "an unreadable mail is given up");
             return self.db.remove_outgoing_mail(id, None).await;
         }
-        tracing::error!(
-            table,
-            id,
-            cause,
-            "a mail that cannot be read is set aside for a day"
-        );
+        tracing::error!(table, id, cause, "an unreadable mail is postponed by a day");
         let due_at = self.clock.now() + SET_ASIDE;
         self.db.postpone_outgoing_mail(id, due_at).await
     }

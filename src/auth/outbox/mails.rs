@@ -1,5 +1,5 @@
-//! The mails that are written to users, one kind a file. Plain text, for people; the
-//! address is the stored one, and every link is below the public URL.
+//! The mails to users, one kind a file: plain text, to the stored address, with links below
+//! the public URL.
 
 mod password_changed;
 mod password_reset;
@@ -12,7 +12,7 @@ use crate::{
     mail::Message,
 };
 
-/// When a mail of a kind is given up that could not be sent.
+/// The age at which an unsent mail of a kind is given up.
 pub(super) fn give_up_after(kind: MailKind) -> TimeDelta {
     match kind {
         MailKind::PasswordChanged => password_changed::GIVE_UP_AFTER,
@@ -20,7 +20,7 @@ pub(super) fn give_up_after(kind: MailKind) -> TimeDelta {
     }
 }
 
-/// The message of a mail; `None` where its address has no account.
+/// The message of a mail; `None` if its address has no account.
 pub(super) fn message(
     mail: &OutgoingMail,
     claim: &Claim,

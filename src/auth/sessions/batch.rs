@@ -1,92 +1,93 @@
-//! Whose sessions many are, in one go.
+//! Checking many sessions in one call.
 
 use tokio::task::JoinSet;
 
-use super::check::{Recalled, digest_of};
+use super::check::{CacheCheck, digest_of};
 use crate::auth::{Auth, AuthError, CheckedSession, Field};
-use crate::domain::SessionDigest;
+use crate::{domain::SessionDigest, request_context::RequestContext};
 
-/// The most sessions that one call checks.
-const MOST_AT_ONCE: usize = 256;
+/// The largest number of sessions in one call.
+const MAX_SESSIONS: usize = 256;
 
 type Outcome = Result<CheckedSession, AuthError>;
 
-/// What memory could not answer: by the place in the batch.
+/// The sessions that the cache cannot decide, with their indices in the batch.
 #[derive(Default)]
-struct Open {
-    /// Memory knows of none.
-    unknown: Vec<(usize, SessionDigest)>,
-    /// Memory cannot say.
-    unsure: Vec<(usize, SessionDigest)>,
+struct Unanswered {
+    /// The cache does not know the session.
+    absent: Vec<(usize, SessionDigest)>,
+    /// The cache cannot decide.
+    undecided: Vec<(usize, SessionDigest)>,
 }
 
 impl Auth {
-    /// Whose sessions these are, at most 256, each with an outcome of its own, in
-    /// the order of the `session_ids`; a check counts as use.
+    /// Checks at most 256 sessions, each with its own outcome, in the order of the
+    /// `session_ids`. A check counts as use.
     ///
     /// # Errors
     ///
-    /// `InvalidField` when there are more.
+    /// `InvalidField` for more than 256.
     pub async fn get_users_from_session_ids(
         &self,
         session_ids: &[&str],
+        _context: &RequestContext<'_>,
     ) -> Result<Vec<Outcome>, AuthError> {
-        if session_ids.len() > MOST_AT_ONCE {
-            let problem = format!("has more than {MOST_AT_ONCE}; ask in several calls");
+        if session_ids.len() > MAX_SESSIONS {
+            let problem = format!("has more than {MAX_SESSIONS}; ask in several calls");
             return Err(AuthError::invalid(Field::SessionIds, &problem));
         }
-        let (mut outcomes, mut open) = self.recall_many(session_ids);
-        if !open.unknown.is_empty() && self.knows_all_that_is_open().await {
-            for (place, digest) in std::mem::take(&mut open.unknown) {
-                match self.recall(digest) {
-                    Recalled::Live(checked) => outcomes[place] = Ok(checked),
-                    Recalled::Ended | Recalled::Nothing => {}
-                    Recalled::Unsure => open.unsure.push((place, digest)),
+        let (mut outcomes, mut unanswered) = self.check_cache_for_all(session_ids);
+        if !unanswered.absent.is_empty() && self.knows_every_open_session().await {
+            for (index, digest) in std::mem::take(&mut unanswered.absent) {
+                match self.check_cache(digest) {
+                    CacheCheck::Live(checked) => outcomes[index] = Ok(checked),
+                    CacheCheck::Ended | CacheCheck::Absent => {}
+                    CacheCheck::Undecided => unanswered.undecided.push((index, digest)),
                 }
             }
         }
-        open.unsure.append(&mut open.unknown);
-        let mut looking = JoinSet::new();
-        for (place, digest) in open.unsure {
+        unanswered.undecided.append(&mut unanswered.absent);
+        let mut look_ups = JoinSet::new();
+        for (index, digest) in unanswered.undecided {
             let auth = self.clone();
-            looking.spawn(async move { (place, auth.look_up_session(digest).await) });
+            look_ups.spawn(async move { (index, auth.look_up_session(digest).await) });
         }
-        while let Some(joined) = looking.join_next().await {
-            let (place, outcome) = joined.map_err(|panic| AuthError::Internal(panic.into()))?;
-            outcomes[place] = outcome;
+        while let Some(joined) = look_ups.join_next().await {
+            let (index, outcome) = joined.map_err(|panic| AuthError::Internal(panic.into()))?;
+            outcomes[index] = outcome;
         }
         Ok(outcomes)
     }
 
-    /// What memory says of each, and what is still open: refused, for now.
-    fn recall_many(&self, session_ids: &[&str]) -> (Vec<Outcome>, Open) {
+    /// Checks all against the cache. Sessions that it cannot decide are refused for now.
+    fn check_cache_for_all(&self, session_ids: &[&str]) -> (Vec<Outcome>, Unanswered) {
         let now = self.clock.now();
         let revision = self.revocations.current(now);
-        let mut places = Vec::with_capacity(session_ids.len());
+        let mut indices = Vec::with_capacity(session_ids.len());
         let mut digests = Vec::with_capacity(session_ids.len());
-        for (place, session_id) in session_ids.iter().enumerate() {
-            // What is no session_id at all is looked for nowhere.
+        for (index, session_id) in session_ids.iter().enumerate() {
+            // A malformed session_id is not looked up.
             if let Ok(digest) = digest_of(session_id) {
-                places.push(place);
+                indices.push(index);
                 digests.push(digest);
             }
         }
         let mut outcomes = Vec::with_capacity(session_ids.len());
         outcomes.resize_with(session_ids.len(), || Err(AuthError::SessionInvalid));
-        let mut open = Open::default();
+        let mut unanswered = Unanswered::default();
         let Some(revision) = revision else {
-            open.unsure = places.into_iter().zip(digests).collect();
-            return (outcomes, open);
+            unanswered.undecided = indices.into_iter().zip(digests).collect();
+            return (outcomes, unanswered);
         };
-        self.index.look_up_many(&digests, |asked, found| {
-            let place = places[asked];
+        self.cache.look_up_many(&digests, |asked, found| {
+            let index = indices[asked];
             match self.take(found, revision, now) {
-                Recalled::Live(checked) => outcomes[place] = Ok(checked),
-                Recalled::Ended => {}
-                Recalled::Nothing => open.unknown.push((place, digests[asked])),
-                Recalled::Unsure => open.unsure.push((place, digests[asked])),
+                CacheCheck::Live(checked) => outcomes[index] = Ok(checked),
+                CacheCheck::Ended => {}
+                CacheCheck::Absent => unanswered.absent.push((index, digests[asked])),
+                CacheCheck::Undecided => unanswered.undecided.push((index, digests[asked])),
             }
         });
-        (outcomes, open)
+        (outcomes, unanswered)
     }
 }

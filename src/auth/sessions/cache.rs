@@ -1,13 +1,13 @@
-//! The session index: the sessions there are, in memory, so that whose session it
-//! is can be said without asking the database. It knows of every session that it
-//! exists, and of as many as it has room for, whose they are.
+//! The session cache: an in-memory index of all sessions, which answers checks without a
+//! query. It knows the digest of every session, and the details of as many sessions as its
+//! size allows.
 //!
-//! It is told of what ends sessions, and whether what it says may be relied on
-//! at all is [`revocations`](crate::auth::sessions::freshness)' affair.
+//! It is told which sessions end. Whether its answers may be used at all is decided by
+//! [`freshness`](crate::auth::sessions::freshness).
 
 mod chunked_vec;
+mod entry;
 mod invalidation_log;
-mod record;
 mod shard;
 mod table;
 mod user_agents;
@@ -27,85 +27,86 @@ use chrono::{DateTime, Utc};
 
 pub use self::invalidation_log::Reading;
 use self::{
-    invalidation_log::{Forgotten, Recent},
-    record::Record,
-    shard::{Fit, Shard},
+    entry::Entry,
+    invalidation_log::{Invalidation, InvalidationLog},
+    shard::{Shard, ShardLookup},
     user_agents::UserAgents,
 };
 use crate::domain::{Session, SessionDigest, SessionOwner, SessionTimes, UserId};
 
-/// The most parts it is divided into, each with a lock of its own, so that those
-/// who look up at once do not wait for each other.
-const MOST_SHARDS: usize = 16;
+/// The largest number of shards. Each has a lock of its own, so that concurrent look-ups
+/// rarely wait for each other.
+const MAX_SHARDS: usize = 16;
 
-/// A part is not worth having for fewer sessions.
-const LEAST_PER_SHARD: usize = 1_024;
+/// The smallest number of sessions that justifies another shard.
+const MIN_PER_SHARD: usize = 1_024;
 
-/// How many sessions it knows of, for each whose details it may hold.
-const KNOWN_PER_HELD: usize = 16;
+/// The number of digests that the cache may know for each session whose details it may
+/// hold.
+const KNOWN_PER_CACHED: usize = 16;
 
-/// The least of those.
-const LEAST_KNOWN: usize = 1_000_000;
+/// The smallest limit on known digests.
+const MIN_KNOWN_LIMIT: usize = 1_000_000;
 
-/// How many uses of sessions wait to be noted in the database; more are not
-/// noted, and the next check of such a session tries again.
-const MOST_TOUCHED: usize = 100_000;
+/// The largest number of uses that wait to be written to the database. Further uses are not
+/// recorded, and the next check of such a session tries again.
+const MAX_SEEN: usize = 100_000;
 
-/// What is known of a session.
-pub enum Found<'a> {
-    /// All of it.
-    Held(Held<'a>),
-    /// That it is there, or may be: the database knows.
+/// The result of a look-up.
+pub enum Lookup<'a> {
+    /// The details of the session.
+    Cached(Cached<'a>),
+    /// The session exists or may exist: ask the database.
     Known,
-    /// There is none.
-    Nothing,
+    /// The session does not exist.
+    Absent,
 }
 
-/// What is held of a session, for as long as nobody else may change it.
-pub struct Held<'a> {
-    record: &'a mut Record,
-    touched: &'a Mutex<Touched>,
+/// The details of a session, under the lock of their shard.
+pub struct Cached<'a> {
+    entry: &'a mut Entry,
+    seen: &'a Mutex<SeenTimes>,
 }
 
-/// Uses of sessions.
-type Touched = Vec<(SessionDigest, DateTime<Utc>)>;
+/// Uses of sessions that wait to be written.
+type SeenTimes = Vec<(SessionDigest, DateTime<Utc>)>;
 
-/// What came of a load.
+/// The result of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
-    /// What is not known is nothing.
+    /// A digest absent from the cache does not exist.
     Complete,
-    /// There are more sessions than it can know of.
+    /// There are more sessions than the cache can know.
     NoRoom,
-    /// It was cleared meanwhile, for another load.
+    /// The cache was cleared in the meantime, for another load.
     Superseded,
 }
 
-/// Shared by everyone. Cheap to clone.
+/// The session cache. Clones share it and are cheap.
 #[derive(Clone)]
-pub struct SessionIndex(Arc<Inner>);
+pub struct SessionCache(Arc<Inner>);
 
 struct Inner {
     user_agents: UserAgents,
     shards: Box<[Mutex<Shard>]>,
-    most_known: usize,
+    max_known: usize,
     known: AtomicUsize,
-    /// Whether what is not known is nothing.
+    /// Whether a digest absent from the cache does not exist.
     complete: AtomicBool,
-    /// Which load it is complete by.
+    /// The number of the current load.
     generation: AtomicU64,
-    recent: Mutex<Recent>,
-    /// Users of whom nothing that is held may be said until it has been dropped.
-    suspects: RwLock<HashSet<UserId>>,
-    has_suspects: AtomicBool,
-    touched: Mutex<Touched>,
+    invalidations: Mutex<InvalidationLog>,
+    /// Users whose cached details must not be used before they have been dropped.
+    stale_users: RwLock<HashSet<UserId>>,
+    has_stale_users: AtomicBool,
+    seen: Mutex<SeenTimes>,
 }
 
-impl SessionIndex {
-    /// An empty one, which holds the details of at most so many sessions.
+impl SessionCache {
+    /// An empty cache for the details of at most `most` sessions.
     pub fn new(most: usize) -> Self {
-        let shards = (most / LEAST_PER_SHARD)
-            .clamp(1, MOST_SHARDS)
+        let shards = (most / MIN_PER_SHARD)
+            .clamp(1, MAX_SHARDS)
             .next_power_of_two();
         let most_per_shard = most.div_ceil(shards);
         let user_agents = UserAgents::default();
@@ -114,77 +115,86 @@ impl SessionIndex {
                 .map(|_| Mutex::new(Shard::new(most_per_shard, user_agents.clone())))
                 .collect(),
             user_agents,
-            most_known: most.saturating_mul(KNOWN_PER_HELD).max(LEAST_KNOWN),
+            max_known: most.saturating_mul(KNOWN_PER_CACHED).max(MIN_KNOWN_LIMIT),
             known: AtomicUsize::new(0),
             complete: AtomicBool::new(false),
             generation: AtomicU64::new(0),
-            recent: Mutex::default(),
-            suspects: RwLock::default(),
-            has_suspects: AtomicBool::new(false),
-            touched: Mutex::default(),
+            invalidations: Mutex::default(),
+            stale_users: RwLock::default(),
+            has_stale_users: AtomicBool::new(false),
+            seen: Mutex::default(),
         }))
     }
 
-    /// Tells what is known of a session. Whoever is told asks nothing of the index
-    /// meanwhile: a part of it is locked.
-    pub fn look_up<T>(&self, digest: SessionDigest, take: impl FnOnce(Found<'_>) -> T) -> T {
-        // Before it is looked for, and again after: it may be completed, or cleared,
-        // meanwhile.
+    /// Looks up a session and passes the result to `take`, which must not use the cache: a
+    /// shard is locked.
+    pub fn look_up<T>(&self, digest: SessionDigest, take: impl FnOnce(Lookup<'_>) -> T) -> T {
+        // Read before the look-up and again after it, since the cache may be completed or
+        // cleared in the meantime.
         let complete = self.0.complete.load(Ordering::SeqCst);
         let mut shard = self.shard(digest);
         take(self.found(shard.look_up(digest), complete))
     }
 
-    /// The same of several, part by part: each with its place among them.
-    pub fn look_up_many(&self, digests: &[SessionDigest], mut take: impl FnMut(usize, Found<'_>)) {
+    /// Looks up several sessions, shard by shard, and passes each result with its index in
+    /// `digests`.
+    pub fn look_up_many(&self, digests: &[SessionDigest], mut take: impl FnMut(usize, Lookup<'_>)) {
         let complete = self.0.complete.load(Ordering::SeqCst);
-        // The part in the upper half: whole numbers are sorted fastest.
+        // The shard in the upper half, the index in the lower: integers are sorted fastest.
         let mut order: Vec<u64> = (0..)
             .zip(digests)
-            .map(|(place, digest)| (self.shard_of(*digest) as u64) << 32 | place)
+            .map(|(index, digest)| (self.shard_of(*digest) as u64) << 32 | index)
             .collect();
         order.sort_unstable();
         for group in order.chunk_by(|one, other| one >> 32 == other >> 32) {
             let mut shard = lock(&self.0.shards[(group[0] >> 32) as usize]);
-            let places = group.iter().map(|ordered| *ordered as u32 as usize);
-            let asked = places.map(|place| (place, digests[place]));
-            shard.look_up_many(asked, |place, fit| take(place, self.found(fit, complete)));
+            let indices = group.iter().map(|ordered| *ordered as u32 as usize);
+            let asked = indices.map(|index| (index, digests[index]));
+            shard.look_up_many(asked, |index, lookup| {
+                take(index, self.found(lookup, complete))
+            });
         }
     }
 
     #[inline]
-    fn found<'a>(&'a self, fit: Fit<'a>, complete: bool) -> Found<'a> {
-        match fit {
-            Fit::Held(record) if !self.suspects(record.user_id()) => Found::Held(Held {
-                record,
-                touched: &self.0.touched,
-            }),
-            Fit::Held(_) | Fit::Known => Found::Known,
-            Fit::Nothing if complete && self.0.complete.load(Ordering::SeqCst) => Found::Nothing,
-            Fit::Nothing => Found::Known,
+    fn found<'a>(&'a self, lookup: ShardLookup<'a>, complete: bool) -> Lookup<'a> {
+        match lookup {
+            ShardLookup::Cached(entry) if !self.stale_users(entry.user_id()) => {
+                Lookup::Cached(Cached {
+                    entry,
+                    seen: &self.0.seen,
+                })
+            }
+            ShardLookup::Cached(_) | ShardLookup::Known => Lookup::Known,
+            ShardLookup::Absent if complete && self.0.complete.load(Ordering::SeqCst) => {
+                Lookup::Absent
+            }
+            ShardLookup::Absent => Lookup::Known,
         }
     }
 
-    /// To be called before sessions are read from the database that are to be
-    /// [`keep`](Self::keep)ed: what is forgotten meanwhile is not kept.
+    /// Starts a reading. To be called before sessions are read from the database and
+    /// [inserted](Self::insert): sessions that are invalidated in the meantime are not
+    /// inserted.
     pub fn begin_reading(&self) -> Reading {
-        lock(&self.0.recent).begin_reading()
+        lock(&self.0.invalidations).begin_reading()
     }
 
-    /// Keeps what was read of some sessions, as far as there is room; of those that
-    /// may have changed meanwhile, that they are there.
-    pub fn keep(
+    /// Inserts the details of sessions as far as there is room. Of sessions that may have
+    /// changed during the reading, only the digest is inserted.
+    pub fn insert(
         &self,
         reading: Reading,
         sessions: impl IntoIterator<Item = (SessionDigest, Session, SessionOwner)>,
     ) {
-        self.keep_if(reading, sessions, |_, _| true);
+        self.insert_if(reading, sessions, |_, _| true);
     }
 
-    /// The same of a session that was looked up for a check. Where all others are known and
-    /// this one is not, another check may have been refused meanwhile, because it is not:
-    /// then the next one reads it again, and is not answered from before that refusal.
-    pub fn keep_looked_up(
+    /// Inserts a session looked up for a check. If the cache is complete and does
+    /// not know the digest, another check may just have been refused for that reason. Then
+    /// only the digest is inserted, and the next check reads the session again instead of
+    /// being answered from before that refusal.
+    pub fn insert_looked_up(
         &self,
         reading: Reading,
         digest: SessionDigest,
@@ -193,106 +203,110 @@ impl SessionIndex {
     ) {
         let complete = self.0.complete.load(Ordering::SeqCst);
         let sessions = [(digest, session, owner)];
-        self.keep_if(reading, sessions, |shard, digest| {
-            !complete || shard.knows(digest)
+        self.insert_if(reading, sessions, |shard, digest| {
+            !complete || shard.contains(digest)
         });
     }
 
-    fn keep_if(
+    fn insert_if(
         &self,
         reading: Reading,
         sessions: impl IntoIterator<Item = (SessionDigest, Session, SessionOwner)>,
-        may_hold: impl Fn(&Shard, SessionDigest) -> bool,
+        may_cache: impl Fn(&Shard, SessionDigest) -> bool,
     ) {
-        // Held until all are kept: what is forgotten from now on finds them.
-        let recent = lock(&self.0.recent);
-        let since = recent.since(reading);
+        // Locked until all are inserted: a later invalidation finds them.
+        let invalidations = lock(&self.0.invalidations);
+        let since = invalidations.invalidated_since(reading);
         for (digest, session, owner) in sessions {
             let is_sure = match &since {
                 Some(since) if since.has_ended(digest) => continue,
-                Some(since) => !since.is_in_doubt(digest, owner.id) && !self.suspects(owner.id),
+                Some(since) => !since.is_stale(digest, owner.id) && !self.stale_users(owner.id),
                 None => false,
             };
             let mut shard = self.shard(digest);
-            let is_sure = is_sure && may_hold(&shard, digest);
-            if self.note_in(&mut shard, digest) && is_sure {
-                shard.hold(digest, &session, &owner);
+            let is_sure = is_sure && may_cache(&shard, digest);
+            if self.add_known(&mut shard, digest) && is_sure {
+                shard.insert_details(digest, &session, &owner);
             }
         }
     }
 
-    /// Notes that there are some sessions, whose details nobody has asked for.
-    pub fn note(&self, reading: Reading, sessions: impl IntoIterator<Item = SessionDigest>) {
-        let recent = lock(&self.0.recent);
-        let since = recent.since(reading);
+    /// Inserts the digests of sessions without their details.
+    pub fn insert_known(
+        &self,
+        reading: Reading,
+        sessions: impl IntoIterator<Item = SessionDigest>,
+    ) {
+        let invalidations = lock(&self.0.invalidations);
+        let since = invalidations.invalidated_since(reading);
         let has_ended = |digest| since.as_ref().is_some_and(|since| since.has_ended(digest));
         for digest in sessions {
             if !has_ended(digest) {
-                self.note_in(&mut self.shard(digest), digest);
+                self.add_known(&mut self.shard(digest), digest);
             }
         }
     }
 
-    /// Forgets a session that has ended.
-    pub fn end(&self, digest: SessionDigest) {
-        lock(&self.0.recent).forget(Forgotten::Ended(digest));
-        if self.shard(digest).end(digest) {
+    /// Removes an ended session.
+    pub fn remove(&self, digest: SessionDigest) {
+        lock(&self.0.invalidations).record(Invalidation::SessionEnded(digest));
+        if self.shard(digest).remove(digest) {
             self.0.known.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Forgets the details of a session that may have ended.
-    pub fn release(&self, digest: SessionDigest) {
-        lock(&self.0.recent).forget(Forgotten::Released(digest));
-        self.shard(digest).release(digest);
+    /// Drops the details of a session that may have ended.
+    pub fn drop_details(&self, digest: SessionDigest) {
+        lock(&self.0.invalidations).record(Invalidation::DetailsStale(digest));
+        self.shard(digest).drop_details(digest);
     }
 
-    /// Says nothing any more of what is held of a user.
-    pub fn release_user(&self, user_id: UserId) {
-        lock(&self.0.recent).forget(Forgotten::User(user_id));
+    /// Stops using the cached details of a user's sessions.
+    pub fn mark_user_stale(&self, user_id: UserId) {
+        lock(&self.0.invalidations).record(Invalidation::UserStale(user_id));
         self.0
-            .suspects
+            .stale_users
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(user_id);
-        self.0.has_suspects.store(true, Ordering::SeqCst);
+        self.0.has_stale_users.store(true, Ordering::SeqCst);
     }
 
-    /// Drops what is held of users who were [released](Self::release_user), so that
-    /// it can be held anew. It looks at everything that is held.
-    pub fn drop_released(&self) {
-        if !self.0.has_suspects.load(Ordering::SeqCst) {
+    /// Drops the details of users [marked as stale](Self::mark_user_stale), so that they
+    /// can be cached again. It scans all details.
+    pub fn drop_stale_users(&self) {
+        if !self.0.has_stale_users.load(Ordering::SeqCst) {
             return;
         }
-        let suspects = self
+        let stale_users = self
             .0
-            .suspects
+            .stale_users
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         for shard in &self.0.shards {
-            lock(shard).release_of(&suspects);
+            lock(shard).drop_details_of(&stale_users);
         }
-        // Nothing was held of them meanwhile, even of whom was released once more.
+        // None of their details were inserted in the meantime, even of users marked once
+        // more.
         let mut left = self
             .0
-            .suspects
+            .stale_users
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        left.retain(|user_id| !suspects.contains(user_id));
+        left.retain(|user_id| !stale_users.contains(user_id));
         self.0
-            .has_suspects
+            .has_stale_users
             .store(!left.is_empty(), Ordering::SeqCst);
     }
 
-    /// Forgets everything: it is to be loaded anew. What is complete after that is
-    /// said with the number that this returns.
+    /// Removes everything before a new load, and returns the number of that load.
     pub fn clear(&self) -> u64 {
-        let mut recent = lock(&self.0.recent);
+        let mut invalidations = lock(&self.0.invalidations);
         let generation = self.0.generation.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.complete.store(false, Ordering::SeqCst);
-        recent.forget(Forgotten::Everything);
-        drop(recent);
+        invalidations.record(Invalidation::All);
+        drop(invalidations);
         for shard in &self.0.shards {
             let ended = lock(shard).clear();
             self.0.known.fetch_sub(ended, Ordering::Relaxed);
@@ -301,56 +315,55 @@ impl SessionIndex {
         generation
     }
 
-    /// Says that every session there is has been noted since it was cleared.
+    /// Declares that every existing session was inserted by the load of this number.
     pub fn complete(&self, generation: u64) -> Completion {
-        // A load that is cleared away at this moment completes nothing.
-        let _recent = lock(&self.0.recent);
+        // Under the lock, so that a load in the course of being cleared completes nothing.
+        let _invalidations = lock(&self.0.invalidations);
         if self.0.generation.load(Ordering::SeqCst) != generation {
             return Completion::Superseded;
         }
-        if self.0.known.load(Ordering::Relaxed) >= self.0.most_known {
+        if self.0.known.load(Ordering::Relaxed) >= self.0.max_known {
             return Completion::NoRoom;
         }
         self.0.complete.store(true, Ordering::SeqCst);
         Completion::Complete
     }
 
-    /// Whether more details have room.
+    /// Whether there is room for more details.
     pub fn has_room(&self) -> bool {
         self.0.shards.iter().any(|shard| lock(shard).has_room())
     }
 
-    /// Notes that a session was used: to be written to the database, with others. Where
-    /// there is no room for that, nothing changes, and the next check tries again.
-    pub fn touch(&self, digest: SessionDigest, now: DateTime<Utc>) {
+    /// Records a use of a session, to be written to the database together with others.
+    /// Without room for that nothing changes, and the next check tries again.
+    pub fn mark_seen(&self, digest: SessionDigest, now: DateTime<Utc>) {
         let mut shard = self.shard(digest);
-        if note_use(&self.0.touched, digest, now) {
-            shard.touch(digest, now);
+        if queue_seen(&self.0.seen, digest, now) {
+            shard.mark_seen(digest, now);
         }
     }
 
-    /// When a session was used last, as far as that is held; also when nothing else
-    /// that is held may be relied on.
+    /// When a session was last used, as far as its details are cached, even if nothing else
+    /// of them may be used.
     pub fn last_seen_at(&self, digest: SessionDigest) -> Option<DateTime<Utc>> {
         self.shard(digest).last_seen_at(digest)
     }
 
-    /// How many uses wait to be written.
-    pub fn touched(&self) -> usize {
-        lock(&self.0.touched).len()
+    /// The number of uses that wait to be written.
+    pub fn seen_count(&self) -> usize {
+        lock(&self.0.seen).len()
     }
 
-    /// Takes some of the uses that wait, at most `most`.
-    pub fn take_touched(&self, most: usize) -> Touched {
-        let mut touched = lock(&self.0.touched);
-        let rest = touched.len().saturating_sub(most);
-        touched.split_off(rest)
+    /// Takes at most `most` of the uses that wait.
+    pub fn take_seen(&self, most: usize) -> SeenTimes {
+        let mut seen = lock(&self.0.seen);
+        let rest = seen.len().saturating_sub(most);
+        seen.split_off(rest)
     }
 
-    /// Has uses wait again that were taken and could not be written, also where others
-    /// have taken their room.
-    pub fn give_back_touched(&self, used: Touched) {
-        lock(&self.0.touched).extend(used);
+    /// Puts back uses that could not be written, even beyond the limit.
+    pub fn return_seen(&self, used: SeenTimes) {
+        lock(&self.0.seen).extend(used);
     }
 
     fn shard(&self, digest: SessionDigest) -> MutexGuard<'_, Shard> {
@@ -358,77 +371,78 @@ impl SessionIndex {
     }
 
     fn shard_of(&self, digest: SessionDigest) -> usize {
-        // Not by the bytes that it goes by inside.
+        // A byte other than those of the fingerprint, which the table of a shard uses.
         let byte = usize::from(digest.as_bytes()[31]);
         byte & (self.0.shards.len() - 1)
     }
 
-    fn suspects(&self, user_id: UserId) -> bool {
-        self.0.has_suspects.load(Ordering::SeqCst)
+    fn stale_users(&self, user_id: UserId) -> bool {
+        self.0.has_stale_users.load(Ordering::SeqCst)
             && self
                 .0
-                .suspects
+                .stale_users
                 .read()
                 .unwrap_or_else(PoisonError::into_inner)
                 .contains(&user_id)
     }
 
-    /// Whether there is a place for it. What has none is not complete any more.
-    fn note_in(&self, shard: &mut Shard, digest: SessionDigest) -> bool {
-        if self.0.known.load(Ordering::Relaxed) < self.0.most_known {
-            if shard.note(digest) {
+    /// Adds a digest, and returns whether the cache knows it now. A digest without room
+    /// makes the cache incomplete.
+    fn add_known(&self, shard: &mut Shard, digest: SessionDigest) -> bool {
+        if self.0.known.load(Ordering::Relaxed) < self.0.max_known {
+            if shard.insert_known(digest) {
                 self.0.known.fetch_add(1, Ordering::Relaxed);
             }
             return true;
         }
-        let knows = shard.knows(digest);
-        if !knows {
+        let contains = shard.contains(digest);
+        if !contains {
             self.0.complete.store(false, Ordering::SeqCst);
         }
-        knows
+        contains
     }
 }
 
-impl Held<'_> {
-    /// What its limits go by.
+impl Cached<'_> {
+    /// The times that the session's limits depend on.
     #[inline]
     pub fn times(&self) -> SessionTimes {
-        self.record.times()
+        self.entry.times()
     }
 
-    /// The session, with the times that a check leaves it.
+    /// The session, with the times after a check.
     #[inline]
     pub fn session(&self, times: SessionTimes) -> Session {
-        self.record.session(times)
+        self.entry.session(times)
     }
 
-    /// Whose it is.
+    /// The owner of the session.
     #[inline]
     pub fn owner(&self) -> SessionOwner {
-        self.record.owner()
+        self.entry.owner()
     }
 
-    /// Notes that it was used: to be written to the database, with others. Where there
-    /// is no room for that, nothing changes, and the next check tries again.
-    pub fn touch(&mut self, now: DateTime<Utc>) {
-        if note_use(self.touched, self.record.digest, now) {
-            self.record.touch(now);
+    /// Records a use of the session, to be written to the database together with others.
+    /// Without room for that nothing changes, and the next check tries again.
+    pub fn mark_seen(&mut self, now: DateTime<Utc>) {
+        if queue_seen(self.seen, self.entry.digest, now) {
+            self.entry.mark_seen(now);
         }
     }
 }
 
-/// Whether there was room for it.
-fn note_use(touched: &Mutex<Touched>, digest: SessionDigest, now: DateTime<Utc>) -> bool {
-    let mut touched = lock(touched);
-    let has_room = touched.len() < MOST_TOUCHED;
+/// Queues a use; `false` without room for it.
+fn queue_seen(seen: &Mutex<SeenTimes>, digest: SessionDigest, now: DateTime<Utc>) -> bool {
+    let mut seen = lock(seen);
+    let has_room = seen.len() < MAX_SEEN;
     if has_room {
-        touched.push((digest, now));
+        seen.push((digest, now));
     }
     has_room
 }
 
-/// A panic elsewhere is no reason to stop: what is under a lock is whole between
-/// any two statements that can panic.
+/// A panic of another thread is ignored: data under these locks is consistent between any
+/// two statements that can panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,38 +1,38 @@
-//! Whose session it is: from memory where that can be relied on, from the database
-//! where it cannot.
+//! Checking a session: from the cache while it is fresh, otherwise from the database.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::{sync::SemaphorePermit, time};
 
-use super::cache::Found;
+use super::cache::Lookup;
 use crate::auth::{Auth, AuthError, CheckedSession, LiveSession};
 use crate::{
     db::DbError,
     domain::{
         CLOCK_SKEW, Revision, Session, SessionDigest, SessionOwner, SessionToken, SessionUse,
     },
+    request_context::RequestContext,
 };
 
-/// The longest that an answer may be kept.
+/// The upper limit of [`CheckedSession::cache_for`].
 const MAX_CACHE: Duration = Duration::from_secs(300);
 
-/// The longest wait for one of the connections that look-ups may have.
+/// The longest wait for a permit to query the database.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What memory says of a session.
-pub(in crate::auth) enum Recalled {
+/// The result of a check against the cache.
+pub(in crate::auth) enum CacheCheck {
     Live(CheckedSession),
     Ended,
-    /// It knows of none.
-    Nothing,
-    /// It cannot say.
-    Unsure,
+    /// The cache does not know the session.
+    Absent,
+    /// The cache cannot decide: ask the database.
+    Undecided,
 }
 
 impl Auth {
-    /// Whose session this is; a check counts as use of it.
+    /// The user of an open session. A check counts as use of the session.
     ///
     /// # Errors
     ///
@@ -40,20 +40,20 @@ impl Auth {
     pub async fn get_user_from_session_id(
         &self,
         session_id: &str,
+        _context: &RequestContext<'_>,
     ) -> Result<CheckedSession, AuthError> {
         self.check(digest_of(session_id)?).await
     }
 
-    /// The open session that a `session_id` proves, and its digest, for what is done with
-    /// the session next; counts as use of it. Whatever is given a `session_id` begins with
-    /// this, so that a `session_id` that a caller made up costs the database nothing where
-    /// memory knows every session, and elsewhere a look-up within the limit that checks
-    /// have, but never a turn to write.
+    /// The open session of a `session_id` and its digest, for a further operation on it;
+    /// counts as use of the session. Every operation that takes a `session_id` begins with
+    /// this. So an invented `session_id` causes no query where the cache is complete,
+    /// elsewhere a look-up within the limit for checks, and never a write.
     ///
     /// # Errors
     ///
     /// `SessionInvalid`, `Unavailable`, `Internal`.
-    pub(in crate::auth) async fn recognise(
+    pub(in crate::auth) async fn authenticate(
         &self,
         session_id: &str,
     ) -> Result<(SessionDigest, CheckedSession), AuthError> {
@@ -62,39 +62,40 @@ impl Auth {
         Ok((digest, checked))
     }
 
-    /// The digest of a `session_id` that came with a login, for the session to be replaced;
-    /// `None` where memory proves that there is none. A login does not wait for more than
-    /// memory: the unit of work that opens its session looks for the other one anyway.
+    /// The digest of a `session_id` that came with a login, whose session is to be
+    /// replaced; `None` if the cache proves that there is none. It does not query the
+    /// database, since the unit of work that opens the new session looks for the old one
+    /// anyway.
     pub(in crate::auth) fn digest_to_replace(&self, session_id: &str) -> Option<SessionDigest> {
         let digest = digest_of(session_id).ok()?;
-        let is_absent =
-            matches!(self.recall(digest), Recalled::Nothing) && !self.revocations.has_others();
+        let is_absent = matches!(self.check_cache(digest), CacheCheck::Absent)
+            && !self.revocations.has_others();
         (!is_absent).then_some(digest)
     }
 
     async fn check(&self, digest: SessionDigest) -> Result<CheckedSession, AuthError> {
-        match self.recall(digest) {
-            Recalled::Live(checked) => Ok(checked),
-            Recalled::Ended => Err(AuthError::SessionInvalid),
-            // Boxed, so that the many that need not wait stay small.
-            Recalled::Nothing => Box::pin(self.confirm_absence(digest)).await,
-            Recalled::Unsure => Box::pin(self.look_up_session(digest)).await,
+        match self.check_cache(digest) {
+            CacheCheck::Live(checked) => Ok(checked),
+            CacheCheck::Ended => Err(AuthError::SessionInvalid),
+            // Boxed, so that the future of the common case stays small.
+            CacheCheck::Absent => Box::pin(self.confirm_absence(digest)).await,
+            CacheCheck::Undecided => Box::pin(self.look_up_session(digest)).await,
         }
     }
 
-    /// Of a session that memory knows nothing of.
+    /// Checks a session that the cache does not know.
     async fn confirm_absence(&self, digest: SessionDigest) -> Result<CheckedSession, AuthError> {
-        if !self.knows_all_that_is_open().await {
+        if !self.knows_every_open_session().await {
             return self.look_up_session(digest).await;
         }
-        match self.recall(digest) {
-            Recalled::Live(checked) => Ok(checked),
-            Recalled::Ended | Recalled::Nothing => Err(AuthError::SessionInvalid),
-            Recalled::Unsure => self.look_up_session(digest).await,
+        match self.check_cache(digest) {
+            CacheCheck::Live(checked) => Ok(checked),
+            CacheCheck::Ended | CacheCheck::Absent => Err(AuthError::SessionInvalid),
+            CacheCheck::Undecided => self.look_up_session(digest).await,
         }
     }
 
-    /// Reads a session and whose it is from the database.
+    /// Reads a session and its user from the database.
     ///
     /// # Errors
     ///
@@ -105,33 +106,34 @@ impl Auth {
     ) -> Result<CheckedSession, AuthError> {
         let _permit = self.look_up_permit().await?;
         let position = self.revocations.position(self.clock.now());
-        let reading = self.index.begin_reading();
+        let reading = self.cache.begin_reading();
         let found = self.db.find_session(digest).await?;
         let Some((session, user)) = found else {
-            self.index.end(digest);
+            self.cache.remove(digest);
             return Err(AuthError::SessionInvalid);
         };
         let mut session = self.with_last_use(digest, session);
         let owner = SessionOwner::from(user);
-        self.index
-            .keep_looked_up(reading, digest, session.clone(), owner.clone());
+        self.cache
+            .insert_looked_up(reading, digest, session.clone(), owner.clone());
         let now = self.clock.now();
         let used = self.settings.session_limits.check(session.times(), now);
         let used = used.ok_or(AuthError::SessionInvalid)?;
         if used.is_to_note {
-            self.index.touch(digest, now);
+            self.cache.mark_seen(digest, now);
         }
         session.last_seen_at = used.times.last_seen_at;
         let revision = self.revocations.revision_at(position, now);
         Ok(self.checked(owner, session, used, revision))
     }
 
-    /// A permit to look up a secret in the database that anybody may have made up. There are
-    /// fewer than connections: look-ups leave some to everything else.
+    /// A permit to look up a secret in the database that the caller may have invented.
+    /// There are fewer permits than connections, so that look-ups leave some connections to
+    /// other work.
     ///
     /// # Errors
     ///
-    /// `Unavailable` when there is none in time.
+    /// `Unavailable` without a permit in time.
     pub(in crate::auth) async fn look_up_permit(&self) -> Result<SemaphorePermit<'_>, AuthError> {
         match time::timeout(PATIENCE, self.look_ups.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -142,62 +144,63 @@ impl Auth {
         }
     }
 
-    /// A session as the database has it, with a use that was not written yet. A use that
-    /// is dated after now was noted under a clock that was wrong.
+    /// A session from the database, with a later use that is not written yet. A use dated
+    /// after now was recorded under a wrong clock.
     pub(in crate::auth) fn with_last_use(
         &self,
         digest: SessionDigest,
         mut session: Session,
     ) -> Session {
         let latest = self.clock.now() + CLOCK_SKEW;
-        let used = self.index.last_seen_at(digest);
+        let used = self.cache.last_seen_at(digest);
         if let Some(used) = used.filter(|used| *used <= latest) {
             session.last_seen_at = session.last_seen_at.max(used);
         }
         session
     }
 
-    /// What memory says, if it may be relied on.
-    pub(in crate::auth) fn recall(&self, digest: SessionDigest) -> Recalled {
+    /// Checks a session against the cache, if it is fresh.
+    pub(in crate::auth) fn check_cache(&self, digest: SessionDigest) -> CacheCheck {
         let now = self.clock.now();
         let Some(revision) = self.revocations.current(now) else {
-            return Recalled::Unsure;
+            return CacheCheck::Undecided;
         };
-        self.index
+        self.cache
             .look_up(digest, |found| self.take(found, revision, now))
     }
 
-    /// What was found there; a use of it is noted.
+    /// Evaluates a look-up in the cache, and records the use of a session.
     #[inline]
     pub(in crate::auth) fn take(
         &self,
-        found: Found<'_>,
+        found: Lookup<'_>,
         revision: Revision,
         now: DateTime<Utc>,
-    ) -> Recalled {
-        let mut held = match found {
-            Found::Held(held) => held,
-            Found::Known => return Recalled::Unsure,
-            Found::Nothing => return Recalled::Nothing,
+    ) -> CacheCheck {
+        let mut cached = match found {
+            Lookup::Cached(cached) => cached,
+            Lookup::Known => return CacheCheck::Undecided,
+            Lookup::Absent => return CacheCheck::Absent,
         };
-        let (limits, times) = (&self.settings.session_limits, held.times());
+        let (limits, times) = (&self.settings.session_limits, cached.times());
         let Some(used) = limits.check(times, now) else {
-            // Another node may have seen it since, which does not make it younger.
+            // Another node may have recorded a later use, but the absolute limit has
+            // passed.
             return if times.created_at + limits.absolute <= now {
-                Recalled::Ended
+                CacheCheck::Ended
             } else {
-                Recalled::Unsure
+                CacheCheck::Undecided
             };
         };
-        if used.is_dated_ahead && self.sweeping.bounds_what_is_dated_ahead() {
-            // The database has it with its true limits, now or in a moment.
-            return Recalled::Unsure;
+        if used.is_dated_ahead && self.clock_trust.corrects_future_times() {
+            // The database has the session with corrected times, now or soon.
+            return CacheCheck::Undecided;
         }
         if used.is_to_note {
-            held.touch(now);
+            cached.mark_seen(now);
         }
-        let session = held.session(used.times);
-        Recalled::Live(self.checked(held.owner(), session, used, revision))
+        let session = cached.session(used.times);
+        CacheCheck::Live(self.checked(cached.owner(), session, used, revision))
     }
 
     #[inline]
@@ -208,7 +211,7 @@ impl Auth {
         used: SessionUse,
         revision: Revision,
     ) -> CheckedSession {
-        let most = MAX_CACHE.min(self.settings.session_limits.touch_step());
+        let most = MAX_CACHE.min(self.settings.session_limits.last_seen_step());
         CheckedSession {
             owner,
             live: LiveSession {
@@ -220,15 +223,15 @@ impl Auth {
         }
     }
 
-    /// Whether what memory knows nothing of is nothing: on a node that has others
-    /// beside it, once it has asked what those have opened.
-    pub(in crate::auth) async fn knows_all_that_is_open(&self) -> bool {
-        !self.revocations.has_others() || self.revocations.know_what_is_opened().await
+    /// Whether a session absent from the cache does not exist. With several nodes that
+    /// holds only after the sessions opened by others were read.
+    pub(in crate::auth) async fn knows_every_open_session(&self) -> bool {
+        !self.revocations.has_others() || self.revocations.learn_opened_sessions().await
     }
 }
 
-/// What a presented `session_id` is looked up by. Only checks use it: everything else
-/// [`recognise`](Auth::recognise)s the session first.
+/// The digest of a presented `session_id`. Only checks use it: other operations
+/// [`authenticate`](Auth::authenticate) the session first.
 pub(in crate::auth) fn digest_of(session_id: &str) -> Result<SessionDigest, AuthError> {
     SessionToken::digest_of(session_id).ok_or(AuthError::SessionInvalid)
 }

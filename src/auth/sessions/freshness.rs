@@ -1,5 +1,5 @@
-//! Keeping the session index honest: following the log of revocations, and knowing
-//! until when what is in memory may be relied on.
+//! Keeping the session cache fresh: one thread follows the log of revocations, and a lease
+//! says until when the cache may be used.
 
 mod commands;
 mod follower;
@@ -14,109 +14,106 @@ use tokio::{
     time,
 };
 
-pub use self::watcher::{Told, Watch, WatchError};
-use self::{commands::Requests, follower::Follower, lease::Currency};
-use super::cache::SessionIndex;
+pub use self::watcher::{Watch, WatchError, WatchEvent};
+use self::{commands::CommandQueue, follower::Follower, lease::FreshnessLease};
+use super::cache::SessionCache;
 use crate::{
     clock::Clock,
     db::LogReader,
     domain::{Revision, Revocation},
 };
 
-/// How many pieces of news are kept for whoever watches; who is further behind
-/// reads the log.
-const NEWS: usize = 4_096;
+/// The number of events kept for watchers. A watcher further behind reads the log.
+const EVENT_BUFFER: usize = 4_096;
 
 /// The longest time between two readings of the log.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What whoever watches is told.
+/// An event that watchers receive from the follower.
 #[derive(Clone, Copy, Debug)]
-pub enum News {
-    /// A revocation, in order.
+pub enum LogEvent {
+    /// A revocation, in the order of the log.
     Revoked(Revocation),
-    /// All there is up to this revision has been told.
+    /// Every revocation up to this revision was sent.
     Current(Revision),
-    /// The log is followed from some revision on: what came before is in the log.
-    Begun,
-    /// The log may be another one from now on: what came next is in the log, if it is
-    /// anywhere.
+    /// The follower has started at some revision: earlier revocations are in the log.
+    Started,
+    /// The log may be another one from now on, so later revocations may be missing.
     Interrupted,
 }
 
-/// A place in one log of revocations.
+/// A position in one log of revocations.
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
     revision: Revision,
-    /// The load that was begun when the log was.
+    /// The load of the cache that began with this log.
     load: Option<u64>,
 }
 
-/// How the log is followed, by everyone who has to do with it. Cheap to clone.
+/// The handle of the log's follower. Clones share it and are cheap.
 #[derive(Clone)]
 pub struct Revocations(Arc<Shared>);
 
 struct Shared {
-    currency: Currency,
-    requests: Requests,
-    news: broadcast::Sender<News>,
-    /// The load of the index that was begun last.
+    lease: FreshnessLease,
+    commands: CommandQueue,
+    events: broadcast::Sender<LogEvent>,
+    /// The number of the latest load of the cache.
     loads: watch::Sender<Option<u64>>,
     has_others: bool,
 }
 
-/// Ends the following when dropped.
-pub struct Following(Arc<Shared>);
+/// Stops the follower when dropped.
+pub struct FollowerGuard(Arc<Shared>);
 
-impl Drop for Following {
+impl Drop for FollowerGuard {
     fn drop(&mut self) {
-        self.0.requests.stop();
+        self.0.commands.stop();
     }
 }
 
 impl Revocations {
-    /// Starts to follow the log, on a thread of its own, and to tell the index.
-    /// `max_lag`: how long what was read of the log may be relied on.
+    /// Starts a thread that follows the log and applies it to the cache, which may then be
+    /// used for `max_lag` after each reading of the log.
     ///
     /// # Errors
     ///
     /// When the operating system gives no thread.
     pub fn follow(
         reader: LogReader,
-        index: SessionIndex,
+        cache: SessionCache,
         clock: Clock,
         max_lag: Duration,
-    ) -> io::Result<(Self, Following)> {
+    ) -> io::Result<(Self, FollowerGuard)> {
         let shared = Arc::new(Shared {
-            currency: Currency::new(max_lag),
-            requests: Requests::default(),
-            news: broadcast::Sender::new(NEWS),
+            lease: FreshnessLease::new(max_lag),
+            commands: CommandQueue::default(),
+            events: broadcast::Sender::new(EVENT_BUFFER),
             loads: watch::Sender::new(None),
             has_others: reader.has_others(),
         });
         let interval = LONGEST_INTERVAL.min(max_lag / 5);
-        Follower::new(reader, index, clock, interval, Arc::clone(&shared)).spawn()?;
-        Ok((Self(Arc::clone(&shared)), Following(shared)))
+        Follower::new(reader, cache, clock, interval, Arc::clone(&shared)).spawn()?;
+        Ok((Self(Arc::clone(&shared)), FollowerGuard(shared)))
     }
 
-    /// Whether the index may be relied on now: then it takes into account every
-    /// revocation up to the revision that is returned, and every one that was
-    /// acknowledged, anywhere, `max_lag` ago or before. To be asked before the
-    /// index is.
+    /// The revision up to which the cache takes every revocation into account, if the cache
+    /// may be used now. It then also includes every revocation that any node acknowledged
+    /// `max_lag` ago or earlier. To be called before the cache is read.
     pub fn current(&self, now: DateTime<Utc>) -> Option<Revision> {
-        self.0.currency.at(now)
+        self.0.lease.valid_revision(now)
     }
 
-    /// The place in the log up to which memory is proven to be now, and in which log.
+    /// The position in the log that the cache includes now.
     pub fn position(&self, now: DateTime<Utc>) -> Option<Position> {
-        // Before the revision, which a restart of the log takes back first.
+        // Read before the revision, which a restart of the log revokes first.
         let load = *self.0.loads.borrow();
         let revision = self.current(now)?;
         Some(Position { load, revision })
     }
 
-    /// The revision of a position of before, if the log is still the same one; 0
-    /// otherwise, so that nobody compares it to the revisions of another log.
+    /// The revision of an earlier position, if the log is still the same; otherwise 0, so
+    /// that callers do not compare it with revisions of another log.
     pub fn revision_at(&self, position: Option<Position>, now: DateTime<Utc>) -> Revision {
         match (position, self.position(now)) {
             (Some(before), Some(after)) if before.load == after.load => before.revision,
@@ -124,33 +121,33 @@ impl Revocations {
         }
     }
 
-    /// Whether other nodes open sessions: then what the index knows nothing of may
-    /// have been opened a moment ago.
+    /// Whether other nodes share the database: a session absent from the cache may have
+    /// been opened by one of them a moment ago.
     pub fn has_others(&self) -> bool {
         self.0.has_others
     }
 
-    /// Waits until the index knows of all that was opened before this call; `false`
-    /// when the database cannot say.
-    pub async fn know_what_is_opened(&self) -> bool {
-        let patience = self.0.currency.max_lag();
+    /// Waits until the cache knows every session opened before this call; `false` when the
+    /// database cannot be read in time.
+    pub async fn learn_opened_sessions(&self) -> bool {
+        let patience = self.0.lease.max_lag();
         matches!(
-            time::timeout(patience, self.0.requests.ask()).await,
+            time::timeout(patience, self.0.commands.ask()).await,
             Ok(true)
         )
     }
 
-    /// Has the log read now: there is something new in it.
+    /// Makes the follower read the log now, since it has new entries.
     pub fn wake(&self) {
-        self.0.requests.wake();
+        self.0.commands.wake();
     }
 
-    /// What is read of the log from now on.
-    pub fn news(&self) -> broadcast::Receiver<News> {
-        self.0.news.subscribe()
+    /// Subscribes to the events from now on.
+    pub fn events(&self) -> broadcast::Receiver<LogEvent> {
+        self.0.events.subscribe()
     }
 
-    /// When the index has to be loaded, and by which number.
+    /// Signals when the cache has to be loaded, with the number of the load.
     pub fn loads(&self) -> watch::Receiver<Option<u64>> {
         self.0.loads.subscribe()
     }

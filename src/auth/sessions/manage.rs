@@ -1,39 +1,42 @@
-//! A user's sessions on all their devices.
+//! Listing and revoking the sessions of a user.
 
 use std::cmp::Reverse;
 
 use tokio::sync::AcquireError;
 
 use crate::auth::{Auth, AuthError, Field, LiveSession};
-use crate::domain::{Session, SessionHandle, SessionPosition};
+use crate::{
+    domain::{Session, SessionHandle, SessionPosition},
+    request_context::RequestContext,
+};
 
-/// The most sessions that are listed at once.
-pub const MOST_LISTED: usize = 100;
+/// The largest number of sessions in one page.
+pub const MAX_PAGE_SIZE: usize = 100;
 
-/// Some of the open sessions of a user: a page has those that were opened before those
-/// of the page before it.
+/// A page of the open sessions of a user. Each page has sessions opened earlier than those
+/// of the page before.
 #[derive(Debug)]
 pub struct SessionPage {
-    /// Those seen last come first.
+    /// Ordered by their last use, latest first.
     pub sessions: Vec<LiveSession>,
-    /// The session that was presented, on whichever page it is.
+    /// The session that made the request, whichever page it is on.
     pub current: SessionHandle,
-    /// What to ask for the next page with, if there is one.
+    /// The token for the next page, if there is one.
     pub next_page_token: Option<String>,
 }
 
 fn page_size_of(page_size: i32) -> Result<usize, AuthError> {
     match usize::try_from(page_size) {
-        Ok(0) => Ok(MOST_LISTED),
-        Ok(size) => Ok(size.min(MOST_LISTED)),
+        Ok(0) => Ok(MAX_PAGE_SIZE),
+        Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
         Err(_) => {
-            let problem = format!("is negative; write 1 to {MOST_LISTED}, or 0");
+            let problem = format!("is negative; write 1 to {MAX_PAGE_SIZE}, or 0");
             Err(AuthError::invalid(Field::PageSize, &problem))
         }
     }
 }
 
-/// Where a page begins; `None` for the first one.
+/// The position at which a page begins; `None` for the first page.
 fn position_of(page_token: &str) -> Result<Option<SessionPosition>, AuthError> {
     if page_token.is_empty() {
         return Ok(None);
@@ -47,30 +50,31 @@ fn position_of(page_token: &str) -> Result<Option<SessionPosition>, AuthError> {
 }
 
 impl Auth {
-    /// A page of the open sessions of the user whose session this is. At most 100, or
-    /// `page_size` if that is less and not 0, of those that come after `page_token`, an
-    /// empty one being the start.
+    /// A page of the open sessions of the user who owns this session: those after
+    /// `page_token` (empty for the first page), at most `page_size` of them, or 100 if that
+    /// is 0 or more than 100.
     ///
     /// # Errors
     ///
-    /// `SessionInvalid`, `InvalidField` for a negative size or what is no token,
+    /// `SessionInvalid`, `InvalidField` for a negative size or an invalid token,
     /// `Unavailable`, `Internal`.
     pub async fn list_sessions(
         &self,
         session_id: &str,
         page_size: i32,
         page_token: &str,
+        context: &RequestContext<'_>,
     ) -> Result<SessionPage, AuthError> {
-        let current = self.get_user_from_session_id(session_id).await?;
+        let current = self.get_user_from_session_id(session_id, context).await?;
         let size = page_size_of(page_size)?;
         let mut next = position_of(page_token)?;
-        // A flood of lists leaves connections to everything else. It waits for itself,
-        // for as long as its callers do.
+        // Concurrent lists wait for each other, as long as their callers do, and leave
+        // connections to other work.
         let closed = |error: AcquireError| AuthError::Internal(error.into());
         let _listing = self.listings.acquire().await.map_err(closed)?;
         let _look_up = self.look_ups.acquire().await.map_err(closed)?;
         let mut sessions: Vec<Session> = Vec::new();
-        // Sessions that have expired are still in the table for a while.
+        // Expired sessions stay in the table for a while.
         while let Some(left @ 1..) = size.checked_sub(sessions.len()) {
             let left = u32::try_from(left).unwrap_or(u32::MAX);
             let page = self.db.list_sessions(current.owner.id, next, left);
@@ -92,15 +96,20 @@ impl Auth {
         })
     }
 
-    /// Ends the session that a handle names, of the user whose session this
-    /// is. When this returns `Ok` the end is on disk.
+    /// Ends the session with this handle, if it belongs to the user who owns `session_id`.
+    /// After `Ok` the end is on disk.
     ///
     /// # Errors
     ///
-    /// `SessionInvalid`, `InvalidField` when the handle names no open session
-    /// of this user, `Unavailable`, `Internal`.
-    pub async fn revoke_session(&self, session_id: &str, handle: &str) -> Result<(), AuthError> {
-        let (by, current) = self.recognise(session_id).await?;
+    /// `SessionInvalid`, `InvalidField` if the user has no open session with this handle,
+    /// `Unavailable`, `Internal`.
+    pub async fn revoke_session(
+        &self,
+        session_id: &str,
+        handle: &str,
+        _context: &RequestContext<'_>,
+    ) -> Result<(), AuthError> {
+        let (by, current) = self.authenticate(session_id).await?;
         if handle.is_empty() {
             let problem = "is missing; ListSessions has the handles of this user's sessions";
             return Err(AuthError::invalid(Field::Handle, &problem));
@@ -110,18 +119,18 @@ impl Auth {
             AuthError::invalid(Field::Handle, &problem)
         };
         let handle = SessionHandle::parse(handle).ok_or_else(unknown)?;
-        // A handle that was made up needs no turn to write.
+        // An invented handle causes no write.
         if !self.db.has_session(current.owner.id, handle).await? {
             return Err(unknown());
         }
         match self.db.remove_session_by_handle(by, handle).await? {
             None => {
-                self.forget([by]);
+                self.invalidate([by]);
                 Err(AuthError::SessionInvalid)
             }
             Some(None) => Err(unknown()),
             Some(Some(ended)) => {
-                self.forget([ended.digest]);
+                self.invalidate([ended.digest]);
                 match self.was_live(&ended) {
                     true => Ok(()),
                     false => Err(unknown()),
@@ -130,19 +139,23 @@ impl Auth {
         }
     }
 
-    /// Ends every session but this one of the user whose session this is, and
-    /// returns how many were open. When this returns `Ok` their end is on disk.
+    /// Ends all other sessions of the user who owns this one, and returns how many were
+    /// open. After `Ok` their end is on disk.
     ///
     /// # Errors
     ///
     /// `SessionInvalid`, `Unavailable`, `Internal`.
-    pub async fn revoke_other_sessions(&self, session_id: &str) -> Result<usize, AuthError> {
-        let (by, _) = self.recognise(session_id).await?;
+    pub async fn revoke_other_sessions(
+        &self,
+        session_id: &str,
+        _context: &RequestContext<'_>,
+    ) -> Result<usize, AuthError> {
+        let (by, _) = self.authenticate(session_id).await?;
         let Some(ended) = self.db.remove_other_sessions(by).await? else {
-            self.forget([by]);
+            self.invalidate([by]);
             return Err(AuthError::SessionInvalid);
         };
-        self.forget(ended.iter().map(|ended| ended.digest));
+        self.invalidate(ended.iter().map(|ended| ended.digest));
         Ok(ended
             .into_iter()
             .filter(|ended| self.was_live(ended))

@@ -1,4 +1,4 @@
-//! Keeping memory and the database together, beside the requests.
+//! Background work that keeps the cache and the database in step.
 
 use tokio::sync::watch;
 
@@ -7,83 +7,83 @@ use super::{
     freshness::{Watch, WatchError},
 };
 use crate::auth::{Auth, AuthError};
-use crate::{db::DbError, domain::Revision};
+use crate::{db::DbError, domain::Revision, request_context::RequestContext};
 
-/// How many sessions are read at once while memory is loaded.
+/// The page size of a load with details.
 const LOADED_AT_ONCE: u32 = 2_000;
 
-/// The same where it is their digests alone.
-const NOTED_AT_ONCE: u32 = 10_000;
+/// The page size of a load of digests alone.
+const DIGESTS_AT_ONCE: u32 = 10_000;
 
-/// How many uses are written in one unit of work, so that nobody who wants to
-/// write waits long.
+/// The number of uses written in one unit of work, so that other writers do not wait long.
 const WRITTEN_AT_ONCE: usize = 500;
 
 impl Auth {
-    /// When memory has to be loaded, and by which number.
+    /// Signals when the cache has to be loaded, with the number of the load.
     pub fn loads(&self) -> watch::Receiver<Option<u64>> {
         self.revocations.loads()
     }
 
-    /// Loads memory: all sessions as far as there is room, of the rest that there
-    /// are any. Until that is done, the database is asked for what is not there yet.
+    /// Loads the cache: the details of as many sessions as there is room for, and the
+    /// digests of all. Until then, checks of missing sessions query the database.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Internal`.
     pub async fn load_sessions(&self, load: u64) -> Result<(), AuthError> {
         let mut next = None;
-        while self.index.has_room() {
-            let reading = self.index.begin_reading();
+        while self.cache.has_room() {
+            let reading = self.cache.begin_reading();
             let page = self.db.sessions_after(next, LOADED_AT_ONCE).await?;
-            self.index.keep(reading, page.items);
+            self.cache.insert(reading, page.items);
             next = page.next;
             if next.is_none() {
                 break;
             }
         }
-        // From the beginning: also those that could not be read.
+        // From the beginning again, to include sessions that could not be read.
         let mut next = None;
         loop {
-            let reading = self.index.begin_reading();
-            let page = self.db.session_digests_after(next, NOTED_AT_ONCE).await?;
-            self.index.note(reading, page.items);
+            let reading = self.cache.begin_reading();
+            let page = self.db.session_digests_after(next, DIGESTS_AT_ONCE).await?;
+            self.cache.insert_known(reading, page.items);
             next = page.next;
             if next.is_none() {
                 break;
             }
         }
-        match self.index.complete(load) {
+        match self.cache.complete(load) {
             Completion::Complete => tracing::info!("the session index holds every session"),
             Completion::NoRoom => tracing::warn!(
                 "there are more sessions than the session index has room for: what it does not \
                  know, the database is asked; raise session-index-size"
             ),
-            // The load that is begun now will say.
+            // The next load reports its own result.
             Completion::Superseded => {}
         }
         Ok(())
     }
 
-    /// Writes which sessions were used since the last call.
+    /// Writes when sessions were last used, for all uses since the last call.
     ///
     /// # Errors
     ///
     /// `Unavailable`: the rest is written by the next call. `Internal`: some uses were
     /// dropped.
-    pub async fn write_uses(&self) -> Result<(), AuthError> {
-        // Not those that are noted meanwhile, of which there may be no end.
-        let mut waiting = self.index.touched();
+    pub async fn write_last_seen(&self) -> Result<(), AuthError> {
+        // Uses recorded in the meantime are left to the next call, since there may be no
+        // end of them.
+        let mut waiting = self.cache.seen_count();
         while waiting > 0 {
-            let used = self.index.take_touched(waiting.min(WRITTEN_AT_ONCE));
+            let used = self.cache.take_seen(waiting.min(WRITTEN_AT_ONCE));
             waiting -= used.len();
             if used.is_empty() {
                 break;
             }
             if let Err(error) = self.db.mark_sessions_seen(used.clone()).await {
-                // What the database refuses for good is not to hold up the rest.
+                // Uses that the database refuses for good must not block the others.
                 if matches!(error, DbError::Unavailable(_)) {
-                    self.index.give_back_touched(used);
+                    self.cache.return_seen(used);
                 }
                 return Err(error.into());
             }
@@ -91,19 +91,22 @@ impl Auth {
         Ok(())
     }
 
-    /// Makes room in memory for what may be said anew of users who have changed, and
-    /// closes connections to the database that are idle.
+    /// Drops cached details of changed users, and closes idle database connections.
     pub fn tidy(&self) {
-        self.index.drop_released();
+        self.cache.drop_stale_users();
         self.db.close_idle_connections();
     }
 
-    /// Tells of revocations after `since`, or from now on.
+    /// Watches the revocations after `since`, or from now on.
     ///
     /// # Errors
     ///
-    /// When the log does not go back so far, or the database cannot.
-    pub async fn watch_revocations(&self, since: Option<Revision>) -> Result<Watch, WatchError> {
+    /// When the log does not go back so far, or the database cannot be read.
+    pub async fn watch_revocations(
+        &self,
+        since: Option<Revision>,
+        _context: &RequestContext<'_>,
+    ) -> Result<Watch, WatchError> {
         Watch::begin(self.db.clone(), &self.revocations, since).await
     }
 }

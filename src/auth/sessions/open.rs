@@ -1,4 +1,4 @@
-//! Opening, recognising and ending sessions.
+//! Opening and ending sessions.
 
 use std::time::Duration;
 
@@ -8,74 +8,79 @@ use crate::auth::{Auth, AuthError};
 use crate::{
     db::EndedSession,
     domain::{
-        Client, Revision, Session, SessionDigest, SessionHandle, SessionOwner, SessionTimes,
-        SessionToken, User,
+        Revision, Session, SessionDigest, SessionHandle, SessionOwner, SessionTimes, SessionToken,
+        User,
     },
+    request_context::RequestContext,
 };
 
-/// The most sessions that a user has, so that all of them can be listed, and
-/// ended at once.
-pub(in crate::auth) const MOST_SESSIONS: u32 = 1_000;
+/// The largest number of sessions of one user, so that all of them can be listed and ended
+/// at once. Opening another ends the one seen longest ago.
+pub(in crate::auth) const MAX_SESSIONS_PER_USER: u32 = 1_000;
 
-/// A session that was good when it was looked up.
+/// A session found open.
 #[derive(Debug)]
 pub struct LiveSession {
     /// The session.
     pub session: Session,
-    /// When it ends if it is not used again.
+    /// When the session ends without further use.
     pub expires_at: DateTime<Utc>,
 }
 
-/// A session just opened, with the secret that proves it.
+/// A new session, with the secret that proves it.
 #[derive(Debug)]
 pub struct OpenedSession {
-    /// The `session_id`, to be shown to its owner this once.
+    /// The `session_id`. Its owner gets to see it only once.
     pub token: SessionToken,
     /// The session.
     pub live: LiveSession,
 }
 
-/// What came of a check.
+/// The result of a session check.
 #[derive(Debug)]
 pub struct CheckedSession {
-    /// Whose session it is.
+    /// The user of the session.
     pub owner: SessionOwner,
     /// The session.
     pub live: LiveSession,
-    /// Every revocation up to this one is taken into account.
+    /// The result takes every revocation up to this one into account.
     pub revision: Revision,
-    /// How long this may be kept by who is told of revocations.
+    /// How long a caller that watches revocations may cache the result.
     pub cache_for: Duration,
 }
 
 impl Auth {
-    /// Opens a session for a user whom [`valid_login`](Self::valid_login) has
-    /// let in, and ends the one that the caller presented along with it, if
-    /// any: it is replaced. A user has at most 1,000; beyond that the one seen
-    /// longest ago ends.
+    /// Opens a session for a user after every check of a
+    /// [login](Self::log_in), and ends the one that the caller presented along with it, if
+    /// any. A user has at most 1,000; beyond that the one seen longest ago ends.
     ///
     /// # Errors
     ///
     /// `InvalidCredentials` when the password was changed since it was
     /// checked, `Unavailable`, `Internal`.
-    pub async fn create_session(
+    pub(in crate::auth) async fn create_session(
         &self,
         user: &User,
-        client: Client,
         presented: Option<&str>,
+        context: &RequestContext<'_>,
     ) -> Result<OpenedSession, AuthError> {
-        let (token, session) = self.new_session(user, client)?;
+        let (token, session) = self.new_session(user, context)?;
         let replaced = presented.and_then(|session_id| self.digest_to_replace(session_id));
-        let reading = self.index.begin_reading();
+        let reading = self.cache.begin_reading();
         let ended = self
             .db
-            .add_session(token.digest(), session.clone(), replaced, MOST_SESSIONS)
+            .add_session(
+                token.digest(),
+                session.clone(),
+                replaced,
+                MAX_SESSIONS_PER_USER,
+            )
             .await?
             .ok_or(AuthError::InvalidCredentials)?;
-        self.forget(ended);
+        self.invalidate(ended);
         let owner = user.clone().into();
-        self.index
-            .keep(reading, [(token.digest(), session.clone(), owner)]);
+        self.cache
+            .insert(reading, [(token.digest(), session.clone(), owner)]);
         Ok(OpenedSession {
             token,
             live: self.live(session),
@@ -87,30 +92,35 @@ impl Auth {
     /// # Errors
     ///
     /// `SessionInvalid` when there was none to end, `Unavailable`, `Internal`.
-    pub async fn destroy_session(&self, session_id: &str) -> Result<(), AuthError> {
-        let (digest, _) = self.recognise(session_id).await?;
+    pub async fn destroy_session(
+        &self,
+        session_id: &str,
+        _context: &RequestContext<'_>,
+    ) -> Result<(), AuthError> {
+        let (digest, _) = self.authenticate(session_id).await?;
         let ended = self.db.remove_session(digest).await;
         match ended {
             Ok(ended) => {
-                // Also what somebody else has ended: this answer says so.
-                self.forget([digest]);
+                // Also if another request has just ended it, since this reply says so.
+                self.invalidate([digest]);
                 match ended {
                     Some(ended) if self.was_live(&ended) => Ok(()),
                     _ => Err(AuthError::SessionInvalid),
                 }
             }
             Err(error) => {
-                self.index.release(digest);
+                self.cache.drop_details(digest);
                 Err(error.into())
             }
         }
     }
 
-    /// Has memory forget sessions that have ended, before anybody is told so.
-    pub(in crate::auth) fn forget(&self, ended: impl IntoIterator<Item = SessionDigest>) {
+    /// Removes ended sessions from the cache. To be called before any caller learns of
+    /// their end.
+    pub(in crate::auth) fn invalidate(&self, ended: impl IntoIterator<Item = SessionDigest>) {
         let mut any = false;
         for digest in ended {
-            self.index.end(digest);
+            self.cache.remove(digest);
             any = true;
         }
         if any {
@@ -118,11 +128,11 @@ impl Auth {
         }
     }
 
-    /// A session that is not stored yet.
+    /// A new session, not stored yet.
     pub(in crate::auth) fn new_session(
         &self,
         user: &User,
-        client: Client,
+        context: &RequestContext<'_>,
     ) -> Result<(SessionToken, Session), AuthError> {
         let now = self.clock.now();
         let session = Session {
@@ -131,7 +141,7 @@ impl Auth {
             credential_version: user.credential_version,
             created_at: now,
             last_seen_at: now,
-            client,
+            client: context.device(),
         };
         Ok((SessionToken::generate()?, session))
     }
@@ -141,8 +151,7 @@ impl Auth {
         now < self.settings.session_limits.expires_at(times, now)
     }
 
-    /// Whether a session was open until it was ended; one whose times cannot be read
-    /// may have been.
+    /// Whether a session was open until it ended. One with unreadable times may have been.
     pub(in crate::auth) fn was_live(&self, ended: &EndedSession) -> bool {
         ended.times.is_none_or(|times| self.is_live(times))
     }

@@ -1,4 +1,4 @@
-//! `GET /reset_password`: the page that the link in the mail leads to.
+//! `GET /reset_password`: the page behind the link in the mail.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
-use crate::http::flask::Site;
+use crate::http::flask::HttpState;
 
-/// The same for everybody: what the link says is read by the page itself.
+/// A constant page. Its script reads the parameters of the link.
 const PAGE: &str = include_str!("reset_page.html");
 
-/// The page's policy: its own script and style, its own service, and nothing
-/// else, framed by nobody (CSP level 3).
+/// The content security policy of the page: its own script and style, requests to its own
+/// service, and no framing (CSP level 3).
 pub(in crate::http) fn policy() -> HeaderValue {
     let policy = format!(
         "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; form-action 'none'; \
@@ -27,8 +27,8 @@ pub(in crate::http) fn policy() -> HeaderValue {
     HeaderValue::try_from(policy).expect("a header in ASCII")
 }
 
-/// Shows it.
-pub(in crate::http) async fn show(State(site): State<Arc<Site>>) -> Response {
+/// Serves the page.
+pub(in crate::http) async fn show(State(state): State<Arc<HttpState>>) -> Response {
     let headers = [
         (
             header::CONTENT_TYPE,
@@ -36,7 +36,7 @@ pub(in crate::http) async fn show(State(site): State<Arc<Site>>) -> Response {
         ),
         (
             header::CONTENT_SECURITY_POLICY,
-            site.reset_page_policy.clone(),
+            state.reset_page_policy.clone(),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (
@@ -51,8 +51,7 @@ pub(in crate::http) async fn show(State(site): State<Arc<Site>>) -> Response {
     (headers, PAGE).into_response()
 }
 
-/// What names the page's one element of this kind in the policy: the hash of
-/// its text.
+/// The source expression for the page's only element of this kind: the hash of its text.
 fn source_of(element: &str) -> String {
     let (_, rest) = PAGE
         .split_once(&format!("<{element}>"))

@@ -1,4 +1,4 @@
-//! The cookie that proves a session to the form routes.
+//! The session cookie of the form routes.
 
 use std::time::Duration;
 
@@ -7,12 +7,11 @@ use cookie::{Cookie, CookieBuilder, SameSite, time};
 
 use crate::domain::{PublicUrl, SessionToken};
 
-/// The most `session_id`s that one request is read for: far more than a browser with
-/// neighbours would send, and few enough to be looked up one by one.
+/// The largest number of `session_id`s accepted in one request: far more than a browser
+/// sends, and few enough to be checked one by one.
 const MOST_VALUES: usize = 16;
 
-/// How the cookie is written and read: by what browsers know the service by,
-/// never by what a request says of itself.
+/// Writes and reads the cookie. Its name depends on the public URL, never on the request.
 pub(crate) struct SessionCookie {
     name: &'static str,
     secure: bool,
@@ -23,8 +22,8 @@ impl SessionCookie {
     pub(crate) fn new(public_url: &PublicUrl, session_absolute: Duration) -> Self {
         let secure = public_url.is_https();
         Self {
-            // With the prefix, nobody but this host can have set it, through
-            // TLS (RFC 6265bis, 4.1.3.2); without, a neighbour could.
+            // Only this host can set a cookie with the prefix, over TLS (RFC 6265bis,
+            // 4.1.3.2). One without it can be set by sibling hosts.
             name: if secure {
                 "__Host-session_id"
             } else {
@@ -35,16 +34,16 @@ impl SessionCookie {
         }
     }
 
-    /// The different `session_id`s that a request presents, in their order; none where
-    /// there are more than 16.
+    /// The different `session_id`s in a request, in their order; none if there are more
+    /// than 16.
     ///
-    /// There may be more than one: over plain http a sibling host can plant a cookie of
-    /// the same name, which stands beside the service's own. Which of the two is which
-    /// cannot be told from the request. Values that cannot be a `session_id` are left out.
+    /// There may be several: over plain http a sibling host can plant a cookie of the same
+    /// name, and the request does not tell which of the two is the service's. Malformed
+    /// values are left out.
     ///
     /// Names are compared byte for byte. A browser refuses `__Host-session_id` to every
-    /// other host, but lets it set any other name: whatever is taken off or decoded here
-    /// and not by the browser would make such a name equal to ours.
+    /// other host, but accepts any other name from it. Trimming or decoding more than the
+    /// browser does would make such a name equal to this one.
     pub(crate) fn read<'a>(&self, headers: &'a HeaderMap) -> Vec<&'a str> {
         let mut found = Vec::new();
         let headers = headers.get_all(header::COOKIE).iter();
@@ -63,7 +62,7 @@ impl SessionCookie {
         found
     }
 
-    /// The values of the cookies in one header that have the name.
+    /// The values of all cookies of this name in one header.
     fn values<'a>(&self, header: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let pairs = header.split(|byte| *byte == b';');
         pairs.filter_map(|pair| {
@@ -73,12 +72,12 @@ impl SessionCookie {
         })
     }
 
-    /// Hands a `session_id` to its owner.
+    /// The header that sets the cookie.
     pub(crate) fn set(&self, session_id: &SessionToken) -> HeaderValue {
         self.header(session_id.expose(), self.max_age)
     }
 
-    /// Takes it away.
+    /// The header that deletes the cookie.
     pub(crate) fn clear(&self) -> HeaderValue {
         self.header("", time::Duration::ZERO)
     }
@@ -91,14 +90,14 @@ impl SessionCookie {
             .path("/")
             .max_age(max_age);
         let mut header = HeaderValue::try_from(cookie.to_string()).expect("a header in ASCII");
-        // Neither shown nor remembered for header compression.
+        // Excludes it from debug output and from header compression.
         header.set_sensitive(true);
         header
     }
 }
 
-/// Takes off what a browser takes off before it looks at a name: SP and HTAB
-/// (RFC 6265bis, 5.6), and nothing else.
+/// Trims SP and HTAB (RFC 6265bis, 5.6), as browsers do before they look at a name, and
+/// nothing else.
 fn trim(bytes: &[u8]) -> &[u8] {
     let is_kept = |byte: &u8| !matches!(byte, b' ' | b'\t');
     let Some(start) = bytes.iter().position(is_kept) else {
@@ -115,12 +114,12 @@ fn trim(bytes: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    /// A `session_id` that stands for a letter.
+    /// A valid `session_id` made of one letter.
     fn id(letter: char) -> String {
         format!("sess_{}A", letter.to_string().repeat(42))
     }
 
-    /// Puts `session_id`s in the place of `{a}`, `{b}`.
+    /// Replaces `{a}` and `{b}` by `session_id`s.
     fn filled(text: &str) -> String {
         text.replace("{a}", &id('a')).replace("{b}", &id('b'))
     }
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written() {
+    fn cookies_are_written_by_the_public_url() {
         let token = SessionToken::generate().unwrap();
         let text = token.expose();
         let [plain, tls] = ["http://localhost:1", "https://example.com"].map(cookie);
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read() {
+    fn cookies_are_read_by_the_public_url() {
         let [plain, tls] = ["http://localhost:1", "https://example.com"].map(cookie);
         for (headers, in_plain, in_tls) in [
             (&[][..], "", ""),
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sp_and_htab_are_no_part_of_a_name() {
+    fn only_sp_and_htab_are_trimmed_from_a_name() {
         let tls = cookie("https://example.com");
         let own = filled("__Host-session_id={a}");
         let is_blank = |c: &char| c.is_whitespace() || c.is_control();
@@ -220,7 +219,7 @@ mod tests {
                 filled(&format!("__Host-session_id{blank}={{b}}")),
                 filled(&format!("x=1;{blank}__Host-session_id={{b}}")),
             ] {
-                // As bytes: a header that holds a control character is no header.
+                // As bytes, since a header with a control character is invalid.
                 let found = tls.values(forged.as_bytes()).count();
                 assert_eq!(found, expected, "{forged:?}");
             }
@@ -238,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_are_none() {
+    fn too_many_values_count_as_none() {
         let plain = cookie("http://localhost:1");
         let many = |count: u8| -> String {
             let ids = (b'A'..b'A' + count).map(|letter| id(char::from(letter)));

@@ -1,4 +1,4 @@
-//! Urlencoded forms, read strictly: what would have to be guessed is refused.
+//! A strict parser of urlencoded forms: ambiguous input is refused.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -14,42 +14,38 @@ use axum::{
 };
 use percent_encoding::percent_decode;
 
-use super::{Site, replies::Refusal};
+use super::{HttpState, replies::ErrorReply};
+use crate::error_code::ErrorCode;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// How much of a body that is refused is read and thrown away, in bytes, so
-/// that its sender gets to read why: a connection that is closed on unread
-/// bytes is reset.
+/// How much of a refused body is read and discarded, in bytes. A connection closed with
+/// unread bytes would be reset, so that the client might not receive the reply.
 const MAX_DISCARDED: usize = 1024 * 1024;
 
-/// The fields of a form, each of which was sent once.
+/// The fields of a form, each sent once.
 pub(crate) struct Form(HashMap<String, String>);
 
 impl Form {
-    /// Takes a field's value out; empty where it was not sent.
+    /// Takes the value of a field; empty if the field was not sent.
     pub(crate) fn take(&mut self, name: &str) -> String {
         self.0.remove(name).unwrap_or_default()
     }
 
-    /// Refuses a form in which one of these fields was not sent at all.
-    pub(crate) fn require(&self, names: &[&str]) -> Result<(), Refusal> {
+    /// Refuses a form without one of these fields.
+    pub(crate) fn require(&self, names: &[&str]) -> Result<(), ErrorReply> {
         match names.iter().find(|name| !self.0.contains_key(**name)) {
             None => Ok(()),
             Some(name) => {
                 let message = format!("{name} is missing");
-                Err(Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "INVALID_FIELD",
-                    message,
-                ))
+                Err(ErrorReply::new(ErrorCode::InvalidField, message))
             }
         }
     }
 
-    /// Reads `a=1&b=2`. `+` is a space and `%` starts a byte in hex; one that
-    /// does not is itself (URL Standard, 5.1).
-    fn parse(body: &[u8]) -> Result<Self, Refusal> {
+    /// Parses `a=1&b=2`. `+` is a space and `%` starts a byte in hex; any other `%` stands
+    /// for itself (URL Standard, 5.1).
+    fn parse(body: &[u8]) -> Result<Self, ErrorReply> {
         let mut fields = HashMap::new();
         for pair in body.split(|byte| *byte == b'&') {
             let mut parts = pair.splitn(2, |byte| *byte == b'=');
@@ -60,8 +56,7 @@ impl Form {
             }
             match fields.entry(name) {
                 Entry::Vacant(entry) => entry.insert(value),
-                // Whoever reads the first and whoever reads the last would
-                // not mean the same.
+                // Some programs read the first value, others the last.
                 Entry::Occupied(_) => {
                     return Err(malformed("a field is in the form twice; send it once"));
                 }
@@ -71,47 +66,44 @@ impl Form {
     }
 }
 
-impl FromRequest<Arc<Site>> for Form {
-    type Rejection = Refusal;
+impl FromRequest<Arc<HttpState>> for Form {
+    type Rejection = ErrorReply;
 
-    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, state: &Arc<HttpState>) -> Result<Self, ErrorReply> {
         let (head, body) = request.into_parts();
-        let body = read(body, site.max_form_size).await?;
+        let body = read(body, state.max_form_size).await?;
         let is_none = !head.headers.contains_key(header::CONTENT_TYPE)
             && body.as_ref().is_some_and(Vec::is_empty);
         if !is_none && !is_form(&head.headers) {
-            return Err(Refusal::new(
-                status_of_no_form(site.as_original, &head.method),
-                "MALFORMED_REQUEST",
-                format!("send a form: its content type is {FORM}, in UTF-8, not compressed"),
-            ));
+            let message =
+                format!("send a form: its content type is {FORM}, in UTF-8, not compressed");
+            let status = status_of_no_form(state.as_original, &head.method);
+            return Err(ErrorReply::new(ErrorCode::MalformedRequest, message).with_status(status));
         }
         let body = body.ok_or_else(|| {
-            Refusal::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "MALFORMED_REQUEST",
-                format!(
-                    "the form is too large: at most {} bytes",
-                    site.max_form_size
-                ),
-            )
+            let message = format!(
+                "the form is too large: at most {} bytes",
+                state.max_form_size
+            );
+            ErrorReply::new(ErrorCode::MalformedRequest, message)
+                .with_status(StatusCode::PAYLOAD_TOO_LARGE)
         })?;
         Self::parse(&body)
     }
 }
 
-/// The Flask service took a body of another type for a form without fields.
+/// The Flask service treated a body of another type as a form without fields.
 fn status_of_no_form(as_original: bool, method: &Method) -> StatusCode {
     match (as_original, method) {
         (false, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        // A form without a token.
+        // The reply to a form without a token.
         (true, &Method::PUT) => StatusCode::FORBIDDEN,
         (true, _) => StatusCode::BAD_REQUEST,
     }
 }
 
-/// Reads a body to its end; `None` where it is larger than it may be.
-async fn read(mut body: Body, limit: usize) -> Result<Option<Vec<u8>>, Refusal> {
+/// Reads a whole body; `None` if it is too large.
+async fn read(mut body: Body, limit: usize) -> Result<Option<Vec<u8>>, ErrorReply> {
     let (mut kept, mut length) = (Vec::new(), 0);
     while let Some(frame) = future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
     {
@@ -129,7 +121,7 @@ async fn read(mut body: Body, limit: usize) -> Result<Option<Vec<u8>>, Refusal> 
     Ok((length <= limit).then_some(kept))
 }
 
-/// Whether the one content type is a form's.
+/// Whether there is exactly one content type and it is a form's.
 fn is_form(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(found), None) = (types.next(), types.next()) else {
@@ -146,8 +138,8 @@ fn is_form(headers: &HeaderMap) -> bool {
         && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
-/// A name or a value. Never lossy: two passwords must not become one.
-fn decode(encoded: &[u8]) -> Result<String, Refusal> {
+/// Decodes a name or a value. Lossy decoding could make two passwords equal.
+fn decode(encoded: &[u8]) -> Result<String, ErrorReply> {
     let spaced: Vec<u8> = encoded
         .iter()
         .map(|byte| if *byte == b'+' { b' ' } else { *byte })
@@ -156,8 +148,8 @@ fn decode(encoded: &[u8]) -> Result<String, Refusal> {
         .map_err(|_| malformed("the form is not in UTF-8; encode it in UTF-8"))
 }
 
-fn malformed(message: &'static str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "MALFORMED_REQUEST", message)
+fn malformed(message: &'static str) -> ErrorReply {
+    ErrorReply::new(ErrorCode::MalformedRequest, message)
 }
 
 #[cfg(test)]
@@ -173,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_form_says() {
+    fn forms_are_parsed_strictly() {
         for (body, expected) in [
             (&b""[..], &[][..]),
             (b"&&", &[]),
@@ -210,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_form_is() {
+    fn only_forms_in_utf8_are_accepted() {
         let is_form = |types: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in types {
@@ -243,14 +235,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_encoded_comes_back(name in any::<String>(), value in any::<String>()) {
+        fn encoded_fields_are_decoded(name in any::<String>(), value in any::<String>()) {
             let mut body = url::form_urlencoded::Serializer::new(String::new());
             body.append_pair(&name, &value);
             prop_assert_eq!(fields(body.finish().as_bytes()), Some(vec![(name, value)]));
         }
 
         #[test]
-        fn no_bytes_panic(body in any::<Vec<u8>>()) {
+        fn arbitrary_bytes_do_not_panic(body in any::<Vec<u8>>()) {
             let _ = fields(&body);
         }
     }

@@ -1,40 +1,44 @@
-//! Requests that another site's page makes a browser send.
+//! Protection against cross-site requests.
 
 use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
-use super::{Site, replies::Refusal};
+use super::{HttpState, replies::ErrorReply};
+use crate::error_code::ErrorCode;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Lets a request in that changes nothing, or that no other site's page sent.
-pub(crate) async fn admit(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    if request.method().is_safe() || is_own(request.headers(), &site.origin) {
+/// Admits requests with a safe method, and others unless another site's page sent them.
+pub(crate) async fn admit(
+    State(state): State<Arc<HttpState>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.method().is_safe() || is_own(request.headers(), &state.origin) {
         return next.run(request).await;
     }
-    Refusal::new(
-        StatusCode::FORBIDDEN,
-        "CROSS_SITE",
+    ErrorReply::new(
+        ErrorCode::CrossSite,
         "the request comes from another site; if this is the service's own page, set public-url \
          to the address in its address bar",
     )
     .into_response()
 }
 
-/// Browsers say where a request comes from in these headers, which a page
-/// cannot set; programs that are no browsers send neither.
+/// Browsers state the origin of a request in these headers, which pages cannot set. Other
+/// programs send neither.
 fn is_own(headers: &HeaderMap, origin: &str) -> bool {
     is_absent_or(headers, &SEC_FETCH_SITE, &["same-origin", "none"])
         && is_absent_or(headers, &header::ORIGIN, &[origin])
 }
 
-/// A header that is there twice is neither.
+/// A repeated header does not count as absent or valid.
 fn is_absent_or(headers: &HeaderMap, name: &HeaderName, good: &[&str]) -> bool {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -49,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_from_another_site() {
+    fn cross_site_requests_are_recognised() {
         const OWN: &str = "https://example.com:8443";
         for (headers, verdict) in [
             (&[][..], true),

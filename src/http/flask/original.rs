@@ -1,4 +1,4 @@
-//! What the Flask service said in the head of every answer, for clients that compare it.
+//! The heads of the Flask service's replies, for clients that depend on them.
 
 use axum::{
     extract::Request,
@@ -12,7 +12,7 @@ use axum::{
 use hyper::ext::ReasonPhrase;
 
 /// Writes reason phrases in upper case, as Werkzeug does, and answers OPTIONS with the
-/// methods of a path, as Flask does. HTTP/2 has no reason phrases.
+/// allowed methods, as Flask does. HTTP/2 has no reason phrases.
 pub async fn as_original(request: Request, next: Next) -> Response {
     let is_http1 = request.version() < Version::HTTP_2;
     let is_options = request.method() == Method::OPTIONS;
@@ -27,8 +27,7 @@ pub async fn as_original(request: Request, next: Next) -> Response {
     response
 }
 
-/// A refusal of a method, with OPTIONS among those that the path answers to; or the answer
-/// to OPTIONS.
+/// Adds OPTIONS to the allowed methods of a refusal, or turns it into the reply to OPTIONS.
 fn with_options(mut refusal: Response, is_asked_for: bool) -> Response {
     let allowed = refusal.headers().get(ALLOW).map(HeaderValue::as_bytes);
     let allowed = [allowed.unwrap_or_default(), b",OPTIONS"].concat();

@@ -1,5 +1,5 @@
-//! Replies, and the one table from what came of a call to what its caller is
-//! told. Every reply is a JSON object, spelled as the Flask service spelled it.
+//! Replies in JSON, formatted as the Flask service's were, and errors with the statuses of
+//! [`ErrorCode`].
 
 use std::{any::Any, borrow::Cow, error::Error, sync::Arc, time::Duration};
 
@@ -9,81 +9,73 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{auth::AuthError, domain::Email, peer::OverLimit};
+use crate::{auth::AuthError, domain::Email, error_code::ErrorCode, peer::OverLimit};
 
-/// Why a request failed, for the log: a refusal leaves it in the extensions of
-/// its response.
+/// Why a request failed, for the log; an extension of the response.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The case, in the words that gRPC callers get.
+    /// The reason, as gRPC callers get it.
     pub reason: &'static str,
-    /// What led to it, where it is not the caller's doing.
+    /// The cause, unless the caller caused the error.
     pub cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-/// A request that is not done.
+/// An error as a reply.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct ErrorReply {
     status: StatusCode,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
     failure: Failure,
 }
 
-impl Refusal {
-    pub(crate) fn new(
-        status: StatusCode,
-        reason: &'static str,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
+impl ErrorReply {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            status,
+            status: StatusCode::from_u16(code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             message: message.into(),
             retry_after: None,
             failure: Failure {
-                reason,
+                reason: code.reason(),
                 cause: None,
             },
         }
     }
 
-    fn over_limit(status: StatusCode, limit: OverLimit) -> Self {
+    /// Replaces the status of the table by a more specific one.
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+}
+
+impl From<OverLimit> for ErrorReply {
+    fn from(limit: OverLimit) -> Self {
         Self {
             retry_after: limit.retry_after(),
-            ..Self::new(status, limit.reason(), limit.to_string())
+            ..Self::new(limit.code(), limit.to_string())
         }
     }
 }
 
-/// The table.
-impl From<AuthError> for Refusal {
+impl From<AuthError> for ErrorReply {
     fn from(error: AuthError) -> Self {
-        let status = match &error {
-            AuthError::InvalidField { .. } | AuthError::EmailTaken(_) => StatusCode::BAD_REQUEST,
-            AuthError::InvalidCredentials | AuthError::WrongPassword => StatusCode::UNAUTHORIZED,
-            AuthError::SessionInvalid | AuthError::ResetTokenInvalid => StatusCode::FORBIDDEN,
-            AuthError::Overloaded { .. } | AuthError::Unavailable { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            AuthError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
         let message = match &error {
-            // The words of the Flask service.
+            // The text of the Flask service.
             AuthError::EmailTaken(_) => "email already registered".into(),
             other => other.to_string(),
         };
-        let mut refusal = Self::new(status, error.reason(), message);
+        let mut refusal = Self::new(error.code(), message);
         refusal.retry_after = error.retry_after();
         refusal.failure.cause = error.into_cause().map(Arc::from);
         refusal
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorReply {
     fn into_response(self) -> Response {
         let mut response = reply(self.status, &json!({ "message": self.message }));
         if let Some(retry_after) = self.retry_after {
-            // Whole seconds (RFC 9110, 10.2.3), never too few.
+            // Whole seconds (RFC 9110, 10.2.3), rounded up.
             let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
             if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
                 response.headers_mut().insert(header::RETRY_AFTER, seconds);
@@ -94,8 +86,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A reply of success to a request that sent this e-mail, which is repeated without the
-/// white space around it.
+/// A reply of success, which repeats the e-mail of the request without white space around
+/// it.
 pub(crate) fn done(email: &str, message: &str) -> Response {
     let email = Email::trimmed(email);
     reply(
@@ -104,23 +96,23 @@ pub(crate) fn done(email: &str, message: &str) -> Response {
     )
 }
 
-/// A reply with nothing but a message.
+/// A reply with a message alone.
 pub fn message(status: StatusCode, message: &str) -> Response {
     reply(status, &json!({ "message": message }))
 }
 
-/// A reply.
+/// A reply in JSON.
 pub(crate) fn reply(status: StatusCode, body: &Value) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (status, headers, spelled(body)).into_response()
+    (status, headers, format_json(body)).into_response()
 }
 
-/// A value as Flask's `jsonify` writes it: in ASCII, on a line of its own.
-fn spelled(body: &Value) -> String {
+/// Formats a value as Flask's `jsonify` does: in ASCII, with a line feed at the end.
+fn format_json(body: &Value) -> String {
     let mut line = String::new();
     for character in body.to_string().chars() {
         if character.is_ascii() {
@@ -135,32 +127,30 @@ fn spelled(body: &Value) -> String {
     line
 }
 
-/// The answer to a path that nothing is served on.
+/// The reply on an unknown path.
 pub fn not_found() -> Response {
     message(StatusCode::NOT_FOUND, "there is nothing here")
 }
 
-/// The answer to a request that HTTP does not allow.
+/// The reply to invalid HTTP.
 pub fn malformed(message: &'static str) -> Response {
-    Refusal::new(StatusCode::BAD_REQUEST, "MALFORMED_REQUEST", message).into_response()
+    ErrorReply::new(ErrorCode::MalformedRequest, message).into_response()
 }
 
-/// More requests in progress than one connection may have.
+/// The connection has too many requests in progress.
 pub fn connection_full() -> Response {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    Refusal::over_limit(status, OverLimit::ConnectionFull).into_response()
+    ErrorReply::from(OverLimit::ConnectionFull).into_response()
 }
 
-/// A request took longer than it may.
+/// The request took longer than the server allows.
 pub fn too_slow() -> Response {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    Refusal::over_limit(status, OverLimit::TooSlow).into_response()
+    ErrorReply::from(OverLimit::TooSlow).into_response()
 }
 
-/// A handler panicked: that request fails, everything else goes on. What it
-/// said stays out of the log, for it may quote what it choked on.
+/// A handler panicked. Only its request fails. The panic message stays out of the log,
+/// since it may quote secrets.
 pub fn panicked(_said: Box<dyn Any + Send>) -> Response {
-    Refusal::from(AuthError::Internal("a handler panicked".into())).into_response()
+    ErrorReply::from(AuthError::Internal("a handler panicked".into())).into_response()
 }
 
 #[cfg(test)]
@@ -168,9 +158,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_comes_back_too_soon() {
+    fn retry_after_is_rounded_up() {
         for (retry_after, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
-            let response = Refusal::from(AuthError::Overloaded {
+            let response = ErrorReply::from(AuthError::Overloaded {
                 retry_after: Duration::from_millis(retry_after),
             })
             .into_response();
@@ -180,17 +170,17 @@ mod tests {
     }
 
     #[test]
-    fn json_is_spelled_as_flask_spells_it() {
+    fn json_is_formatted_as_by_flask() {
         let body = json!({ "email": "b\u{FC}cher\u{1F600}\"\\\n", "a": 1 });
         let spelling = r#"{"a":1,"email":"b\u00fccher\ud83d\ude00\"\\\n"}"#;
-        assert_eq!(spelled(&body), format!("{spelling}\n"));
+        assert_eq!(format_json(&body), format!("{spelling}\n"));
         assert_eq!(serde_json::from_str::<Value>(spelling).unwrap(), body);
     }
 
     #[test]
-    fn a_cause_is_for_the_log_alone() {
+    fn a_cause_is_only_logged() {
         let cause: Box<dyn Error + Send + Sync> = "canary".into();
-        let refusal = Refusal::from(AuthError::Internal(cause));
+        let refusal = ErrorReply::from(AuthError::Internal(cause));
         assert!(!refusal.message.contains("canary"), "{}", refusal.message);
         let response = refusal.into_response();
         let failure: &Failure = response.extensions().get().unwrap();

@@ -2,66 +2,72 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, extract::State, http::StatusCode, response::Response};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde_json::json;
 
-use super::{Site, forms::Form, replies, replies::Refusal};
-use crate::{auth::AuthError, deadline::Deadline, domain::Email, effect::NoEffect};
+use super::{HttpState, caller::Caller, forms::Form, replies, replies::ErrorReply};
+use crate::{auth::AuthError, domain::Email, effect::NoEffect, error_code::ErrorCode};
 
-/// Gives the user of `email` a reset token: by mail, and then whoever asks
-/// gets the same reply for every address; or in the reply.
+/// Mails a reset token to the user of `email`, with the same reply for every address; or
+/// returns the token in the reply.
 pub(crate) async fn request(
-    State(site): State<Arc<Site>>,
+    State(state): State<Arc<HttpState>>,
+    caller: Caller,
     mut form: Form,
-) -> Result<Response, Refusal> {
-    if site.as_original {
-        return give_token(&site, form).await;
+) -> Result<Response, ErrorReply> {
+    if state.as_original {
+        return give_token(&state, &caller, form).await;
     }
     let email = form.take("email");
-    site.auth.request_password_reset(&email).await?;
+    state
+        .auth
+        .request_password_reset(&email, &caller.context())
+        .await?;
     let mut response = replies::done(&email, "reset token sent");
-    // A mail that is sent has a line of its own.
+    // The delivery of the mail has a log line of its own.
     response.extensions_mut().insert(NoEffect);
     Ok(response)
 }
 
-async fn give_token(site: &Site, mut form: Form) -> Result<Response, Refusal> {
+async fn give_token(
+    state: &HttpState,
+    caller: &Caller,
+    mut form: Form,
+) -> Result<Response, ErrorReply> {
     form.require(&["email"])?;
     let email = form.take("email");
-    let token = match site.auth.get_reset_password_token(&email).await {
-        // The Flask service took every text for an address.
+    let given = state
+        .auth
+        .get_reset_password_token(&email, &caller.context())
+        .await;
+    let token = match given {
+        // The Flask service accepted any text as an address.
         Err(AuthError::InvalidField { .. }) => None,
         found => found?,
     };
-    let token = token.ok_or_else(|| {
-        Refusal::new(
-            StatusCode::FORBIDDEN,
-            "UNKNOWN_EMAIL",
-            "email is not registered",
-        )
-    })?;
+    let token =
+        token.ok_or_else(|| ErrorReply::new(ErrorCode::UnknownEmail, "email is not registered"))?;
     Ok(replies::reply(
         StatusCode::OK,
         &json!({ "email": Email::trimmed(&email), "reset_token": token.expose() }),
     ))
 }
 
-/// Sets `new_password` for the user of `email`, to whom `reset_token` was
-/// given.
+/// Sets `new_password` for the user of `email` with this `reset_token`.
 pub(crate) async fn confirm(
-    State(site): State<Arc<Site>>,
-    deadline: Option<Extension<Deadline>>,
+    State(state): State<Arc<HttpState>>,
+    caller: Caller,
     mut form: Form,
-) -> Result<Response, Refusal> {
-    let deadline = super::deadline(deadline)?;
+) -> Result<Response, ErrorReply> {
     let email = form.take("email");
     let reset_token = form.take("reset_token");
-    site.auth
+    state
+        .auth
         .update_password(
             &reset_token,
             form.take("new_password"),
             Some(&email),
-            deadline,
+            &caller.context(),
         )
         .await?;
     Ok(replies::done(&email, "Password updated"))

@@ -1,91 +1,91 @@
-//! `POST /sessions` and `DELETE /sessions`, and whose session a cookie proves.
+//! `POST /sessions` and `DELETE /sessions`, and the session of a cookie.
 //!
 //! A request may present several `session_id`s, since over plain http a sibling host can
-//! plant a cookie of the same name. So a session of the one user counts, whatever else is
-//! there; sessions of two users count for neither, since nothing tells which of them the
-//! browser's owner opened. A login and a logout end all of them: then the planted one is
-//! worthless, and a login is enough to be in again.
+//! plant a cookie of the same name. If all valid ones belong to one user, that user is
+//! logged in. If they belong to several, the request counts as not logged in, since it does
+//! not tell whose browser it is. Login and logout end all of them, so that a planted
+//! session is worthless afterwards.
 
 use std::sync::Arc;
 
 use axum::{
-    Extension,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::Response,
 };
 
-use super::{Site, forms::Form, replies, replies::Refusal};
-use crate::{
-    auth::{AuthError, CheckedSession},
-    deadline::Deadline,
-    domain::Client,
-    peer::Peer,
-};
+use super::{HttpState, caller::Caller, forms::Form, replies, replies::ErrorReply};
+use crate::auth::{AuthError, CheckedSession, Credentials, LoggedIn};
 
-/// Checks `email` and `password`, and hands the cookie over. The sessions that
-/// the request came with end.
+/// Checks `email` and `password`, and sets the cookie. The sessions presented with the
+/// request end.
 pub(crate) async fn log_in(
-    State(site): State<Arc<Site>>,
-    peer: Option<Extension<Peer>>,
-    deadline: Option<Extension<Deadline>>,
+    State(state): State<Arc<HttpState>>,
+    caller: Caller,
     headers: HeaderMap,
     mut form: Form,
-) -> Result<Response, Refusal> {
-    let client = client(peer, &headers)?;
-    let deadline = super::deadline(deadline)?;
-    if site.as_original {
+) -> Result<Response, ErrorReply> {
+    if state.as_original {
         form.require(&["email", "password"])?;
     }
     let email = form.take("email");
-    let valid = site
-        .auth
-        .valid_login(&email, form.take("password"), deadline)
-        .await;
-    let user = valid.map_err(|error| match error {
-        // What cannot be anybody's is wrong like anything else.
+    let presented = state.cookie.read(&headers);
+    let credentials = Credentials {
+        email: &email,
+        password: form.take("password"),
+        replaces: presented.first().copied(),
+    };
+    let logged_in = state.auth.log_in(credentials, &caller.context()).await;
+    let LoggedIn::Session { opened, .. } = logged_in.map_err(|error| match error {
+        // An invalid e-mail has no account, like an unknown one.
         AuthError::InvalidField { .. } => AuthError::InvalidCredentials,
         error => error,
     })?;
-    let presented = site.cookie.read(&headers);
-    let replaced = presented.first().copied();
-    let opened = site.auth.create_session(&user, client, replaced).await?;
-    end_all(&site, presented.get(1..).unwrap_or_default()).await?;
+    end_all(&state, presented.get(1..).unwrap_or_default(), &caller).await?;
     let mut response = replies::done(&email, "logged in");
     response
         .headers_mut()
-        .insert(header::SET_COOKIE, site.cookie.set(&opened.token));
+        .insert(header::SET_COOKIE, state.cookie.set(&opened.token));
     Ok(response)
 }
 
-/// Ends every session that a cookie proves.
+/// Ends every session of the request's cookies.
 pub(crate) async fn log_out(
-    State(site): State<Arc<Site>>,
+    State(state): State<Arc<HttpState>>,
+    caller: Caller,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    if !end_all(&site, &site.cookie.read(&headers)).await? {
+) -> Result<Response, ErrorReply> {
+    if !end_all(&state, &state.cookie.read(&headers), &caller).await? {
         return Err(AuthError::SessionInvalid.into());
     }
     let mut response = replies::message(StatusCode::FOUND, "logged out");
     response
         .headers_mut()
-        .insert(header::LOCATION, site.home.clone());
+        .insert(header::LOCATION, state.home.clone());
     response
         .headers_mut()
-        .insert(header::SET_COOKIE, site.cookie.clear());
+        .insert(header::SET_COOKIE, state.cookie.clear());
     Ok(response)
 }
 
-/// The session that the cookies of a request prove.
+/// The session of the request's cookies.
 ///
 /// # Errors
 ///
-/// `SessionInvalid` when they prove none, or sessions of more than one user;
-/// `Unavailable`, `Internal`.
-pub(crate) async fn checked(site: &Site, headers: &HeaderMap) -> Result<CheckedSession, AuthError> {
+/// `SessionInvalid` without a valid session or with those of several users; `Unavailable`,
+/// `Internal`.
+pub(crate) async fn checked(
+    state: &HttpState,
+    headers: &HeaderMap,
+    caller: &Caller,
+) -> Result<CheckedSession, AuthError> {
     let mut found: Option<CheckedSession> = None;
-    for session_id in site.cookie.read(headers) {
-        match (site.auth.get_user_from_session_id(session_id).await, &found) {
+    for session_id in state.cookie.read(headers) {
+        let checked = state
+            .auth
+            .get_user_from_session_id(session_id, &caller.context())
+            .await;
+        match (checked, &found) {
             (Ok(checked), None) => found = Some(checked),
             (Ok(checked), Some(before)) if checked.owner.id == before.owner.id => {}
             (Ok(_), Some(_)) => return Err(AuthError::SessionInvalid),
@@ -96,22 +96,23 @@ pub(crate) async fn checked(site: &Site, headers: &HeaderMap) -> Result<CheckedS
     found.ok_or(AuthError::SessionInvalid)
 }
 
-/// Ends these sessions; whether one of them was good.
-async fn end_all(site: &Site, session_ids: &[&str]) -> Result<bool, AuthError> {
+/// Ends these sessions; `true` if one of them was open.
+async fn end_all(
+    state: &HttpState,
+    session_ids: &[&str],
+    caller: &Caller,
+) -> Result<bool, AuthError> {
     let mut any = false;
     for session_id in session_ids {
-        match site.auth.destroy_session(session_id).await {
+        match state
+            .auth
+            .destroy_session(session_id, &caller.context())
+            .await
+        {
             Ok(()) => any = true,
             Err(AuthError::SessionInvalid) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(any)
-}
-
-/// Who is asking, as far as the request and its connection tell.
-fn client(peer: Option<Extension<Peer>>, headers: &HeaderMap) -> Result<Client, AuthError> {
-    let peer = peer.ok_or_else(|| AuthError::Internal("the request has no peer".into()))?;
-    let user_agent = headers.get(header::USER_AGENT);
-    Ok(peer.client(user_agent.map(HeaderValue::as_bytes)))
 }

@@ -3,36 +3,35 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::Response,
 };
 use serde_json::json;
 
-use super::{Site, forms::Form, replies, replies::Refusal, sessions};
-use crate::deadline::Deadline;
+use super::{HttpState, caller::Caller, forms::Form, replies, replies::ErrorReply, sessions};
 
 /// Creates an account for `email` with `password`.
 pub(crate) async fn register(
-    State(site): State<Arc<Site>>,
-    deadline: Option<Extension<Deadline>>,
+    State(state): State<Arc<HttpState>>,
+    caller: Caller,
     mut form: Form,
-) -> Result<Response, Refusal> {
-    let deadline = super::deadline(deadline)?;
+) -> Result<Response, ErrorReply> {
     let email = form.take("email");
-    site.auth
-        .register_user(&email, form.take("password"), deadline)
+    state
+        .auth
+        .register_user(&email, form.take("password"), &caller.context())
         .await?;
     Ok(replies::done(&email, "user created"))
 }
 
-/// Whose session the cookies prove.
+/// The account of the session cookie.
 pub(crate) async fn profile(
-    State(site): State<Arc<Site>>,
+    State(state): State<Arc<HttpState>>,
+    caller: Caller,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let checked = sessions::checked(&site, &headers).await?;
+) -> Result<Response, ErrorReply> {
+    let checked = sessions::checked(&state, &headers, &caller).await?;
     Ok(replies::reply(
         StatusCode::OK,
         &json!({ "email": checked.owner.email.as_str() }),

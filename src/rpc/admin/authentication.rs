@@ -1,25 +1,25 @@
-//! The token that opens the internal listener.
+//! The token of the internal listener.
 
 use std::path::{Path, PathBuf};
 
+use axum::http::{HeaderMap, header::AUTHORIZATION};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
-use tonic::metadata::MetadataMap;
 
 use crate::secret_file::{self, SecretFileError};
 
-/// The shortest token that is taken.
+/// The length of the shortest accepted token.
 const LEAST_BYTES: usize = 32;
 
-/// The longest, so that it fits a header.
+/// The length of the longest accepted token, which has to fit into a header.
 const MOST_BYTES: usize = secret_file::MAX_BYTES;
 
-/// What is kept of the token: enough to tell whether another one is it.
+/// The digest of the token, which suffices to recognise it.
 #[derive(Clone)]
 pub struct AdminToken([u8; 32]);
 
-/// Why the token cannot be used: one line for a person.
+/// Why the token cannot be used, in one line for an operator.
 #[derive(Debug, Error)]
 #[error("cannot use --admin-token-file {}: {problem}", path.display())]
 pub struct AdminTokenError {
@@ -39,11 +39,11 @@ enum Problem {
 }
 
 impl AdminToken {
-    /// Reads the token from a file that not everybody may read.
+    /// Reads the token from a file with restricted permissions.
     ///
     /// # Errors
     ///
-    /// When there is no token, or it is no secret.
+    /// When the file cannot be read, others may read it, or its content is not a token.
     pub fn read(path: &Path) -> Result<Self, AdminTokenError> {
         Self::try_read(path).map_err(|problem| AdminTokenError {
             path: path.to_owned(),
@@ -66,10 +66,9 @@ impl AdminToken {
         }
     }
 
-    /// Whether a request has it. How long that takes does not depend on how much of
-    /// it is right.
-    pub(crate) fn is_in(&self, metadata: &MetadataMap) -> bool {
-        let mut values = metadata.get_all("authorization").iter();
+    /// Whether a request carries the token. The comparison takes constant time.
+    pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return false;
         };

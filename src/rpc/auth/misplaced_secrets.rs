@@ -1,6 +1,6 @@
-//! The words for a secret that cannot be one. They depend on the shape of the request alone:
-//! a first caller learns which value to send instead, and an attacker learns nothing of a
-//! session or an account.
+//! Error messages for values other than the secret that a field asks for. They depend
+//! on the shape of the request alone: a first caller learns which value to send, and an
+//! attacker learns nothing about a session or an account.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use crate::{
     domain::{ResetToken, SessionToken},
 };
 
-/// Metadata in which first callers send their `session_id`.
+/// Metadata keys in which first callers send their `session_id`.
 const METADATA: [&str; 6] = [
     "authorization",
     "cookie",
@@ -23,12 +23,9 @@ const METADATA: [&str; 6] = [
     "x-session-id",
 ];
 
-/// How many characters of base64url a secret has behind its prefix.
-const ENCODED: usize = 43;
-
-/// Why a text is no `session_id`.
+/// Why a text cannot be a `session_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NoSessionId {
+enum SessionIdMistake {
     Missing,
     InMetadata,
     Handle,
@@ -37,7 +34,7 @@ enum NoSessionId {
     Other,
 }
 
-impl NoSessionId {
+impl SessionIdMistake {
     const ALL: [Self; 6] = [
         Self::Missing,
         Self::InMetadata,
@@ -47,7 +44,7 @@ impl NoSessionId {
         Self::Other,
     ];
 
-    /// `None` for a text that has the shape of one.
+    /// `None` for a text with the shape of a `session_id`.
     fn of(session_id: &str, metadata: &MetadataMap) -> Option<Self> {
         if SessionToken::parse(session_id).is_some() {
             return None;
@@ -57,8 +54,8 @@ impl NoSessionId {
             "" if is_in_metadata() => Self::InMetadata,
             "" => Self::Missing,
             text if Uuid::parse_str(text).is_ok() => Self::Handle,
-            text if text.starts_with("rst_") => Self::ResetToken,
-            text if is_encoded(text) => Self::NoPrefix,
+            text if ResetToken::has_prefix(text) => Self::ResetToken,
+            text if SessionToken::lacks_prefix(text) => Self::NoPrefix,
             _ => Self::Other,
         })
     }
@@ -91,14 +88,14 @@ impl NoSessionId {
     }
 }
 
-/// Ids are made up faster than anything else is asked for: these are put into words once.
-static NO_SESSION_ID: LazyLock<[Status; 6]> =
-    LazyLock::new(|| NoSessionId::ALL.map(|why| status::session_invalid(why.message())));
+/// Built once, since invented ids are cheaper to send than any other request.
+static MISTAKE_STATUSES: LazyLock<[Status; 6]> =
+    LazyLock::new(|| SessionIdMistake::ALL.map(|why| status::session_invalid(why.message())));
 
 /// The status of a failed call whose message has a `session_id`.
 pub(crate) fn of_session(error: AuthError, session_id: &str, metadata: &MetadataMap) -> Status {
-    match (&error, NoSessionId::of(session_id, metadata)) {
-        (AuthError::SessionInvalid, Some(why)) => NO_SESSION_ID[why as usize].clone(),
+    match (&error, SessionIdMistake::of(session_id, metadata)) {
+        (AuthError::SessionInvalid, Some(why)) => MISTAKE_STATUSES[why as usize].clone(),
         _ => error.into(),
     }
 }
@@ -114,7 +111,7 @@ pub(crate) fn of_reset(error: AuthError, reset_token: &str) -> Status {
             "reset_token is a whole link: send what stands in it behind reset_token= and begins \
              with rst_"
         }
-        text if text.starts_with("sess_") => {
+        text if SessionToken::has_prefix(text) => {
             "reset_token is a session_id: send the reset_token from the link in the mail, which \
              begins with rst_; ChangePassword is for users who are logged in"
         }
@@ -125,17 +122,12 @@ pub(crate) fn of_reset(error: AuthError, reset_token: &str) -> Status {
     })
 }
 
-fn is_encoded(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    text.len() == ENCODED && text.bytes().all(is_letter)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn by_shape_alone() {
+    fn mistakes_are_recognised_by_shape() {
         let secret = "rCYBKRX6_7Ecgzm0nsc2MLHfJs6EiP5QPUikUFM04CU";
         let id = format!("sess_{secret}");
         let mut in_metadata = MetadataMap::new();
@@ -143,29 +135,33 @@ mod tests {
         let none = MetadataMap::new();
         for (text, metadata, why) in [
             (id.as_str(), &none, None),
-            ("", &none, Some(NoSessionId::Missing)),
-            ("", &in_metadata, Some(NoSessionId::InMetadata)),
+            ("", &none, Some(SessionIdMistake::Missing)),
+            ("", &in_metadata, Some(SessionIdMistake::InMetadata)),
             (&id, &in_metadata, None),
             (
                 "db530ae7-4a52-4273-9f75-a5ac0b12ac11",
                 &none,
-                Some(NoSessionId::Handle),
+                Some(SessionIdMistake::Handle),
             ),
             (
                 &format!("rst_{secret}"),
                 &none,
-                Some(NoSessionId::ResetToken),
+                Some(SessionIdMistake::ResetToken),
             ),
-            (secret, &none, Some(NoSessionId::NoPrefix)),
-            (&format!("Bearer {id}"), &none, Some(NoSessionId::Other)),
-            (&id[..40], &none, Some(NoSessionId::Other)),
-            ("ada@example.com", &none, Some(NoSessionId::Other)),
+            (secret, &none, Some(SessionIdMistake::NoPrefix)),
+            (
+                &format!("Bearer {id}"),
+                &none,
+                Some(SessionIdMistake::Other),
+            ),
+            (&id[..40], &none, Some(SessionIdMistake::Other)),
+            ("ada@example.com", &none, Some(SessionIdMistake::Other)),
         ] {
-            assert_eq!(NoSessionId::of(text, metadata), why, "{text:?}");
+            assert_eq!(SessionIdMistake::of(text, metadata), why, "{text:?}");
         }
-        for (index, why) in NoSessionId::ALL.into_iter().enumerate() {
+        for (index, why) in SessionIdMistake::ALL.into_iter().enumerate() {
             assert_eq!(why as usize, index);
-            assert_eq!(NO_SESSION_ID[index].message(), why.message());
+            assert_eq!(MISTAKE_STATUSES[index].message(), why.message());
         }
     }
 }

@@ -1,44 +1,51 @@
-//! From the domain's types to the wire's.
+//! Conversions from domain types to generated messages.
 
-use chrono::{DateTime, Utc};
-use prost_types::Timestamp;
+use prost::Message;
 
+use super::{
+    fields::Fields,
+    session_fields::{write_checked, write_session, write_user},
+};
 use crate::{
-    auth::{AuthError, CheckedSession, LiveSession, sessions::freshness::Told},
+    auth::{AuthError, CheckedSession, LiveSession, sessions::freshness::WatchEvent},
     domain::{RevocationEvent, SessionOwner},
     proto::v1::{self, batch_get_user_by_session_result, watch_revocations_response::Event},
 };
 
+/// The size of the buffer for one message, in bytes. Most are shorter.
+const BUFFER: usize = 320;
+
 pub(crate) fn user(user: impl Into<SessionOwner>) -> v1::User {
-    let user = user.into();
-    v1::User {
-        id: user.id.0,
-        email: user.email.into(),
-        created_at: Some(timestamp(user.created_at)),
-    }
+    message(|fields| write_user(fields, &user.into()))
 }
 
-pub(crate) fn checked(checked: CheckedSession) -> v1::GetUserBySessionResponse {
-    v1::GetUserBySessionResponse {
-        session: Some(session(&checked.live, true)),
-        user: Some(user(checked.owner)),
-        revision: checked.revision.0,
-        // At most a setting's ten years.
-        cache_for: prost_types::Duration::try_from(checked.cache_for).ok(),
-    }
+pub(crate) fn checked(checked: &CheckedSession) -> v1::GetUserBySessionResponse {
+    message(|fields| write_checked(fields, checked))
 }
 
-/// The most bytes that a session takes in a reply, with its length and its tag.
+/// A session; `current` if it made the request.
+pub(crate) fn session(live: &LiveSession, current: bool) -> v1::Session {
+    message(|fields| write_session(fields, live, current))
+}
+
+/// The message with these fields.
+fn message<M: Message + Default>(write: impl FnOnce(&mut Fields)) -> M {
+    let mut fields = Fields::with_room(BUFFER);
+    write(&mut fields);
+    M::decode(fields.as_bytes()).expect("an encoded message can be decoded")
+}
+
+/// The encoded size of a session in a reply at most, with tag and length, in bytes.
 pub(crate) const MAX_SESSION_BYTES: usize = 416;
 
-/// The same of a result of a batch.
+/// The encoded size of a result of a batch at most, in bytes.
 const MAX_RESULT_BYTES: usize = 768;
 
-/// How many refused sessions of a batch have their reason put into words. All of them in
-/// words would be thirty times as long as a batch of empty `session_id`s.
-pub(crate) const MOST_IN_WORDS: usize = 16;
+/// The number of refused sessions of a batch that get a message. With a message for each,
+/// the reply would be thirty times as long as a batch of empty `session_id`s.
+pub(crate) const MAX_MESSAGES: usize = 16;
 
-/// The most bytes that the reply to a batch of so many sessions takes.
+/// The encoded size of the reply to a batch of this many sessions at most, in bytes.
 pub(crate) fn batch_bytes(session_ids: usize) -> usize {
     session_ids * MAX_RESULT_BYTES
 }
@@ -50,10 +57,10 @@ pub(crate) fn outcomes(
     use batch_get_user_by_session_result::Outcome;
     let mut refused = 0;
     let mut outcome_of = |outcome| match outcome {
-        Ok(found) => Outcome::Found(checked(found)),
+        Ok(found) => Outcome::Found(checked(&found)),
         Err(error) => {
             refused += 1;
-            Outcome::Error(refusal(&error, refused <= MOST_IN_WORDS))
+            Outcome::Error(refusal(&error, refused <= MAX_MESSAGES))
         }
     };
     let outcomes = outcomes.into_iter();
@@ -63,20 +70,20 @@ pub(crate) fn outcomes(
     results.collect()
 }
 
-fn refusal(error: &AuthError, in_words: bool) -> v1::SessionCheckError {
+fn refusal(error: &AuthError, with_message: bool) -> v1::SessionCheckError {
     v1::SessionCheckError {
-        reason: error.reason().to_owned(),
-        message: match in_words {
+        reason: error.code().reason().to_owned(),
+        message: match with_message {
             true => error.to_string(),
             false => String::new(),
         },
     }
 }
 
-pub(crate) fn told(told: Told) -> v1::WatchRevocationsResponse {
-    let (revision, event) = match told {
-        Told::Current(revision) => (revision, Event::Heartbeat(v1::Heartbeat {})),
-        Told::Revoked(revocation) => {
+pub(crate) fn watch_event(event: WatchEvent) -> v1::WatchRevocationsResponse {
+    let (revision, event) = match event {
+        WatchEvent::Current(revision) => (revision, Event::Heartbeat(v1::Heartbeat {})),
+        WatchEvent::Revoked(revocation) => {
             let user_id = revocation.user_id.0;
             let event = match revocation.event {
                 RevocationEvent::SessionEnded {
@@ -86,7 +93,7 @@ pub(crate) fn told(told: Told) -> v1::WatchRevocationsResponse {
                     handle: handle.to_string(),
                     user_id,
                 }),
-                // One that cannot be named may be any of the user's.
+                // An unreadable handle may name any of the user's sessions.
                 RevocationEvent::SessionEnded { handle: None, .. }
                 | RevocationEvent::UserSessionsEnded => {
                     Event::UserSessionsEnded(v1::UserSessionsEnded { user_id })
@@ -102,42 +109,20 @@ pub(crate) fn told(told: Told) -> v1::WatchRevocationsResponse {
     }
 }
 
-/// A session; `current` when the request itself was made with it.
-pub(crate) fn session(live: &LiveSession, current: bool) -> v1::Session {
-    let session = &live.session;
-    v1::Session {
-        handle: session.handle.to_string(),
-        created_at: Some(timestamp(session.created_at)),
-        last_seen_at: Some(timestamp(session.last_seen_at)),
-        expires_at: Some(timestamp(live.expires_at)),
-        user_agent: session.client.user_agent().to_string(),
-        ip: session.client.ip().to_string(),
-        current,
-    }
-}
-
-fn timestamp(time: DateTime<Utc>) -> Timestamp {
-    Timestamp {
-        seconds: time.timestamp(),
-        // Below 10^9, so below i32::MAX.
-        nanos: time.timestamp_subsec_nanos().cast_signed(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{net::Ipv6Addr, time::Duration};
 
-    use prost::Message as _;
+    use chrono::DateTime;
 
     use super::*;
     use crate::domain::{
         Client, CredentialVersion, Email, Revision, Session, SessionHandle, UserId,
     };
 
-    /// Room for replies is taken by these sizes.
+    /// Memory for replies is reserved by these sizes.
     #[test]
-    fn no_session_and_no_result_takes_more_than_is_said() {
+    fn no_session_and_no_result_exceeds_its_size() {
         let last = DateTime::from_timestamp_micros(253_402_300_799_999_999).unwrap();
         let ip = Ipv6Addr::from_bits(u128::MAX).into();
         let domain = vec!["d".repeat(60); 3].join(".");
@@ -173,9 +158,9 @@ mod tests {
         assert!((600..=MAX_RESULT_BYTES).contains(&bytes), "{bytes}");
     }
 
-    /// Made-up ids cost whoever sends them more than they bring back.
+    /// A request with invented ids is longer than its reply.
     #[test]
-    fn a_batch_of_refusals_is_shorter_than_its_question() {
+    fn a_batch_of_refusals_is_shorter_than_its_request() {
         let refused = (0..256).map(|_| Err(AuthError::SessionInvalid));
         let results = outcomes(refused.collect());
         let response = v1::BatchGetUserBySessionResponse { results };

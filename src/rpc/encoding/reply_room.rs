@@ -1,4 +1,4 @@
-//! Room for replies that may be large, taken before the work for them is done.
+//! Memory for large replies, reserved before they are made.
 
 use tonic::{Request, Response, Status};
 
@@ -8,19 +8,19 @@ use crate::{
     peer::{Peer, ReplyReservation},
 };
 
-/// Who is at the other end of the request's connection.
+/// The peer of the request's connection.
 pub(crate) fn peer<T>(request: &Request<T>) -> Result<&Peer, AuthError> {
     let peer = request.extensions().get();
     peer.ok_or_else(|| AuthError::Internal("the request has no peer".into()))
 }
 
-/// Takes room on a connection for a reply of at most so many bytes.
+/// Reserves memory of a connection for a reply of at most `bytes`.
 pub(crate) async fn take(peer: &Peer, bytes: usize) -> Result<ReplyReservation, Status> {
     let room = peer.traffic().reserve_reply(bytes).await;
     room.map_err(|_| status::replies_unread())
 }
 
-/// A reply that keeps its room until it has been sent.
+/// A reply that holds its reservation until it was sent.
 pub(crate) fn respond<T>(message: T, room: ReplyReservation) -> Response<T> {
     let mut response = Response::new(message);
     response.extensions_mut().insert(room);

@@ -1,5 +1,5 @@
-//! The request of a batch, read by hand: hundreds of texts, each too short to be worth
-//! memory of its own.
+//! A decoder for the request of a batch, which holds hundreds of short strings in one
+//! allocation.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ use prost::{
     encoding::{self, DecodeContext, WireType},
 };
 
-/// The number of the field in `proto/`.
+/// The field number in `proto/`.
 const SESSION_IDS: u32 = 1;
 
 /// `BatchGetUserBySessionRequest`.
 #[derive(Default)]
 pub(crate) struct SessionIds {
-    /// One behind the other.
+    /// All strings, concatenated.
     texts: String,
-    /// Where each of them ends.
+    /// The end of each string.
     ends: Vec<usize>,
-    /// The one that is being read.
+    /// The string being read.
     text: String,
 }
 
@@ -68,7 +68,7 @@ impl Message for SessionIds {
     }
 }
 
-/// They are secrets.
+/// Session ids are secrets.
 impl fmt::Debug for SessionIds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} session_ids", self.ends.len())
@@ -92,13 +92,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_reads_what_the_generated_message_does(
+        fn both_decoders_agree(
             session_ids in vec("\\PC{0,60}", 0..9),
             more in vec(any::<u8>(), 0..12),
             place in any::<prop::sample::Index>(),
         ) {
             let mut bytes = BatchGetUserBySessionRequest { session_ids }.encode_to_vec();
-            // Whole, and with something in it that may be another field, or nonsense.
+            // Whole, and with inserted bytes that may be another field or malformed.
             for _ in 0..2 {
                 let generated = BatchGetUserBySessionRequest::decode(bytes.as_slice()).ok();
                 prop_assert_eq!(texts_of(&bytes), generated.map(|request| request.session_ids));

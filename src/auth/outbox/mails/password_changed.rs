@@ -1,4 +1,4 @@
-//! The notice to a user whose password was changed, in case another person did it.
+//! The notice of a changed password, in case another person changed it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -8,7 +8,7 @@ use crate::{
     mail::Message,
 };
 
-/// How long it is tried: as long as mail servers try themselves.
+/// The age at which it is given up: as long as mail servers usually retry.
 pub(super) const GIVE_UP_AFTER: TimeDelta = TimeDelta::days(3);
 
 pub(super) fn message(to: &Email, public_url: &PublicUrl, changed_at: DateTime<Utc>) -> Message {

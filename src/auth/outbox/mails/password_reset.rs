@@ -1,4 +1,4 @@
-//! The mail with which a user sets a new password. It holds a reset token.
+//! The mail with a link to set a new password. The link holds a reset token.
 
 use chrono::TimeDelta;
 
@@ -8,10 +8,10 @@ use crate::{
     mail::Message,
 };
 
-/// How long it is tried: by then its user has asked again, or given up.
+/// The age at which it is given up: by then its user has asked again.
 pub(super) const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(1);
 
-/// Where the link leads, below the public URL: the route that takes the token.
+/// The path of the link below the public URL.
 const PATH: &str = "reset_password";
 
 pub(super) fn message(to: &Email, public_url: &PublicUrl, reset: &NewReset) -> Message {

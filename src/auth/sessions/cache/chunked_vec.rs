@@ -1,15 +1,15 @@
-//! A list that grows without moving what is in it: a vector would copy all of it,
-//! and leave holes of every size behind.
+//! A vector that grows without moving its elements. `Vec` would copy all of them and leave
+//! freed blocks of every size behind.
 
 use std::ops::{Index, IndexMut};
 
-/// So many that the list of chunks stays in a cache.
+/// Large enough that the list of chunks stays in the processor's cache.
 const PER_CHUNK: usize = 1_024;
 
-/// Full chunks, and one that may not be.
-pub(super) struct Chunks<T>(Vec<Vec<T>>);
+/// Full chunks, and a last one that may have room.
+pub(super) struct ChunkedVec<T>(Vec<Vec<T>>);
 
-impl<T> Chunks<T> {
+impl<T> ChunkedVec<T> {
     pub(super) fn new() -> Self {
         Self(Vec::new())
     }
@@ -32,7 +32,7 @@ impl<T> Chunks<T> {
         }
     }
 
-    /// Removes the last one.
+    /// Removes the last element.
     fn pop(&mut self) -> Option<T> {
         let last = self.0.last_mut()?;
         let value = last.pop();
@@ -42,27 +42,27 @@ impl<T> Chunks<T> {
         value
     }
 
-    /// Removes one; the last takes its place.
-    pub(super) fn swap_remove(&mut self, place: usize) -> Option<T> {
+    /// Removes an element; the last one takes its place.
+    pub(super) fn swap_remove(&mut self, index: usize) -> Option<T> {
         let last = self.pop()?;
-        if place == self.len() {
+        if index == self.len() {
             return Some(last);
         }
-        Some(std::mem::replace(&mut self[place], last))
+        Some(std::mem::replace(&mut self[index], last))
     }
 }
 
-impl<T> Index<usize> for Chunks<T> {
+impl<T> Index<usize> for ChunkedVec<T> {
     type Output = T;
 
-    fn index(&self, place: usize) -> &T {
-        &self.0[place / PER_CHUNK][place % PER_CHUNK]
+    fn index(&self, index: usize) -> &T {
+        &self.0[index / PER_CHUNK][index % PER_CHUNK]
     }
 }
 
-impl<T> IndexMut<usize> for Chunks<T> {
-    fn index_mut(&mut self, place: usize) -> &mut T {
-        &mut self.0[place / PER_CHUNK][place % PER_CHUNK]
+impl<T> IndexMut<usize> for ChunkedVec<T> {
+    fn index_mut(&mut self, index: usize) -> &mut T {
+        &mut self.0[index / PER_CHUNK][index % PER_CHUNK]
     }
 }
 
@@ -71,21 +71,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_a_vector() {
-        let (mut chunks, mut vector) = (Chunks::new(), Vec::new());
+    fn it_agrees_with_a_vector() {
+        let (mut vec, mut vector) = (ChunkedVec::new(), Vec::new());
         for round in 0..4 * PER_CHUNK {
             for value in 0..3 {
-                chunks.push((round, value));
+                vec.push((round, value));
                 vector.push((round, value));
             }
-            let place = round * 7 % vector.len();
-            assert_eq!(chunks.swap_remove(place), Some(vector.swap_remove(place)));
-            assert_eq!(chunks.len(), vector.len());
+            let index = round * 7 % vector.len();
+            assert_eq!(vec.swap_remove(index), Some(vector.swap_remove(index)));
+            assert_eq!(vec.len(), vector.len());
         }
-        assert!((0..vector.len()).all(|place| chunks[place] == vector[place]));
+        assert!((0..vector.len()).all(|index| vec[index] == vector[index]));
         while let Some(expected) = vector.pop() {
-            assert_eq!(chunks.swap_remove(vector.len()), Some(expected));
+            assert_eq!(vec.swap_remove(vector.len()), Some(expected));
         }
-        assert_eq!((chunks.len(), chunks.swap_remove(0)), (0, None));
+        assert_eq!((vec.len(), vec.swap_remove(0)), (0, None));
     }
 }

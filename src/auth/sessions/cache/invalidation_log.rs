@@ -1,87 +1,86 @@
-//! What was forgotten a moment ago, so that nobody who had read it before puts it
-//! back.
+//! Recent invalidations, so that a reading that began before one of them does not put
+//! outdated sessions back into the cache.
 
 use std::collections::{HashSet, VecDeque};
 
 use crate::domain::{SessionDigest, UserId};
 
-/// How many of the last are remembered. Who has been reading for longer than that
-/// keeps nothing of what was read.
-const REMEMBERED: usize = 4_096;
+/// The number of invalidations that are remembered. A longer reading inserts no details.
+const CAPACITY: usize = 4_096;
 
-/// A moment before sessions were read from the database.
+/// The start of a reading from the database, counted in invalidations.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading(u64);
 
-pub(super) enum Forgotten {
-    /// A session that has ended.
-    Ended(SessionDigest),
-    /// The details of a session that may have.
-    Released(SessionDigest),
-    /// The details of a user's.
-    User(UserId),
-    Everything,
+pub(super) enum Invalidation {
+    /// A session has ended.
+    SessionEnded(SessionDigest),
+    /// A session may have ended, so its details are stale.
+    DetailsStale(SessionDigest),
+    /// The details of all sessions of a user are stale.
+    UserStale(UserId),
+    All,
 }
 
 #[derive(Default)]
-pub(super) struct Recent {
-    /// How many there have been in all.
+pub(super) struct InvalidationLog {
+    /// The number of invalidations so far.
     count: u64,
-    last: VecDeque<Forgotten>,
+    last: VecDeque<Invalidation>,
 }
 
-/// What was forgotten during a reading.
+/// The invalidations during a reading.
 #[derive(Default)]
-pub(super) struct Since {
+pub(super) struct Invalidated {
     ended: HashSet<SessionDigest>,
     released: HashSet<SessionDigest>,
     users: HashSet<UserId>,
 }
 
-impl Recent {
+impl InvalidationLog {
     pub(super) fn begin_reading(&self) -> Reading {
         Reading(self.count)
     }
 
-    pub(super) fn forget(&mut self, what: Forgotten) {
-        if self.last.len() == REMEMBERED {
+    pub(super) fn record(&mut self, invalidation: Invalidation) {
+        if self.last.len() == CAPACITY {
             self.last.pop_front();
         }
-        self.last.push_back(what);
+        self.last.push_back(invalidation);
         self.count += 1;
     }
 
-    /// What has been forgotten since; `None` where that is not known any more, or is
-    /// everything.
-    pub(super) fn since(&self, reading: Reading) -> Option<Since> {
+    /// The invalidations since a reading began; `None` when they are no longer remembered
+    /// or include all sessions.
+    pub(super) fn invalidated_since(&self, reading: Reading) -> Option<Invalidated> {
         let count = usize::try_from(self.count - reading.0).ok()?;
         let skipped = self.last.len().checked_sub(count)?;
-        let mut since = Since::default();
-        for forgotten in self.last.iter().skip(skipped) {
-            match *forgotten {
-                Forgotten::Ended(digest) => {
+        let mut since = Invalidated::default();
+        for invalidation in self.last.iter().skip(skipped) {
+            match *invalidation {
+                Invalidation::SessionEnded(digest) => {
                     since.ended.insert(digest);
                 }
-                Forgotten::Released(digest) => {
+                Invalidation::DetailsStale(digest) => {
                     since.released.insert(digest);
                 }
-                Forgotten::User(user_id) => {
+                Invalidation::UserStale(user_id) => {
                     since.users.insert(user_id);
                 }
-                Forgotten::Everything => return None,
+                Invalidation::All => return None,
             }
         }
         Some(since)
     }
 }
 
-impl Since {
+impl Invalidated {
     pub(super) fn has_ended(&self, digest: SessionDigest) -> bool {
         self.ended.contains(&digest)
     }
 
-    /// Whether what was read of a session may not be so any more.
-    pub(super) fn is_in_doubt(&self, digest: SessionDigest, user_id: UserId) -> bool {
+    /// Whether the details that were read of a session may be outdated.
+    pub(super) fn is_stale(&self, digest: SessionDigest, user_id: UserId) -> bool {
         self.released.contains(&digest) || self.users.contains(&user_id)
     }
 }

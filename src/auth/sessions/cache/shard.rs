@@ -1,37 +1,37 @@
-//! A part of the index: a table of all sessions, and records of some.
+//! A shard of the cache: a table of all its sessions, and the details of some.
 
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 
 use super::{
-    chunked_vec::Chunks,
-    record::Record,
-    table::{Fingerprint, RecordPlace, Slot, Table},
+    chunked_vec::ChunkedVec,
+    entry::Entry,
+    table::{EntryIndex, Fingerprint, Slot, Table},
     user_agents::UserAgents,
 };
 use crate::domain::{Session, SessionDigest, SessionOwner, UserId};
 
-/// The part of a digest that stands in the table.
+/// The part of a digest stored in the table.
 fn fingerprint(digest: SessionDigest) -> Fingerprint {
     let mut fingerprint = Fingerprint::default();
     fingerprint.copy_from_slice(&digest.as_bytes()[..8]);
     fingerprint
 }
 
-/// What a part knows of a session.
-pub(super) enum Fit<'a> {
-    Held(&'a mut Record),
+/// The result of a look-up in one shard.
+pub(super) enum ShardLookup<'a> {
+    Cached(&'a mut Entry),
     Known,
-    Nothing,
+    Absent,
 }
 
 pub(super) struct Shard {
     slots: Table,
-    records: Chunks<Record>,
+    entries: ChunkedVec<Entry>,
     user_agents: UserAgents,
     most: usize,
-    /// Where the search for a record to give up goes on.
+    /// The CLOCK hand, where the search for an entry to evict continues.
     hand: usize,
 }
 
@@ -39,137 +39,142 @@ impl Shard {
     pub(super) fn new(most: usize, user_agents: UserAgents) -> Self {
         Self {
             slots: Table::new(),
-            records: Chunks::new(),
+            entries: ChunkedVec::new(),
             user_agents,
-            most: most.min(RecordPlace::MOST),
+            most: most.min(EntryIndex::MOST),
             hand: 0,
         }
     }
 
-    pub(super) fn look_up(&mut self, digest: SessionDigest) -> Fit<'_> {
+    pub(super) fn look_up(&mut self, digest: SessionDigest) -> ShardLookup<'_> {
         let Some(slot) = self.find(digest) else {
-            return Fit::Nothing;
+            return ShardLookup::Absent;
         };
-        let Some(place) = slot.record.get() else {
-            return Fit::Known;
+        let Some(index) = slot.entry.get() else {
+            return ShardLookup::Known;
         };
-        let record = &mut self.records[place];
-        record.fetch();
-        record.is_used = true;
-        Fit::Held(record)
+        let entry = &mut self.entries[index];
+        entry.fetch();
+        entry.is_used = true;
+        ShardLookup::Cached(entry)
     }
 
-    /// The same of several. A look into memory that no cache holds takes as long as
-    /// hundreds of instructions; those that do not depend on each other are under way
-    /// at once, as long as nothing between them is atomic. So: first all slots, then
-    /// all records, and what is shared only then.
+    /// Looks up several sessions. A memory access that misses all caches takes as long as
+    /// hundreds of instructions; independent accesses overlap unless an atomic operation
+    /// stands between them. So all slots are read first, then all entries, and shared data
+    /// last.
     pub(super) fn look_up_many<T: Copy>(
         &mut self,
         asked: impl Iterator<Item = (T, SessionDigest)> + Clone,
-        mut take: impl FnMut(T, Fit<'_>),
+        mut take: impl FnMut(T, ShardLookup<'_>),
     ) {
-        let slots: Vec<Option<RecordPlace>> = asked
+        let slots: Vec<Option<EntryIndex>> = asked
             .clone()
             .map(|(_, digest)| {
                 let slot = self.slots.find(fingerprint(digest), |_| true);
-                slot.map(|slot| slot.record)
+                slot.map(|slot| slot.entry)
             })
             .collect();
-        for place in slots.iter().flatten().filter_map(|place| place.get()) {
-            self.records[place].fetch();
+        for index in slots.iter().flatten().filter_map(|index| index.get()) {
+            self.entries[index].fetch();
         }
         for ((name, digest), slot) in asked.zip(slots) {
-            let fit = match slot.map(RecordPlace::get) {
-                None => Fit::Nothing,
-                Some(None) => Fit::Known,
-                Some(Some(place)) if self.records[place].digest == digest => {
-                    let record = &mut self.records[place];
-                    record.is_used = true;
-                    Fit::Held(record)
+            let lookup = match slot.map(EntryIndex::get) {
+                None => ShardLookup::Absent,
+                Some(None) => ShardLookup::Known,
+                Some(Some(index)) if self.entries[index].digest == digest => {
+                    let entry = &mut self.entries[index];
+                    entry.is_used = true;
+                    ShardLookup::Cached(entry)
                 }
-                // Another's, with the same fingerprint.
+                // The entry of another digest with the same fingerprint.
                 Some(Some(_)) => self.look_up(digest),
             };
-            take(name, fit);
+            take(name, lookup);
         }
     }
 
-    pub(super) fn knows(&self, digest: SessionDigest) -> bool {
+    pub(super) fn contains(&self, digest: SessionDigest) -> bool {
         self.find(digest).is_some()
     }
 
-    /// Notes a session; whether that is news.
-    pub(super) fn note(&mut self, digest: SessionDigest) -> bool {
-        let is_news = !self.knows(digest);
-        if is_news {
+    /// Inserts a digest; `false` if it was known.
+    pub(super) fn insert_known(&mut self, digest: SessionDigest) -> bool {
+        let is_new = !self.contains(digest);
+        if is_new {
             self.slots.insert(Slot {
                 fingerprint: fingerprint(digest),
-                record: RecordPlace::NONE,
+                entry: EntryIndex::NONE,
             });
         }
-        is_news
+        is_new
     }
 
-    /// Holds the details of a session that was noted, in the place of another's
-    /// where there is no room.
-    pub(super) fn hold(&mut self, digest: SessionDigest, session: &Session, owner: &SessionOwner) {
+    /// Caches the details of a known session. Without room they replace those of another
+    /// session.
+    pub(super) fn insert_details(
+        &mut self,
+        digest: SessionDigest,
+        session: &Session,
+        owner: &SessionOwner,
+    ) {
         if self.most == 0 {
             return;
         }
-        // A use that has not been written yet is missing in what was read.
+        // Unwritten uses are missing from the database.
         let used = self.last_seen_at(digest);
-        self.release(digest);
-        if self.records.len() >= self.most {
-            self.release_one();
+        self.drop_details(digest);
+        if self.entries.len() >= self.most {
+            self.evict();
         }
-        let place = RecordPlace::new(self.records.len());
+        let index = EntryIndex::new(self.entries.len());
         if let Some(slot) = self.find_mut(digest) {
-            slot.record = place;
+            slot.entry = index;
             let user_agent = self.user_agents.share(session.client.user_agent());
-            let mut record = Record::new(digest, session, owner, user_agent);
+            let mut entry = Entry::new(digest, session, owner, user_agent);
             if let Some(used) = used {
-                record.touch(used);
+                entry.mark_seen(used);
             }
-            self.records.push(record);
+            self.entries.push(entry);
         }
     }
 
-    /// Forgets a session; whether it was known.
-    pub(super) fn end(&mut self, digest: SessionDigest) -> bool {
-        let (fingerprint, records) = (fingerprint(digest), &self.records);
+    /// Removes a session; `false` if it was unknown.
+    pub(super) fn remove(&mut self, digest: SessionDigest) -> bool {
+        let (fingerprint, entries) = (fingerprint(digest), &self.entries);
         let removed = self
             .slots
-            .remove(fingerprint, |slot| is_of(slot, digest, records));
+            .remove(fingerprint, |slot| is_of(slot, digest, entries));
         let Some(slot) = removed else {
             return false;
         };
-        if let Some(place) = slot.record.get() {
-            self.remove_record(place);
+        if let Some(index) = slot.entry.get() {
+            self.remove_entry(index);
         }
         true
     }
 
-    /// Forgets the details of a session.
-    pub(super) fn release(&mut self, digest: SessionDigest) {
+    /// Drops the details of a session.
+    pub(super) fn drop_details(&mut self, digest: SessionDigest) {
         let Some(slot) = self.find_mut(digest) else {
             return;
         };
-        if let Some(place) = std::mem::replace(&mut slot.record, RecordPlace::NONE).get() {
-            self.remove_record(place);
+        if let Some(index) = std::mem::replace(&mut slot.entry, EntryIndex::NONE).get() {
+            self.remove_entry(index);
         }
     }
 
-    /// Forgets the details of some users' sessions.
-    pub(super) fn release_of(&mut self, users: &HashSet<UserId>) {
-        // From the end, since the last one takes the place of one that goes.
-        for place in (0..self.records.len()).rev() {
-            if users.contains(&self.records[place].user_id()) {
-                self.release_at(place);
+    /// Drops the details of the sessions of some users.
+    pub(super) fn drop_details_of(&mut self, users: &HashSet<UserId>) {
+        // From the end, since the last entry takes the place of a removed one.
+        for index in (0..self.entries.len()).rev() {
+            if users.contains(&self.entries[index].user_id()) {
+                self.drop_details_at(index);
             }
         }
     }
 
-    /// Forgets everything; returns how many sessions that were.
+    /// Removes everything, and returns the number of sessions.
     pub(super) fn clear(&mut self) -> usize {
         let known = self.slots.len();
         *self = Self::new(self.most, self.user_agents.clone());
@@ -177,76 +182,75 @@ impl Shard {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.records.len() < self.most
+        self.entries.len() < self.most
     }
 
     pub(super) fn last_seen_at(&self, digest: SessionDigest) -> Option<DateTime<Utc>> {
-        let place = self.find(digest)?.record.get()?;
-        Some(self.records[place].last_seen_at())
+        let index = self.find(digest)?.entry.get()?;
+        Some(self.entries[index].last_seen_at())
     }
 
-    pub(super) fn touch(&mut self, digest: SessionDigest, now: DateTime<Utc>) {
-        if let Some(place) = self.find(digest).and_then(|slot| slot.record.get()) {
-            self.records[place].touch(now);
+    pub(super) fn mark_seen(&mut self, digest: SessionDigest, now: DateTime<Utc>) {
+        if let Some(index) = self.find(digest).and_then(|slot| slot.entry.get()) {
+            self.entries[index].mark_seen(now);
         }
     }
 
-    /// Gives up a record that was not used since the hand came by last (CLOCK, the
-    /// second chance).
-    fn release_one(&mut self) {
+    /// Evicts an entry not used since the hand last passed it (the CLOCK
+    /// algorithm).
+    fn evict(&mut self) {
         loop {
-            self.hand = (self.hand + 1) % self.records.len();
-            let record = &mut self.records[self.hand];
-            if !std::mem::take(&mut record.is_used) {
-                return self.release_at(self.hand);
+            self.hand = (self.hand + 1) % self.entries.len();
+            let entry = &mut self.entries[self.hand];
+            if !std::mem::take(&mut entry.is_used) {
+                return self.drop_details_at(self.hand);
             }
         }
     }
 
-    fn release_at(&mut self, place: usize) {
-        if let Some(slot) = self.slot_of_record(place) {
-            slot.record = RecordPlace::NONE;
+    fn drop_details_at(&mut self, index: usize) {
+        if let Some(slot) = self.slot_of_entry(index) {
+            slot.entry = EntryIndex::NONE;
         }
-        self.remove_record(place);
+        self.remove_entry(index);
     }
 
-    /// The last record takes the place of the one that goes.
-    fn remove_record(&mut self, place: usize) {
-        let last = self.records.len() - 1;
-        if place != last
-            && let Some(slot) = self.slot_of_record(last)
+    /// Removes an entry; the last one takes its place.
+    fn remove_entry(&mut self, index: usize) {
+        let last = self.entries.len() - 1;
+        if index != last
+            && let Some(slot) = self.slot_of_entry(last)
         {
-            slot.record = RecordPlace::new(place);
+            slot.entry = EntryIndex::new(index);
         }
-        if let Some(record) = self.records.swap_remove(place) {
-            self.user_agents.give_back(record.user_agent);
+        if let Some(entry) = self.entries.swap_remove(index) {
+            self.user_agents.give_back(entry.user_agent);
         }
     }
 
-    fn slot_of_record(&mut self, place: usize) -> Option<&mut Slot> {
-        let found = RecordPlace::new(place);
-        let fingerprint = fingerprint(self.records[place].digest);
-        self.slots
-            .find_mut(fingerprint, |slot| slot.record == found)
+    fn slot_of_entry(&mut self, index: usize) -> Option<&mut Slot> {
+        let found = EntryIndex::new(index);
+        let fingerprint = fingerprint(self.entries[index].digest);
+        self.slots.find_mut(fingerprint, |slot| slot.entry == found)
     }
 
     fn find(&self, digest: SessionDigest) -> Option<&Slot> {
         self.slots.find(fingerprint(digest), |slot| {
-            is_of(slot, digest, &self.records)
+            is_of(slot, digest, &self.entries)
         })
     }
 
     fn find_mut(&mut self, digest: SessionDigest) -> Option<&mut Slot> {
         self.slots.find_mut(fingerprint(digest), |slot| {
-            is_of(slot, digest, &self.records)
+            is_of(slot, digest, &self.entries)
         })
     }
 }
 
-/// Whether what stands under a digest's fingerprint is of that digest. Of a session that
-/// is known by its fingerprint alone, another whose digest begins with the same eight bytes
-/// cannot be told.
-fn is_of(slot: &Slot, digest: SessionDigest, records: &Chunks<Record>) -> bool {
-    let record = slot.record.get();
-    record.is_none_or(|place| records[place].digest == digest)
+/// Whether a slot belongs to a digest. A session without details is known by its
+/// fingerprint alone, and cannot be told from another whose digest begins with the same
+/// eight bytes.
+fn is_of(slot: &Slot, digest: SessionDigest, entries: &ChunkedVec<Entry>) -> bool {
+    let entry = slot.entry.get();
+    entry.is_none_or(|index| entries[index].digest == digest)
 }

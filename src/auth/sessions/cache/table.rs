@@ -1,35 +1,35 @@
-//! A hash table of entries so small, under keys so random, that one look into memory
-//! finds one: a table for any kind of entry looks into its own notes first.
+//! A hash table of small slots under random keys, in which a look-up takes one memory
+//! access. A general hash table reads its metadata first.
 
-/// The key: a part of a digest, as good as random.
+/// The key: a part of a digest, which is as good as random.
 pub(super) type Fingerprint = [u8; 8];
 
-/// The least number of slots.
+/// The smallest number of slots.
 const LEAST: usize = 16;
 
-/// A session that there is.
+/// A known session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     pub(super) fingerprint: Fingerprint,
-    pub(super) record: RecordPlace,
+    pub(super) entry: EntryIndex,
 }
 
-/// The place of a record, if there is one; four bytes.
+/// The index of an entry, if there is one, in four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RecordPlace(u32);
+pub(super) struct EntryIndex(u32);
 
-impl RecordPlace {
+impl EntryIndex {
     pub(super) const NONE: Self = Self(u32::MAX);
 
-    /// Of a slot that is free.
+    /// Marks a free slot.
     const FREE: Self = Self(u32::MAX - 1);
 
-    /// So many records can be told apart.
+    /// The largest number of entries.
     pub(super) const MOST: usize = Self::FREE.0 as usize;
 
-    pub(super) fn new(place: usize) -> Self {
-        debug_assert!(place < Self::MOST);
-        Self(place as u32)
+    pub(super) fn new(index: usize) -> Self {
+        debug_assert!(index < Self::MOST);
+        Self(index as u32)
     }
 
     pub(super) fn get(self) -> Option<usize> {
@@ -37,10 +37,10 @@ impl RecordPlace {
     }
 }
 
-/// Open addressing: an entry stands in the slot that its key says, or in the next that
-/// was free. A quarter is free at least, or that would be far.
+/// Open addressing with linear probing. At least a quarter of the slots is free, which
+/// keeps probing short.
 pub(super) struct Table {
-    /// A power of two.
+    /// Its length is a power of two.
     slots: Vec<Slot>,
     taken: usize,
 }
@@ -53,7 +53,7 @@ impl Table {
     fn with_slots(slots: usize) -> Self {
         let free = Slot {
             fingerprint: Fingerprint::default(),
-            record: RecordPlace::FREE,
+            entry: EntryIndex::FREE,
         };
         Self {
             slots: vec![free; slots],
@@ -65,14 +65,14 @@ impl Table {
         self.taken
     }
 
-    /// The first entry under a key of which something holds.
+    /// The first slot under a key that satisfies a predicate.
     #[inline]
     pub(super) fn find(
         &self,
         fingerprint: Fingerprint,
         is_it: impl Fn(&Slot) -> bool,
     ) -> Option<&Slot> {
-        Some(&self.slots[self.place_of(fingerprint, is_it)?])
+        Some(&self.slots[self.index_of(fingerprint, is_it)?])
     }
 
     pub(super) fn find_mut(
@@ -80,11 +80,11 @@ impl Table {
         fingerprint: Fingerprint,
         is_it: impl Fn(&Slot) -> bool,
     ) -> Option<&mut Slot> {
-        let place = self.place_of(fingerprint, is_it)?;
-        Some(&mut self.slots[place])
+        let index = self.index_of(fingerprint, is_it)?;
+        Some(&mut self.slots[index])
     }
 
-    /// Adds an entry; there may be others under its key.
+    /// Adds a slot; there may be others under its key.
     pub(super) fn insert(&mut self, slot: Slot) {
         if (self.taken + 1) * 4 > self.slots.len() * 3 {
             let larger = Self::with_slots(self.slots.len() * 2);
@@ -93,49 +93,49 @@ impl Table {
                 self.insert(slot);
             }
         }
-        let mut place = self.home(slot.fingerprint);
-        while !self.slots[place].is_free() {
-            place = self.after(place);
+        let mut index = self.home(slot.fingerprint);
+        while !self.slots[index].is_free() {
+            index = self.after(index);
         }
-        self.slots[place] = slot;
+        self.slots[index] = slot;
         self.taken += 1;
     }
 
-    /// Removes the first entry under a key of which something holds.
+    /// Removes the first slot under a key that satisfies a predicate.
     pub(super) fn remove(
         &mut self,
         fingerprint: Fingerprint,
         is_it: impl Fn(&Slot) -> bool,
     ) -> Option<Slot> {
-        let mut gap = self.place_of(fingerprint, is_it)?;
+        let mut gap = self.index_of(fingerprint, is_it)?;
         let removed = self.slots[gap];
-        // Whoever stands behind because this slot was taken moves up.
-        let mut place = self.after(gap);
-        while !self.slots[place].is_free() {
-            let home = self.home(self.slots[place].fingerprint);
-            if self.distance(home, place) >= self.distance(gap, place) {
-                self.slots[gap] = self.slots[place];
-                gap = place;
+        // Later slots of the same probe sequence move up.
+        let mut index = self.after(gap);
+        while !self.slots[index].is_free() {
+            let home = self.home(self.slots[index].fingerprint);
+            if self.distance(home, index) >= self.distance(gap, index) {
+                self.slots[gap] = self.slots[index];
+                gap = index;
             }
-            place = self.after(place);
+            index = self.after(index);
         }
-        self.slots[gap].record = RecordPlace::FREE;
+        self.slots[gap].entry = EntryIndex::FREE;
         self.taken -= 1;
         Some(removed)
     }
 
     #[inline]
-    fn place_of(&self, fingerprint: Fingerprint, is_it: impl Fn(&Slot) -> bool) -> Option<usize> {
-        let mut place = self.home(fingerprint);
+    fn index_of(&self, fingerprint: Fingerprint, is_it: impl Fn(&Slot) -> bool) -> Option<usize> {
+        let mut index = self.home(fingerprint);
         loop {
-            let slot = &self.slots[place];
+            let slot = &self.slots[index];
             if slot.is_free() {
                 return None;
             }
             if slot.fingerprint == fingerprint && is_it(slot) {
-                return Some(place);
+                return Some(index);
             }
-            place = self.after(place);
+            index = self.after(index);
         }
     }
 
@@ -143,11 +143,11 @@ impl Table {
         u64::from_le_bytes(fingerprint) as usize & (self.slots.len() - 1)
     }
 
-    fn after(&self, place: usize) -> usize {
-        (place + 1) & (self.slots.len() - 1)
+    fn after(&self, index: usize) -> usize {
+        (index + 1) & (self.slots.len() - 1)
     }
 
-    /// How far it is from one slot on to another.
+    /// The number of steps from one slot forward to another.
     fn distance(&self, from: usize, to: usize) -> usize {
         to.wrapping_sub(from) & (self.slots.len() - 1)
     }
@@ -155,7 +155,7 @@ impl Table {
 
 impl Slot {
     fn is_free(&self) -> bool {
-        self.record == RecordPlace::FREE
+        self.entry == EntryIndex::FREE
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// Keys of which many want the same few slots, at the end of the table too.
+    /// Keys of which many hash to the same few slots, at the end of the table too.
     fn fingerprint(key: u8) -> Fingerprint {
         let home = [0, 1, 2, 13, 15, 31, 63][usize::from(key) % 7];
         [home, 0, 0, 0, 0, 0, 0, key / 14]
@@ -173,12 +173,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_list(steps in vec((any::<u8>(), any::<bool>()), 1..300)) {
+        fn it_agrees_with_a_list(steps in vec((any::<u8>(), any::<bool>()), 1..300)) {
             let (mut table, mut list) = (Table::new(), Vec::new());
-            for (place, (key, is_insert)) in steps.into_iter().enumerate() {
+            for (index, (key, is_insert)) in steps.into_iter().enumerate() {
                 if is_insert {
-                    let record = RecordPlace::new(place);
-                    let slot = Slot { fingerprint: fingerprint(key), record };
+                    let entry = EntryIndex::new(index);
+                    let slot = Slot { fingerprint: fingerprint(key), entry };
                     table.insert(slot);
                     list.push(slot);
                 } else if let Some(gone) = list.get(usize::from(key)).copied() {

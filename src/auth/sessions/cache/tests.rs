@@ -1,4 +1,4 @@
-//! The index against a plain model of it.
+//! The cache against a plain model of it.
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
@@ -32,334 +32,338 @@ fn session(number: u64) -> (SessionDigest, Session, SessionOwner) {
     (digest(number), session, owner)
 }
 
-fn keep(index: &SessionIndex, number: u64) {
-    index.keep(index.begin_reading(), [session(number)]);
+fn insert(cache: &SessionCache, number: u64) {
+    cache.insert(cache.begin_reading(), [session(number)]);
 }
 
-/// What was said.
+/// The result of a look-up, without its lock.
 #[derive(Debug)]
-enum Said {
-    Held(Session, SessionOwner),
+enum Seen {
+    Cached(Session, SessionOwner),
     Known,
-    Nothing,
+    Absent,
 }
 
-impl From<Found<'_>> for Said {
-    fn from(found: Found<'_>) -> Self {
+impl From<Lookup<'_>> for Seen {
+    fn from(found: Lookup<'_>) -> Self {
         match found {
-            Found::Held(held) => Self::Held(held.session(held.times()), held.owner()),
-            Found::Known => Self::Known,
-            Found::Nothing => Self::Nothing,
+            Lookup::Cached(cached) => Self::Cached(cached.session(cached.times()), cached.owner()),
+            Lookup::Known => Self::Known,
+            Lookup::Absent => Self::Absent,
         }
     }
 }
 
-fn look_up(index: &SessionIndex, number: u64) -> Said {
-    index.look_up(digest(number), |found| Said::from(found))
+fn look_up(cache: &SessionCache, number: u64) -> Seen {
+    cache.look_up(digest(number), |found| Seen::from(found))
 }
 
-fn is_held(index: &SessionIndex, number: u64) -> bool {
-    matches!(look_up(index, number), Said::Held(..))
+fn is_cached(cache: &SessionCache, number: u64) -> bool {
+    matches!(look_up(cache, number), Seen::Cached(..))
 }
 
-fn is_known(index: &SessionIndex, number: u64) -> bool {
-    matches!(look_up(index, number), Said::Known)
+fn is_known(cache: &SessionCache, number: u64) -> bool {
+    matches!(look_up(cache, number), Seen::Known)
 }
 
-fn is_nothing(index: &SessionIndex, number: u64) -> bool {
-    matches!(look_up(index, number), Said::Nothing)
+fn is_absent(cache: &SessionCache, number: u64) -> bool {
+    matches!(look_up(cache, number), Seen::Absent)
 }
 
-/// A check that read it before it ended is slow; another one has been refused meanwhile.
+/// A slow check has read the session before it ended, and another check has been refused
+/// since.
 #[test]
-fn what_was_refused_as_unknown_is_not_said_from_an_earlier_reading() {
-    let index = SessionIndex::new(10);
-    assert_eq!(index.complete(index.clear()), Completion::Complete);
+fn a_reading_from_before_a_refusal_is_not_used() {
+    let cache = SessionCache::new(10);
+    assert_eq!(cache.complete(cache.clear()), Completion::Complete);
     let (digest, session, owner) = session(3);
-    let slow = index.begin_reading();
-    assert!(is_nothing(&index, 3));
-    index.keep_looked_up(slow, digest, session.clone(), owner.clone());
-    assert!(is_known(&index, 3), "the next check reads it again");
-    index.keep_looked_up(index.begin_reading(), digest, session, owner);
-    assert!(is_held(&index, 3));
+    let slow = cache.begin_reading();
+    assert!(is_absent(&cache, 3));
+    cache.insert_looked_up(slow, digest, session.clone(), owner.clone());
+    assert!(is_known(&cache, 3), "the next check reads it again");
+    cache.insert_looked_up(cache.begin_reading(), digest, session, owner);
+    assert!(is_cached(&cache, 3));
 }
 
 #[test]
-fn what_is_kept_is_said() {
-    let index = SessionIndex::new(10);
+fn inserted_details_are_returned() {
+    let cache = SessionCache::new(10);
     let (digest, session, owner) = session(3);
-    index.keep(
-        index.begin_reading(),
+    cache.insert(
+        cache.begin_reading(),
         [(digest, session.clone(), owner.clone())],
     );
-    let Said::Held(held, its_owner) = index.look_up(digest, |found| Said::from(found)) else {
-        panic!("it is not held");
+    let Seen::Cached(cached, its_owner) = cache.look_up(digest, |found| Seen::from(found)) else {
+        panic!("it is not cached");
     };
-    assert_eq!(format!("{held:?}"), format!("{session:?}"));
+    assert_eq!(format!("{cached:?}"), format!("{session:?}"));
     assert_eq!(its_owner, owner);
 }
 
 #[test]
-fn nothing_is_said_of_what_is_unknown_before_it_is_complete() {
-    let index = SessionIndex::new(10);
-    let first = index.clear();
-    assert!(is_known(&index, 1));
-    let second = index.clear();
-    assert_eq!(index.complete(first), Completion::Superseded);
-    assert!(is_known(&index, 1));
-    assert_eq!(index.complete(second), Completion::Complete);
-    assert!(is_nothing(&index, 1));
-    index.note(index.begin_reading(), [digest(1)]);
-    assert!(is_known(&index, 1));
-    index.end(digest(1));
-    assert!(is_nothing(&index, 1));
+fn an_unknown_session_is_absent_only_from_a_complete_cache() {
+    let cache = SessionCache::new(10);
+    let first = cache.clear();
+    assert!(is_known(&cache, 1));
+    let second = cache.clear();
+    assert_eq!(cache.complete(first), Completion::Superseded);
+    assert!(is_known(&cache, 1));
+    assert_eq!(cache.complete(second), Completion::Complete);
+    assert!(is_absent(&cache, 1));
+    cache.insert_known(cache.begin_reading(), [digest(1)]);
+    assert!(is_known(&cache, 1));
+    cache.remove(digest(1));
+    assert!(is_absent(&cache, 1));
 }
 
 #[test]
-fn what_is_forgotten_while_it_is_read_is_not_held() {
-    for (what, forget) in [
-        ("end", (|index| index.end(digest(1))) as fn(&SessionIndex)),
-        ("release", |index| index.release(digest(1))),
-        ("user", |index| {
-            index.release_user(session(1).2.id);
-            index.drop_released();
+fn an_invalidation_during_a_reading_is_respected() {
+    for (what, record) in [
+        (
+            "remove",
+            (|cache| cache.remove(digest(1))) as fn(&SessionCache),
+        ),
+        ("drop_details", |cache| cache.drop_details(digest(1))),
+        ("user", |cache| {
+            cache.mark_user_stale(session(1).2.id);
+            cache.drop_stale_users();
         }),
-        ("clear", |index| {
-            index.clear();
+        ("clear", |cache| {
+            cache.clear();
         }),
     ] {
-        let index = SessionIndex::new(10);
-        let generation = index.clear();
-        assert_eq!(index.complete(generation), Completion::Complete);
-        let reading = index.begin_reading();
-        forget(&index);
-        index.keep(reading, [session(1), session(2)]);
-        assert!(!is_held(&index, 1), "{what}");
-        // What may still be there is never said not to be.
-        assert_eq!(is_nothing(&index, 1), what == "end", "{what}");
-        assert_eq!(is_held(&index, 2), what != "clear", "{what}");
-        keep(&index, 1);
-        assert!(is_held(&index, 1), "{what}");
+        let cache = SessionCache::new(10);
+        let generation = cache.clear();
+        assert_eq!(cache.complete(generation), Completion::Complete);
+        let reading = cache.begin_reading();
+        record(&cache);
+        cache.insert(reading, [session(1), session(2)]);
+        assert!(!is_cached(&cache, 1), "{what}");
+        // A session that may exist is never reported as absent.
+        assert_eq!(is_absent(&cache, 1), what == "remove", "{what}");
+        assert_eq!(is_cached(&cache, 2), what != "clear", "{what}");
+        insert(&cache, 1);
+        assert!(is_cached(&cache, 1), "{what}");
     }
 }
 
 #[test]
-fn who_reads_for_too_long_holds_nothing() {
-    let index = SessionIndex::new(10);
-    let generation = index.clear();
-    assert_eq!(index.complete(generation), Completion::Complete);
-    let reading = index.begin_reading();
+fn too_long_a_reading_inserts_no_details() {
+    let cache = SessionCache::new(10);
+    let generation = cache.clear();
+    assert_eq!(cache.complete(generation), Completion::Complete);
+    let reading = cache.begin_reading();
     for number in 0..4_097 {
-        index.end(digest(1_000 + number));
+        cache.remove(digest(1_000 + number));
     }
-    index.keep(reading, [session(1)]);
-    assert!(!is_held(&index, 1) && !is_nothing(&index, 1));
+    cache.insert(reading, [session(1)]);
+    assert!(!is_cached(&cache, 1) && !is_absent(&cache, 1));
 }
 
 #[test]
-fn what_is_released_of_a_user_is_said_again_once_it_was_read_again() {
-    let index = SessionIndex::new(10);
+fn details_of_a_stale_user_are_used_again_after_another_reading() {
+    let cache = SessionCache::new(10);
     for number in 0..10 {
-        keep(&index, number);
+        insert(&cache, number);
     }
-    index.release_user(session(1).2.id);
+    cache.mark_user_stale(session(1).2.id);
     for number in 0..10 {
-        assert_eq!(is_held(&index, number), number % 5 != 1, "{number}");
+        assert_eq!(is_cached(&cache, number), number % 5 != 1, "{number}");
     }
-    keep(&index, 1);
-    assert!(!is_held(&index, 1), "it has not been dropped yet");
-    index.drop_released();
-    assert!(!is_held(&index, 6));
-    keep(&index, 1);
-    assert!(is_held(&index, 1));
+    insert(&cache, 1);
+    assert!(!is_cached(&cache, 1), "it has not been dropped yet");
+    cache.drop_stale_users();
+    assert!(!is_cached(&cache, 6));
+    insert(&cache, 1);
+    assert!(is_cached(&cache, 1));
 }
 
 #[test]
-fn the_least_used_makes_room() {
-    let index = SessionIndex::new(100);
+fn unused_entries_are_evicted_first() {
+    let cache = SessionCache::new(100);
     for number in 0..100 {
-        keep(&index, number);
+        insert(&cache, number);
     }
-    // Once round, so that what is used from now on is told from the rest.
-    keep(&index, 100);
+    // One full round of the hand, so that later uses can be told from earlier ones.
+    insert(&cache, 100);
     let used: Vec<u64> = (0..101).filter(|number| number % 2 == 0).collect();
     for round in 0..40 {
-        let kept = used.iter().filter(|number| is_held(&index, **number));
+        let kept = used.iter().filter(|number| is_cached(&cache, **number));
         assert!(kept.count() >= 49, "{round}");
-        keep(&index, 1_000 + round);
+        insert(&cache, 1_000 + round);
     }
-    let held = (0..2_000).filter(|number| is_held(&index, *number));
-    assert_eq!(held.count(), 100);
+    let cached = (0..2_000).filter(|number| is_cached(&cache, *number));
+    assert_eq!(cached.count(), 100);
 }
 
 #[test]
-fn what_finds_no_place_at_all_leaves_it_incomplete() {
-    let index = SessionIndex::new(0);
-    let generation = index.clear();
-    let numbers = 0..LEAST_KNOWN as u64;
+fn a_digest_without_room_leaves_the_cache_incomplete() {
+    let cache = SessionCache::new(0);
+    let generation = cache.clear();
+    let numbers = 0..MIN_KNOWN_LIMIT as u64;
     let digests = numbers.map(|number| {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
         SessionDigest::from_bytes(&bytes).unwrap()
     });
-    index.note(index.begin_reading(), digests);
-    assert_eq!(index.complete(generation), Completion::NoRoom);
-    assert!(is_known(&index, 1));
+    cache.insert_known(cache.begin_reading(), digests);
+    assert_eq!(cache.complete(generation), Completion::NoRoom);
+    assert!(is_known(&cache, 1));
 }
 
 #[test]
-fn a_use_is_said_and_waits_to_be_noted() {
-    let index = SessionIndex::new(10);
-    keep(&index, 1);
+fn a_use_is_visible_and_queued() {
+    let cache = SessionCache::new(10);
+    insert(&cache, 1);
     let mut used = session(1).1.last_seen_at;
-    let touches: [&dyn Fn(DateTime<Utc>); 2] = [&|now| index.touch(digest(1), now), &|now| {
-        index.look_up(digest(1), |found| match found {
-            Found::Held(mut held) => held.touch(now),
-            _ => panic!("it is not held"),
+    let marks: [&dyn Fn(DateTime<Utc>); 2] = [&|now| cache.mark_seen(digest(1), now), &|now| {
+        cache.look_up(digest(1), |found| match found {
+            Lookup::Cached(mut cached) => cached.mark_seen(now),
+            _ => panic!("it is not cached"),
         });
     }];
-    for touch in touches {
+    for mark_seen in marks {
         used += chrono::TimeDelta::hours(1);
-        touch(used);
-        let Said::Held(session, _) = look_up(&index, 1) else {
-            panic!("it is not held");
+        mark_seen(used);
+        let Seen::Cached(session, _) = look_up(&cache, 1) else {
+            panic!("it is not cached");
         };
         assert_eq!(session.last_seen_at, used);
-        assert_eq!(index.take_touched(usize::MAX), [(digest(1), used)]);
-        assert!(index.take_touched(usize::MAX).is_empty());
+        assert_eq!(cache.take_seen(usize::MAX), [(digest(1), used)]);
+        assert!(cache.take_seen(usize::MAX).is_empty());
     }
 }
 
 #[test]
-fn a_use_outlasts_what_was_read_before_it() {
-    let index = SessionIndex::new(10);
-    keep(&index, 1);
+fn a_use_survives_an_older_reading() {
+    let cache = SessionCache::new(10);
+    insert(&cache, 1);
     let used = session(1).1.last_seen_at + chrono::TimeDelta::hours(1);
-    index.touch(digest(1), used);
-    keep(&index, 1);
-    assert_eq!(index.last_seen_at(digest(1)), Some(used));
+    cache.mark_seen(digest(1), used);
+    insert(&cache, 1);
+    assert_eq!(cache.last_seen_at(digest(1)), Some(used));
 }
 
 #[test]
-fn a_use_without_room_is_tried_again() {
-    let index = SessionIndex::new(10);
-    keep(&index, 1);
-    keep(&index, 2);
+fn a_use_without_room_is_retried() {
+    let cache = SessionCache::new(10);
+    insert(&cache, 1);
+    insert(&cache, 2);
     let before = session(1).1.last_seen_at;
     let used = before + chrono::TimeDelta::hours(1);
-    for number in 0..MOST_TOUCHED as u64 {
-        index.touch(digest(1_000 + number), used);
+    for number in 0..MAX_SEEN as u64 {
+        cache.mark_seen(digest(1_000 + number), used);
     }
-    let touches: [&dyn Fn(u64); 2] = [&|number| index.touch(digest(number), used), &|number| {
-        index.look_up(digest(number), |found| match found {
-            Found::Held(mut held) => held.touch(used),
-            _ => panic!("it is not held"),
+    let marks: [&dyn Fn(u64); 2] = [&|number| cache.mark_seen(digest(number), used), &|number| {
+        cache.look_up(digest(number), |found| match found {
+            Lookup::Cached(mut cached) => cached.mark_seen(used),
+            _ => panic!("it is not cached"),
         });
     }];
-    for (number, touch) in (1..).zip(touches) {
-        touch(number);
+    for (number, mark_seen) in (1..).zip(marks) {
+        mark_seen(number);
         let unchanged = session(number).1.last_seen_at;
-        assert_eq!(index.last_seen_at(digest(number)), Some(unchanged));
+        assert_eq!(cache.last_seen_at(digest(number)), Some(unchanged));
     }
-    assert_eq!(index.take_touched(usize::MAX).len(), MOST_TOUCHED);
-    for (number, touch) in (1..).zip(touches) {
-        touch(number);
-        assert_eq!(index.last_seen_at(digest(number)), Some(used));
+    assert_eq!(cache.take_seen(usize::MAX).len(), MAX_SEEN);
+    for (number, mark_seen) in (1..).zip(marks) {
+        mark_seen(number);
+        assert_eq!(cache.last_seen_at(digest(number)), Some(used));
     }
-    let taken = index.take_touched(usize::MAX);
+    let taken = cache.take_seen(usize::MAX);
     assert_eq!(taken, [(digest(1), used), (digest(2), used)]);
-    index.give_back_touched(taken);
-    assert_eq!(index.touched(), 2);
-    assert_eq!(index.take_touched(1), [(digest(2), used)]);
-    assert_eq!(index.take_touched(1), [(digest(1), used)]);
+    cache.return_seen(taken);
+    assert_eq!(cache.seen_count(), 2);
+    assert_eq!(cache.take_seen(1), [(digest(2), used)]);
+    assert_eq!(cache.take_seen(1), [(digest(1), used)]);
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Keep(u64),
-    Note(u64),
-    End(u64),
-    Release(u64),
-    ReleaseUser(i64),
-    DropReleased,
+    Insert(u64),
+    InsertKnown(u64),
+    Remove(u64),
+    DropDetails(u64),
+    MarkUserStale(i64),
+    DropStaleUsers,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let number = 0_u64..60;
     prop_oneof![
-        6 => number.clone().prop_map(Step::Keep),
-        1 => number.clone().prop_map(Step::Note),
-        2 => number.clone().prop_map(Step::End),
-        1 => number.prop_map(Step::Release),
-        1 => (1_i64..6).prop_map(Step::ReleaseUser),
-        1 => Just(Step::DropReleased),
+        6 => number.clone().prop_map(Step::Insert),
+        1 => number.clone().prop_map(Step::InsertKnown),
+        2 => number.clone().prop_map(Step::Remove),
+        1 => number.prop_map(Step::DropDetails),
+        1 => (1_i64..6).prop_map(Step::MarkUserStale),
+        1 => Just(Step::DropStaleUsers),
     ]
 }
 
 proptest! {
-    /// It says of each session what was kept of it last, or that it does not know;
-    /// and of none that is known that there is none.
+    /// The cache returns the details inserted last or reports the session as known, and
+    /// never reports a known session as absent.
     #[test]
-    fn it_is_what_the_model_is(steps in proptest::collection::vec(step(), 1..400), most in 0_usize..50) {
-        let index = SessionIndex::new(most);
-        let generation = index.clear();
-        prop_assert_eq!(index.complete(generation), Completion::Complete);
-        // Whether details may be held.
+    fn the_cache_agrees_with_a_model(steps in proptest::collection::vec(step(), 1..400), most in 0_usize..50) {
+        let cache = SessionCache::new(most);
+        let generation = cache.clear();
+        prop_assert_eq!(cache.complete(generation), Completion::Complete);
+        // Whether the details may be cached.
         let mut model: HashMap<u64, bool> = HashMap::new();
-        let mut suspects = HashSet::new();
+        let mut stale_users = HashSet::new();
         for step in steps {
             match step {
-                Step::Keep(number) => {
-                    keep(&index, number);
-                    let may = !suspects.contains(&session(number).2.id);
-                    model.entry(number).and_modify(|held| *held |= may).or_insert(may);
+                Step::Insert(number) => {
+                    insert(&cache, number);
+                    let may = !stale_users.contains(&session(number).2.id);
+                    model.entry(number).and_modify(|cached| *cached |= may).or_insert(may);
                 }
-                Step::Note(number) => {
-                    index.note(index.begin_reading(), [digest(number)]);
+                Step::InsertKnown(number) => {
+                    cache.insert_known(cache.begin_reading(), [digest(number)]);
                     model.entry(number).or_insert(false);
                 }
-                Step::End(number) => {
-                    index.end(digest(number));
+                Step::Remove(number) => {
+                    cache.remove(digest(number));
                     model.remove(&number);
                 }
-                Step::Release(number) => {
-                    index.release(digest(number));
-                    model.entry(number).and_modify(|held| *held = false);
+                Step::DropDetails(number) => {
+                    cache.drop_details(digest(number));
+                    model.entry(number).and_modify(|cached| *cached = false);
                 }
-                Step::ReleaseUser(user_id) => {
-                    index.release_user(UserId(user_id));
-                    suspects.insert(UserId(user_id));
-                    for (number, held) in &mut model {
-                        *held &= session(*number).2.id != UserId(user_id);
+                Step::MarkUserStale(user_id) => {
+                    cache.mark_user_stale(UserId(user_id));
+                    stale_users.insert(UserId(user_id));
+                    for (number, cached) in &mut model {
+                        *cached &= session(*number).2.id != UserId(user_id);
                     }
                 }
-                Step::DropReleased => {
-                    index.drop_released();
-                    suspects.clear();
+                Step::DropStaleUsers => {
+                    cache.drop_stale_users();
+                    stale_users.clear();
                 }
             }
-            let mut held = 0;
-            // One by one, and all at once in some order.
+            let mut cached = 0;
+            // One by one, and all at once in another order.
             let order: Vec<u64> = (0..60).map(|number| number * 7 % 60).collect();
             let digests: Vec<SessionDigest> = order.iter().map(|number| digest(*number)).collect();
-            let mut all: Vec<Option<Said>> = order.iter().map(|_| None).collect();
-            index.look_up_many(&digests, |place, found| {
-                assert!(all[place].replace(found.into()).is_none(), "it is said once");
+            let mut all: Vec<Option<Seen>> = order.iter().map(|_| None).collect();
+            cache.look_up_many(&digests, |index, found| {
+                assert!(all[index].replace(found.into()).is_none(), "each is reported once");
             });
-            for (number, said) in order.into_iter().zip(all) {
-                let said = said.expect("each is told of");
-                prop_assert_eq!(format!("{said:?}"), format!("{:?}", look_up(&index, number)));
-                match (said, model.get(&number)) {
-                    (Said::Nothing, None) | (Said::Known, Some(_)) => {}
-                    (Said::Held(session, owner), Some(true)) => {
-                        held += 1;
+            for (number, lookup) in order.into_iter().zip(all) {
+                let lookup = lookup.expect("each is reported");
+                prop_assert_eq!(format!("{lookup:?}"), format!("{:?}", look_up(&cache, number)));
+                match (lookup, model.get(&number)) {
+                    (Seen::Absent, None) | (Seen::Known, Some(_)) => {}
+                    (Seen::Cached(session, owner), Some(true)) => {
+                        cached += 1;
                         prop_assert_eq!(session.created_at, self::session(number).1.created_at);
                         prop_assert_eq!(owner, self::session(number).2);
                     }
-                    (said, model) => prop_assert!(false, "{:?} of {:?}", said, model),
+                    (lookup, model) => prop_assert!(false, "{:?} of {:?}", lookup, model),
                 }
             }
-            prop_assert!(held <= most);
+            prop_assert!(cached <= most);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! User agents: long texts, of which many sessions have the same few.
+//! User agents are long strings that many sessions share.
 
 use std::{
     collections::HashSet,
@@ -7,12 +7,12 @@ use std::{
 
 use super::lock;
 
-/// Each text once, for all parts.
+/// Each string once, for all shards.
 #[derive(Clone, Default)]
 pub(super) struct UserAgents(Arc<Mutex<HashSet<Arc<str>>>>);
 
 impl UserAgents {
-    /// The one copy of a text.
+    /// The shared copy of a string.
     pub(super) fn share(&self, text: &Arc<str>) -> Arc<str> {
         let mut texts = lock(&self.0);
         if let Some(shared) = texts.get(text) {
@@ -22,15 +22,15 @@ impl UserAgents {
         Arc::clone(text)
     }
 
-    /// Drops the texts that nobody has any more.
+    /// Drops strings that no session has any more.
     pub(super) fn drop_unused(&self) {
         lock(&self.0).retain(|text| Arc::strong_count(text) > 1);
     }
 
-    /// Drops a copy that was shared; the last one is nobody's any more.
+    /// Returns a shared copy, and drops the string with its last copy.
     pub(super) fn give_back(&self, text: Arc<str>) {
         let mut texts = lock(&self.0);
-        // This one and the table's.
+        // The argument and the set hold one each.
         if Arc::strong_count(&text) <= 2 {
             texts.remove(&text);
         }

@@ -1,4 +1,4 @@
-//! What the follower is asked for, from wherever.
+//! Commands for the follower from other threads.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -7,55 +7,56 @@ use std::{
 
 use tokio::sync::watch;
 
-/// Several ask at once, and one reading answers all who asked before it began.
+/// Concurrent requests are combined: one reading answers all that were made before it
+/// began.
 #[derive(Default)]
-pub(super) struct Requests {
-    state: Mutex<State>,
+pub(super) struct CommandQueue {
+    state: Mutex<Pending>,
     changed: Condvar,
-    answers: watch::Sender<Answers>,
+    outcomes: watch::Sender<Outcomes>,
 }
 
 #[derive(Default)]
-struct State {
-    /// How often it was asked what is opened.
+struct Pending {
+    /// The number of requests for opened sessions.
     asked: u64,
-    /// How many of those were answered.
+    /// The number of those that were answered.
     answered: u64,
     is_woken: bool,
     is_stopped: bool,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Answers {
+struct Outcomes {
     known: u64,
     failed: u64,
 }
 
-/// What the follower is to do.
+/// The work that the follower has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wish {
-    /// To read the log.
+pub(super) struct Command {
+    /// Read the log.
     pub(super) log: bool,
-    /// To find out what was opened, for those who asked up to this number.
+    /// Read the opened sessions, for requests up to this number.
     pub(super) opened: Option<u64>,
 }
 
-impl Requests {
-    /// Whether what is opened is known, once it is found out.
+impl CommandQueue {
+    /// Requests the opened sessions, and returns whether they could be read.
     pub(super) async fn ask(&self) -> bool {
-        let mut answers = self.answers.subscribe();
+        let mut outcomes = self.outcomes.subscribe();
         let ticket = {
             let mut state = self.lock();
             state.asked += 1;
-            // Whoever was there first has woken it.
+            // An earlier request has woken the follower.
             if state.asked == state.answered + 1 {
                 self.changed.notify_one();
             }
             state.asked
         };
-        let is_answered = |answers: &Answers| answers.known.max(answers.failed) >= ticket;
-        match answers.wait_for(is_answered).await {
-            Ok(answers) => answers.known >= ticket,
+        let is_answered = |outcomes: &Outcomes| outcomes.known.max(outcomes.failed) >= ticket;
+        match outcomes.wait_for(is_answered).await {
+            Ok(outcomes) => outcomes.known >= ticket,
             Err(_) => false,
         }
     }
@@ -70,20 +71,21 @@ impl Requests {
         self.changed.notify_one();
     }
 
-    /// The next wish, or none if there is none in time; `Err` when it is to stop.
-    pub(super) fn wait(&self, until: Instant) -> Result<Wish, Stopped> {
+    /// The next command; an empty one when the time is over. `Err` when the follower has to
+    /// stop.
+    pub(super) fn wait(&self, until: Instant) -> Result<Command, Stopped> {
         let mut state = self.lock();
         loop {
             if state.is_stopped {
                 return Err(Stopped);
             }
-            let wish = Wish {
+            let command = Command {
                 log: std::mem::take(&mut state.is_woken),
                 opened: (state.asked > state.answered).then_some(state.asked),
             };
             let patience = until.saturating_duration_since(Instant::now());
-            if wish.log || wish.opened.is_some() || patience.is_zero() {
-                return Ok(wish);
+            if command.log || command.opened.is_some() || patience.is_zero() {
+                return Ok(command);
             }
             state = self
                 .changed
@@ -93,7 +95,7 @@ impl Requests {
         }
     }
 
-    /// Waits without an ear for wishes, but for the one to stop.
+    /// Waits without accepting commands, unless the follower has to stop.
     pub(super) fn rest(&self, duration: Duration) {
         let state = self.lock();
         let _ = self
@@ -101,31 +103,31 @@ impl Requests {
             .wait_timeout_while(state, duration, |state| !state.is_stopped);
     }
 
-    /// Tells those who asked up to a number.
+    /// Answers the requests up to a number.
     pub(super) fn answer(&self, up_to: u64, is_known: bool) {
         let mut state = self.lock();
         state.answered = state.answered.max(up_to);
         drop(state);
-        self.answers.send_modify(|answers| {
+        self.outcomes.send_modify(|outcomes| {
             if is_known {
-                answers.known = answers.known.max(up_to);
+                outcomes.known = outcomes.known.max(up_to);
             } else {
-                answers.failed = answers.failed.max(up_to);
+                outcomes.failed = outcomes.failed.max(up_to);
             }
         });
     }
 
-    /// Tells all who have asked that it cannot be found out.
+    /// Answers all requests so far with a failure.
     pub(super) fn fail(&self) {
         let asked = self.lock().asked;
         self.answer(asked, false);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// It is to stop.
+/// The follower has to stop.
 #[derive(Debug)]
 pub(super) struct Stopped;

@@ -1,4 +1,4 @@
-//! The thread that follows the log.
+//! The thread that follows the log of revocations.
 
 use std::{
     io,
@@ -8,12 +8,12 @@ use std::{
 };
 
 use super::{
-    News, Shared,
-    commands::{Stopped, Wish},
-    lease::Moment,
+    LogEvent, Shared,
+    commands::{Command, Stopped},
+    lease::ReadStart,
 };
 use crate::{
-    auth::sessions::cache::SessionIndex,
+    auth::sessions::cache::SessionCache,
     backoff::Backoff,
     clock::Clock,
     db::{DbError, LogRead, LogReader},
@@ -21,24 +21,25 @@ use crate::{
     error_chain::with_causes,
 };
 
-/// How often to look whether the database has told of anything: libpq's own wait
-/// for that cannot be had through diesel. It is one look at a socket.
+/// The interval at which the socket is checked for notifications. Diesel does not expose
+/// libpq's own wait for them.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// The shortest time between two questions what was opened, however many ask.
+/// The shortest time between two queries for opened sessions, whatever the number of
+/// requests.
 const LEAST_BETWEEN: Duration = Duration::from_millis(1);
 
-/// The waits before a connection is tried again.
+/// The delays before reconnecting.
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Follower {
     reader: LogReader,
-    index: SessionIndex,
+    cache: SessionCache,
     clock: Clock,
     interval: Duration,
     shared: Arc<Shared>,
-    /// Whether the log has been read before.
+    /// Whether the log was read before.
     has_begun: bool,
     next_reading: Instant,
     last_opened: Instant,
@@ -48,7 +49,7 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) fn new(
         reader: LogReader,
-        index: SessionIndex,
+        cache: SessionCache,
         clock: Clock,
         interval: Duration,
         shared: Arc<Shared>,
@@ -56,7 +57,7 @@ impl Follower {
         let now = Instant::now();
         Self {
             reader,
-            index,
+            cache,
             clock,
             interval,
             shared,
@@ -73,53 +74,53 @@ impl Follower {
     }
 
     fn run(mut self) {
-        while let Ok(wish) = self.next_wish() {
-            match self.grant(wish) {
+        while let Ok(command) = self.next_command() {
+            match self.execute(command) {
                 Ok(()) => {
                     if self.backoff.has_failed() {
                         tracing::info!("the log of revocations is followed again");
                     }
                     self.backoff.reset();
                 }
-                Err(error) => self.give_up(&error),
+                Err(error) => self.back_off(&error),
             }
         }
     }
 
-    fn next_wish(&self) -> Result<Wish, Stopped> {
+    fn next_command(&self) -> Result<Command, Stopped> {
         let until = if self.reader.has_others() && self.reader.is_connected() {
             self.next_reading.min(Instant::now() + LOOK)
         } else {
             self.next_reading
         };
-        self.shared.requests.wait(until)
+        self.shared.commands.wait(until)
     }
 
-    fn grant(&mut self, wish: Wish) -> Result<(), DbError> {
+    fn execute(&mut self, command: Command) -> Result<(), DbError> {
         if !self.reader.is_connected() {
             self.connect()?;
         }
         let is_due = self.next_reading <= Instant::now();
-        if is_due || wish.opened.is_some() {
-            self.find_out_what_is_opened()?;
+        if is_due || command.opened.is_some() {
+            self.learn_opened_sessions()?;
         }
-        if let Some(up_to) = wish.opened {
-            self.shared.requests.answer(up_to, true);
+        if let Some(up_to) = command.opened {
+            self.shared.commands.answer(up_to, true);
         }
-        if is_due || wish.log || self.reader.is_notified()? {
+        if is_due || command.log || self.reader.is_notified()? {
             self.read()?;
         }
         if is_due {
             self.next_reading = Instant::now() + self.interval;
-            if let Some(revision) = self.shared.currency.at(self.clock.now()) {
-                let _ = self.shared.news.send(News::Current(revision));
+            if let Some(revision) = self.shared.lease.valid_revision(self.clock.now()) {
+                let _ = self.shared.events.send(LogEvent::Current(revision));
             }
         }
         Ok(())
     }
 
-    /// The log is read before a wish is granted: after a reconnect, the first reading
-    /// tells whether memory is of the same history as the database.
+    /// Connects and reads the log before any command is executed: the first reading after a
+    /// reconnect tells whether the cache and the database share their history.
     fn connect(&mut self) -> Result<(), DbError> {
         self.reader.connect()?;
         self.read()?;
@@ -127,42 +128,42 @@ impl Follower {
         Ok(())
     }
 
-    /// Forgets all that is in memory, and has it loaded again from a state of the
-    /// database that includes the whole log up to here.
+    /// Clears the cache and starts a new load, from a state of the database that includes
+    /// the whole log up to here.
     fn restart(&mut self) {
-        self.shared.currency.doubt();
-        let generation = self.index.clear();
-        let news = if std::mem::replace(&mut self.has_begun, true) {
+        self.shared.lease.revoke();
+        let generation = self.cache.clear();
+        let event = if std::mem::replace(&mut self.has_begun, true) {
             tracing::warn!(
                 "the session index is loaded anew: the database was restarted, restored or changed \
                  by hand, so that nothing proves that its history is the same, or this node has \
                  lagged far behind"
             );
-            News::Interrupted
+            LogEvent::Interrupted
         } else {
-            News::Begun
+            LogEvent::Started
         };
-        let _ = self.shared.news.send(news);
+        let _ = self.shared.events.send(event);
         self.shared.loads.send_replace(Some(generation));
     }
 
-    fn find_out_what_is_opened(&mut self) -> Result<(), DbError> {
-        // Who asks without end is not to keep the database busy without end.
+    fn learn_opened_sessions(&mut self) -> Result<(), DbError> {
+        // Endless requests must not keep the database busy.
         let pause = LEAST_BETWEEN.saturating_sub(self.last_opened.elapsed());
         if !pause.is_zero() {
             thread::sleep(pause);
         }
         self.last_opened = Instant::now();
-        let reading = self.index.begin_reading();
+        let reading = self.cache.begin_reading();
         match self.reader.opened()? {
-            Some(opened) => self.index.note(reading, opened),
+            Some(opened) => self.cache.insert_known(reading, opened),
             None => self.read()?,
         }
         Ok(())
     }
 
     fn read(&mut self) -> Result<(), DbError> {
-        let began = Moment {
+        let began = ReadStart {
             instant: Instant::now(),
             calendar: self.clock.now(),
         };
@@ -174,7 +175,7 @@ impl Follower {
                     has_more,
                 } => {
                     for revocation in &revocations {
-                        self.take_into_account(revocation);
+                        self.apply(revocation);
                     }
                     if has_more {
                         continue;
@@ -186,22 +187,22 @@ impl Follower {
                     head
                 }
             };
-            self.shared.currency.prove(began, revision);
+            self.shared.lease.renew(began, revision);
             return Ok(());
         }
     }
 
-    fn take_into_account(&self, revocation: &Revocation) {
+    fn apply(&self, revocation: &Revocation) {
         match revocation.event {
-            RevocationEvent::SessionEnded { digest, .. } => self.index.end(digest),
+            RevocationEvent::SessionEnded { digest, .. } => self.cache.remove(digest),
             RevocationEvent::UserSessionsEnded | RevocationEvent::UserChanged => {
-                self.index.release_user(revocation.user_id);
+                self.cache.mark_user_stale(revocation.user_id);
             }
         }
-        let _ = self.shared.news.send(News::Revoked(*revocation));
+        let _ = self.shared.events.send(LogEvent::Revoked(*revocation));
     }
 
-    fn give_up(&mut self, error: &DbError) {
+    fn back_off(&mut self, error: &DbError) {
         self.reader.disconnect();
         if !self.backoff.has_failed() {
             tracing::warn!(
@@ -210,8 +211,8 @@ impl Follower {
                  database"
             );
         }
-        self.shared.requests.fail();
-        self.shared.requests.rest(self.backoff.next_wait());
-        self.shared.requests.fail();
+        self.shared.commands.fail();
+        self.shared.commands.rest(self.backoff.next_wait());
+        self.shared.commands.fail();
     }
 }

@@ -1,4 +1,4 @@
-//! Until when memory may be relied on.
+//! The lease under which the session cache may be used.
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
@@ -9,34 +9,33 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::Revision;
 
-/// The proof, renewed with each reading of the log, that memory is not further
-/// behind than it may be.
+/// Valid while the cache is at most `max_lag` behind the log. Each reading of the log
+/// renews it.
 ///
-/// A reading that began at a moment has seen whatever was acknowledged before
-/// it: that was committed, and visible to every later query. So until `max_lag`
-/// after that moment, nothing that was acknowledged longer than `max_lag` ago is
-/// missing.
+/// A reading sees every revocation acknowledged before the reading began, since those were
+/// committed and visible to every later query. So until `max_lag` after its beginning, the
+/// cache includes every revocation acknowledged more than `max_lag` ago.
 ///
-/// It counts by two clocks, and both have to agree: the monotonic one, which
-/// nobody sets, and the calendar's, which goes on while the machine sleeps.
-pub(super) struct Currency {
+/// Two clocks have to agree: the monotonic one, which cannot be set, and the calendar's,
+/// which goes on while the machine sleeps.
+pub(super) struct FreshnessLease {
     start: Instant,
     max_lag: Duration,
-    /// Nanoseconds from `start`.
+    /// In nanoseconds since `start`.
     until: AtomicU64,
-    /// Microseconds of the calendar.
+    /// In microseconds since the Unix epoch.
     calendar_until: AtomicI64,
     revision: AtomicI64,
 }
 
-/// When a reading began.
+/// When a reading began, by both clocks.
 #[derive(Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct ReadStart {
     pub(super) instant: Instant,
     pub(super) calendar: DateTime<Utc>,
 }
 
-impl Currency {
+impl FreshnessLease {
     pub(super) fn new(max_lag: Duration) -> Self {
         Self {
             start: Instant::now(),
@@ -51,8 +50,8 @@ impl Currency {
         self.max_lag
     }
 
-    /// Notes that all there was when a reading began has been taken into account.
-    pub(super) fn prove(&self, began: Moment, revision: Revision) {
+    /// Extends the lease after a reading was applied to the cache.
+    pub(super) fn renew(&self, began: ReadStart, revision: Revision) {
         let until = self.since_start(began.instant) + nanoseconds(self.max_lag);
         let calendar_until = (began.calendar + self.max_lag).timestamp_micros();
         self.revision.store(revision.0, Ordering::SeqCst);
@@ -60,14 +59,13 @@ impl Currency {
         self.calendar_until.store(calendar_until, Ordering::SeqCst);
     }
 
-    /// Takes back what was proven.
-    pub(super) fn doubt(&self) {
+    /// Ends the lease.
+    pub(super) fn revoke(&self) {
         self.until.store(0, Ordering::SeqCst);
     }
 
-    /// The revision up to which everything is taken into account, while that is
-    /// proven.
-    pub(super) fn at(&self, now: DateTime<Utc>) -> Option<Revision> {
+    /// The revision that the cache includes, while the lease is valid.
+    pub(super) fn valid_revision(&self, now: DateTime<Utc>) -> Option<Revision> {
         let revision = self.revision();
         let is_proven = self.since_start(Instant::now()) < self.until.load(Ordering::SeqCst)
             && now.timestamp_micros() < self.calendar_until.load(Ordering::SeqCst);
@@ -83,7 +81,7 @@ impl Currency {
     }
 }
 
-/// Enough for 584 years.
+/// Sufficient for 584 years.
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -95,34 +93,38 @@ mod tests {
     const LAG: Duration = Duration::from_secs(1);
 
     #[test]
-    fn it_is_proven_until_the_lag_after_a_reading_began() {
-        let (currency, now) = (Currency::new(LAG), DateTime::UNIX_EPOCH);
-        assert_eq!(currency.at(now), None);
-        let began = |ago: Duration| Moment {
+    fn the_lease_ends_max_lag_after_a_reading_began() {
+        let (lease, now) = (FreshnessLease::new(LAG), DateTime::UNIX_EPOCH);
+        assert_eq!(lease.valid_revision(now), None);
+        let began = |ago: Duration| ReadStart {
             instant: Instant::now() - ago,
             calendar: now - ago,
         };
-        currency.prove(began(Duration::ZERO), Revision(7));
-        assert_eq!(currency.at(now), Some(Revision(7)));
-        currency.prove(began(LAG), Revision(8));
-        assert_eq!(currency.at(now), None);
-        assert_eq!(currency.revision(), Revision(8));
-        currency.prove(began(LAG / 2), Revision(9));
-        assert_eq!(currency.at(now), Some(Revision(9)));
-        currency.doubt();
-        assert_eq!(currency.at(now), None);
+        lease.renew(began(Duration::ZERO), Revision(7));
+        assert_eq!(lease.valid_revision(now), Some(Revision(7)));
+        lease.renew(began(LAG), Revision(8));
+        assert_eq!(lease.valid_revision(now), None);
+        assert_eq!(lease.revision(), Revision(8));
+        lease.renew(began(LAG / 2), Revision(9));
+        assert_eq!(lease.valid_revision(now), Some(Revision(9)));
+        lease.revoke();
+        assert_eq!(lease.valid_revision(now), None);
     }
 
     #[test]
-    fn a_machine_that_slept_proves_nothing() {
-        let (currency, now) = (Currency::new(LAG), DateTime::UNIX_EPOCH);
-        let began = Moment {
+    fn a_suspended_machine_has_no_lease() {
+        let (lease, now) = (FreshnessLease::new(LAG), DateTime::UNIX_EPOCH);
+        let began = ReadStart {
             instant: Instant::now(),
             calendar: now,
         };
-        currency.prove(began, Revision(7));
-        assert_eq!(currency.at(now + LAG), None);
+        lease.renew(began, Revision(7));
+        assert_eq!(lease.valid_revision(now + LAG), None);
         let earlier = now - Duration::from_secs(3_600);
-        assert_eq!(currency.at(earlier), Some(Revision(7)), "a clock set back");
+        assert_eq!(
+            lease.valid_revision(earlier),
+            Some(Revision(7)),
+            "a clock set back"
+        );
     }
 }

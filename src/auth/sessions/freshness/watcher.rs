@@ -1,72 +1,72 @@
-//! Being told of revocations, from some revision on, without a gap.
+//! Watching revocations from a given revision on, without gaps.
 
 use std::collections::VecDeque;
 
 use thiserror::Error;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{News, Revocations};
+use super::{LogEvent, Revocations};
 use crate::{
     db::{Db, DbError},
     domain::{Revision, Revocation},
 };
 
-/// How many revocations are read from the log at once.
+/// The number of revocations read from the log at once.
 const READ_AT_ONCE: u32 = 1_000;
 
-/// What whoever watches is told next.
+/// The next event of a watch.
 #[derive(Clone, Copy, Debug)]
-pub enum Told {
-    /// A revocation, later than any before.
+pub enum WatchEvent {
+    /// A revocation, with a greater revision than any before.
     Revoked(Revocation),
-    /// All there is up to this revision has been told.
+    /// Every revocation up to this revision was returned.
     Current(Revision),
 }
 
-/// Why a watch is over.
+/// Why a watch has ended.
 #[derive(Debug, Error)]
 pub enum WatchError {
-    /// The log does not go back that far, or is another one since the database has
+    /// The log does not go back that far, or it is another one because the database has
     /// lost its latest changes.
     #[error("the log does not go on from there")]
     Swept,
-    /// The node cannot follow the log on from where it was.
+    /// The node cannot continue the log from its last position.
     #[error("the log was interrupted")]
     Interrupted,
-    /// The database could not.
+    /// The database could not be read.
     #[error(transparent)]
     Db(#[from] DbError),
 }
 
-/// One who watches.
+/// A stream of revocations.
 pub struct Watch {
     db: Db,
-    news: broadcast::Receiver<News>,
-    /// Up to where it has been told.
+    events: broadcast::Receiver<LogEvent>,
+    /// The last returned revision.
     told: Revision,
-    /// Read from the log, not told yet.
+    /// Revocations that were read from the log and not returned yet.
     read: VecDeque<Revocation>,
-    /// Whether the log has more than what was read, and news comes after that.
+    /// Whether the log has more entries, which come before further events.
     is_behind: bool,
-    /// What is to be told at once.
-    first: Option<Told>,
+    /// An event to return at once.
+    first: Option<WatchEvent>,
 }
 
 impl Watch {
-    /// Begins after `since`, or with what comes from now on.
+    /// Begins after `since`, or with the revocations from now on.
     ///
     /// # Errors
     ///
-    /// When the log does not go back so far, or the database cannot.
+    /// When the log does not go back so far, or the database cannot be read.
     pub async fn begin(
         db: Db,
         revocations: &Revocations,
         since: Option<Revision>,
     ) -> Result<Self, WatchError> {
-        // Before anything is read: what is news from now on is not missed.
+        // Subscribed before the log is read, so that no event is missed.
         let mut watch = Self {
             db,
-            news: revocations.news(),
+            events: revocations.events(),
             told: since.unwrap_or_default(),
             read: VecDeque::new(),
             is_behind: false,
@@ -79,46 +79,48 @@ impl Watch {
         Ok(watch)
     }
 
-    /// What comes next. Nothing is lost when this is dropped before it is ready.
+    /// The next event. This is cancellation safe.
     ///
     /// # Errors
     ///
-    /// When there is no next, for whatever reason.
-    pub async fn next(&mut self) -> Result<Told, WatchError> {
+    /// When the watch has ended.
+    pub async fn next(&mut self) -> Result<WatchEvent, WatchError> {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
         loop {
             if let Some(revocation) = self.read.pop_front() {
                 self.told = revocation.revision;
-                return Ok(Told::Revoked(revocation));
+                return Ok(WatchEvent::Revoked(revocation));
             }
             if self.is_behind {
                 self.read_on().await?;
                 continue;
             }
-            match self.news.recv().await {
-                Ok(News::Revoked(revocation)) if revocation.revision > self.told => {
+            match self.events.recv().await {
+                Ok(LogEvent::Revoked(revocation)) if revocation.revision > self.told => {
                     self.told = revocation.revision;
-                    return Ok(Told::Revoked(revocation));
+                    return Ok(WatchEvent::Revoked(revocation));
                 }
-                // It was read from the log before.
-                Ok(News::Revoked(_)) => {}
-                Ok(News::Current(revision)) => return Ok(Told::Current(revision.max(self.told))),
-                Ok(News::Interrupted) | Err(RecvError::Closed) => {
+                // It was already read from the log.
+                Ok(LogEvent::Revoked(_)) => {}
+                Ok(LogEvent::Current(revision)) => {
+                    return Ok(WatchEvent::Current(revision.max(self.told)));
+                }
+                Ok(LogEvent::Interrupted) | Err(RecvError::Closed) => {
                     return Err(WatchError::Interrupted);
                 }
-                Ok(News::Begun) | Err(RecvError::Lagged(_)) => self.is_behind = true,
+                Ok(LogEvent::Started) | Err(RecvError::Lagged(_)) => self.is_behind = true,
             }
         }
     }
 
-    /// To the end of the log, not to where it has been followed: what lies between
-    /// may have been news before anybody listened here.
+    /// Skips to the end of the log and not to the follower's position: events between the
+    /// two may have been sent before this watch subscribed.
     async fn skip_to_end(&mut self) -> Result<(), WatchError> {
         let page = self.db.revocations_after(Revision(i64::MAX), 1).await?;
         self.told = page.head;
-        self.first = Some(Told::Current(page.head));
+        self.first = Some(WatchEvent::Current(page.head));
         Ok(())
     }
 

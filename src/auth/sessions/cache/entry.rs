@@ -1,4 +1,4 @@
-//! What is held of one session, as small as it goes.
+//! The cached details of one session, in little memory.
 
 use std::{hint::black_box, net::IpAddr, sync::Arc};
 
@@ -9,13 +9,13 @@ use crate::domain::{
     SessionTimes, UserId,
 };
 
-/// In this order, so that it is known which fields lie apart.
+/// The order decides which fields share a cache line.
 #[repr(C)]
-pub(super) struct Record {
+pub(super) struct Entry {
     pub(super) digest: SessionDigest,
     handle: SessionHandle,
     ip: IpAddr,
-    /// Whether it was looked up since the hand came by.
+    /// Whether the entry was looked up since the CLOCK hand last passed it.
     pub(super) is_used: bool,
     pub(super) user_agent: Arc<str>,
     user_id: UserId,
@@ -26,7 +26,7 @@ pub(super) struct Record {
     email: Email,
 }
 
-impl Record {
+impl Entry {
     pub(super) fn new(
         digest: SessionDigest,
         session: &Session,
@@ -48,7 +48,7 @@ impl Record {
         }
     }
 
-    /// Has the processor fetch all of it, which is more than one cache line.
+    /// Makes the processor fetch the whole entry, which spans several cache lines.
     #[inline]
     pub(super) fn fetch(&self) {
         black_box((
@@ -66,8 +66,8 @@ impl Record {
         self.last_seen_at.into()
     }
 
-    /// Later uses alone count.
-    pub(super) fn touch(&mut self, now: DateTime<Utc>) {
+    /// Records a use; earlier times than the recorded one are ignored.
+    pub(super) fn mark_seen(&mut self, now: DateTime<Utc>) {
         self.last_seen_at = self.last_seen_at.max(now.into());
     }
 
@@ -101,7 +101,7 @@ impl Record {
     }
 }
 
-/// A time as both databases keep it, in two thirds of the room.
+/// A time with the precision of both databases, in two thirds of the memory of `DateTime`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Microseconds(i64);
 
@@ -113,7 +113,7 @@ impl From<DateTime<Utc>> for Microseconds {
 
 impl From<Microseconds> for DateTime<Utc> {
     fn from(time: Microseconds) -> Self {
-        // It was a time before.
+        // Converted from a valid time.
         Self::from_timestamp_micros(time.0).unwrap_or_default()
     }
 }
@@ -122,9 +122,9 @@ impl From<Microseconds> for DateTime<Utc> {
 mod tests {
     use super::*;
 
-    /// With its place in the table and an e-mail, a session is to take 200 bytes.
+    /// With its slot in the table and an e-mail, a session takes at most 200 bytes.
     #[test]
     fn a_record_is_small() {
-        assert!(size_of::<Record>() <= 152, "{}", size_of::<Record>());
+        assert!(size_of::<Entry>() <= 152, "{}", size_of::<Entry>());
     }
 }
