@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::interval;
 
 use crate::harness::{
-    Database, Random,
+    Database, Random, TestServer,
     history::{Outcome, Request, Rules},
     nodes::{Load, Nodes},
 };
@@ -54,4 +54,31 @@ async fn run_load(database: Database) {
         ) > 0,
         "no former password was tried"
     );
+}
+
+/// Two nodes end all other sessions of a user at once: one of them finds the work done. Its
+/// reply says the same, so it has to refuse the ended sessions at once, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_refuses_sessions_that_another_node_ended_just_before() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let (one, other) = tokio::join!(TestServer::start(&database), TestServer::start(&database));
+    one.register().await;
+    let kept = one.login().await.session_id;
+    let mut stale = 0;
+    for _ in 0..100 {
+        let ended = other.login().await.session_id;
+        for session_id in [&kept, &ended] {
+            other.client.check(session_id).await.unwrap();
+        }
+        let (first, second) = tokio::join!(
+            one.client.revoke_other_sessions(&kept),
+            other.client.revoke_other_sessions(&kept),
+        );
+        first.unwrap();
+        second.unwrap();
+        stale += usize::from(other.client.check(&ended).await.is_ok());
+    }
+    assert_eq!(stale, 0);
 }

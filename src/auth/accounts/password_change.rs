@@ -64,7 +64,7 @@ impl Auth {
             Err(ChangePasswordError::Db(error)) => return Err(error.into()),
             Ok(changed) => changed,
         };
-        self.invalidate(changed.ended);
+        self.invalidate_user(changed.user.id, changed.ended);
         self.mail_delivery.wake();
         let session = changed
             .opened

@@ -119,7 +119,7 @@ impl Auth {
         };
         match self.db.change_password(change).await {
             Ok(changed) => {
-                self.invalidate(changed.ended);
+                self.invalidate_user(changed.user.id, changed.ended);
                 self.mail_delivery.wake();
                 Ok(changed.user)
             }

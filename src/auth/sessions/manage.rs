@@ -150,12 +150,12 @@ impl Auth {
         session_id: &str,
         _context: &RequestContext<'_>,
     ) -> Result<usize, AuthError> {
-        let (by, _) = self.authenticate(session_id).await?;
+        let (by, current) = self.authenticate(session_id).await?;
         let Some(ended) = self.db.remove_other_sessions(by).await? else {
             self.invalidate([by]);
             return Err(AuthError::SessionInvalid);
         };
-        self.invalidate(ended.iter().map(|ended| ended.digest));
+        self.invalidate_user(current.owner.id, ended.iter().map(|ended| ended.digest));
         Ok(ended
             .into_iter()
             .filter(|ended| self.was_live(ended))

@@ -9,7 +9,7 @@ use crate::{
     db::EndedSession,
     domain::{
         Revision, Session, SessionDigest, SessionHandle, SessionOwner, SessionTimes, SessionToken,
-        User,
+        User, UserId,
     },
     request_context::RequestContext,
 };
@@ -126,6 +126,20 @@ impl Auth {
         if any {
             self.revocations.wake();
         }
+    }
+
+    /// The same after a call that ended all or most sessions of a user. Another node may have
+    /// ended some of them a moment ago, of which the cache has not heard yet: the database is
+    /// asked for the user's sessions until it has.
+    pub(in crate::auth) fn invalidate_user(
+        &self,
+        user_id: UserId,
+        ended: impl IntoIterator<Item = SessionDigest>,
+    ) {
+        if self.revocations.has_others() {
+            self.cache.mark_user_stale(user_id);
+        }
+        self.invalidate(ended);
     }
 
     /// A new session, not stored yet.
