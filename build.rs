@@ -1,6 +1,5 @@
 //! Compiles `proto/` without `protoc`, keeps the descriptors with their comments for server
-//! reflection, and derives from their options what the code has to know about fields and
-//! methods.
+//! reflection, and derives from them the secret fields and the properties of methods.
 
 use std::{env, error::Error, fmt::Write as _, fs, path::PathBuf};
 
@@ -8,12 +7,6 @@ use protox::{
     Compiler,
     prost_reflect::{DescriptorPool, FieldDescriptor, MethodDescriptor, Value},
 };
-
-/// The option of `proto/bienvenue/v1/options.proto`.
-const PROVES_ACCOUNT: &str = "bienvenue.v1.proves_account";
-
-/// `google.protobuf.MethodOptions.IdempotencyLevel.NO_SIDE_EFFECTS`.
-const NO_SIDE_EFFECTS: i32 = 1;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -65,8 +58,8 @@ fn methods(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
                 "Method {{ service: {service:?}, name: {name:?}, path: {:?}, is_quiet: {}, \
                  proves_account: {} }},",
                 format!("/{service}/{name}"),
-                has_no_side_effects(&method),
-                proves_account(&method)?,
+                is_read_only(&method),
+                proves_account(&method),
             )?;
         }
     }
@@ -80,16 +73,18 @@ fn is_redacted(field: &FieldDescriptor) -> bool {
     redacted.is_some_and(|value| *value == Value::Bool(true))
 }
 
-fn has_no_side_effects(method: &MethodDescriptor) -> bool {
-    let options = method.options();
-    let level = options.get_field_by_name("idempotency_level");
-    level.is_some_and(|value| *value == Value::EnumNumber(NO_SIDE_EFFECTS))
+/// Whether a method changes nothing but the time of a session's last use, by its standard
+/// name (AIP-131, AIP-132, AIP-231).
+fn is_read_only(method: &MethodDescriptor) -> bool {
+    ["Get", "List", "BatchGet"]
+        .iter()
+        .any(|verb| method.name().starts_with(verb))
 }
 
-fn proves_account(method: &MethodDescriptor) -> Result<bool, Box<dyn Error>> {
-    let pool = method.parent_pool();
-    let option = pool
-        .get_extension_by_name(PROVES_ACCOUNT)
-        .ok_or("options.proto is not imported")?;
-    Ok(*method.options().get_extension(&option) == Value::Bool(true))
+/// Whether a method succeeds only for callers with an account: it takes a session, or opens
+/// one.
+fn proves_account(method: &MethodDescriptor) -> bool {
+    [method.input(), method.output()]
+        .iter()
+        .any(|message| message.get_field_by_name("session_id").is_some())
 }

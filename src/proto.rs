@@ -30,7 +30,7 @@ pub mod v1 {
 /// The encoded `FileDescriptorSet` of `proto/`, with comments and options.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// A method of a service in `proto/`, with the options that the server acts on.
+/// A method of a service in `proto/`, with the properties that follow from its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Method {
     /// The full name of its service, such as `bienvenue.v1.AuthService`.
@@ -39,9 +39,11 @@ pub struct Method {
     pub name: &'static str,
     /// The path of its requests, such as `/bienvenue.v1.AuthService/Login`.
     pub path: &'static str,
-    /// Whether it is declared with `idempotency_level = NO_SIDE_EFFECTS`.
+    /// Whether it changes nothing but the time of a session's last use, by its standard name:
+    /// Get, List or BatchGet.
     pub is_quiet: bool,
-    /// The option `bienvenue.v1.proves_account`.
+    /// Whether it succeeds only for callers with an account: its request or reply has a
+    /// `session_id`.
     pub proves_account: bool,
 }
 
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_options_of_methods_are_read() {
+    fn properties_follow_from_the_descriptors() {
         let method = |name| {
             let mut methods = METHODS.iter().filter(|method| method.name == name);
             let method = methods.next().unwrap();
