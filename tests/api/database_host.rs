@@ -2,7 +2,6 @@
 //! its address, or one of its processes stops.
 
 use std::{
-    net::TcpListener,
     process::Command,
     time::{Duration, Instant},
 };
@@ -17,7 +16,7 @@ use tonic::Code;
 
 use crate::harness::{
     Cluster, EMAIL, Host, PASSWORD, PATIENCE, Process, database::connect_postgres, eventually,
-    eventually_within, postgres, refused, server::Client,
+    eventually_within, ports::free_port, postgres, refused, server::Client,
 };
 
 /// The time limit for the first login once the database is back.
@@ -203,11 +202,7 @@ async fn kill_host_silently(mut inside: Inside) {
 
 #[test]
 fn stopped_database_processes_are_abandoned() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .unwrap()
-        .port();
-    let Some(cluster) = Cluster::on_a_port(port) else {
+    let Some(cluster) = Cluster::on_a_port(free_port()) else {
         postgres::skipped(
             "the test of stopped database processes",
             "beside TEST_POSTGRES_URL",

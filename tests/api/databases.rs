@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _},
         process::CommandExt as _,
@@ -26,6 +27,7 @@ use crate::harness::{
     Database, EMAIL, Expect as _, NEW_PASSWORD, PASSWORD, Process, TestServer,
     database::{server_address, with_database},
     on_each_database,
+    ports::free_port,
     process::{Binary, Ended, command, run},
 };
 
@@ -363,10 +365,7 @@ async fn an_unreachable_database_is_named_without_its_password() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let ended = fails_on(folder.path(), &format!("postgres://ada:hunter2@{free}/b"));
     assert!(
         ended.errors.contains("cannot be opened"),

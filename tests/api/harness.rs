@@ -19,6 +19,7 @@ pub mod http1;
 pub mod methods;
 pub mod nodes;
 pub mod outbox;
+pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod programs;

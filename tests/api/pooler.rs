@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
 };
@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use crate::harness::{
     Database, EMAIL, PASSWORD, Process,
     cluster::unprivileged_user,
-    eventually, postgres,
+    eventually,
+    ports::free_port,
+    postgres,
     process::{command, run},
     programs::installed,
     server::Client,
@@ -84,11 +86,6 @@ impl Drop for Pooler {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
 }
 
 /// Transactions use different connections: the start is refused, in one line.

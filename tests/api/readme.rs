@@ -23,7 +23,7 @@ mod shell;
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::TcpStream,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -34,7 +34,7 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 use self::shell::{Outcome, Shell};
-use crate::harness::{Database, EMAIL, TestServer, grpcurl};
+use crate::harness::{Database, EMAIL, TestServer, grpcurl, ports::free_port};
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -137,15 +137,9 @@ impl Replacements {
             .collect();
         named.sort_unstable();
         named.dedup();
-        // All at once, so that they differ.
-        let sockets: Vec<_> = named
-            .iter()
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"))
-            .collect();
-        let ports = named.iter().zip(&sockets).map(|(named, socket)| {
-            let port = socket.local_addr().expect("an address").port();
-            ((*named).to_owned(), port.to_string())
-        });
+        let ports = named
+            .into_iter()
+            .map(|named| (named.to_owned(), free_port().to_string()));
         Self {
             ports: ports.collect(),
             database_url: database.map(|database| database.url().to_owned()),

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::{
     certificate::Authority,
     eventually,
+    ports::free_port,
     postgres::say_skipped,
     programs::{installed, named_by},
 };
@@ -102,9 +103,7 @@ impl Proxy {
         let program = kind.program()?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = folder.path();
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let address = free.local_addr().expect("an address");
-        drop(free);
+        let address = (Ipv4Addr::LOCALHOST, free_port()).into();
         let text = configuration(home, address);
         // Envoy tells the format by the ending of the name.
         let file = home.join("configuration.yaml");
