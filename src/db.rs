@@ -14,6 +14,7 @@ pub mod import;
 mod log_reader;
 mod migrate;
 mod outgoing_mails;
+#[cfg(feature = "postgres")]
 mod pooler;
 mod process_lock;
 mod readable;

@@ -8,6 +8,17 @@ pub mod backoff;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(
+        dead_code,
+        irrefutable_let_patterns,
+        unused_imports,
+        unused_mut,
+        unused_variables,
+        reason = "this build has one database, and the code for a choice of two"
+    )
+)]
 pub mod db;
 pub mod deadline;
 pub mod domain;
@@ -20,6 +31,10 @@ pub mod import;
 pub mod jobs;
 pub mod lifecycle;
 pub mod log;
+#[cfg_attr(
+    not(feature = "smtp"),
+    allow(dead_code, reason = "this build delivers to a folder only")
+)]
 pub mod mail;
 pub mod passwords;
 pub mod peer;

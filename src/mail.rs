@@ -5,9 +5,14 @@ mod advice;
 mod error;
 mod file_name;
 mod folder;
+#[cfg(feature = "smtp")]
 mod guarded_stream;
 mod message;
 mod sender;
+#[cfg(feature = "smtp")]
+mod smtp;
+#[cfg(not(feature = "smtp"))]
+#[path = "mail/without_smtp.rs"]
 mod smtp;
 mod url;
 

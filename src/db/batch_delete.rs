@@ -77,7 +77,9 @@ impl Batch {
         let (key, lock) = match (&*connection, change) {
             // SQLite has one writer at a time.
             (AnyConnection::Sqlite(_), _) => ("rowid", ""),
+            #[cfg(feature = "postgres")]
             (AnyConnection::Postgres(_), Change::Delete) => (*key, "FOR UPDATE SKIP LOCKED"),
+            #[cfg(feature = "postgres")]
             (AnyConnection::Postgres(_), _) => (*key, "FOR NO KEY UPDATE SKIP LOCKED"),
         };
         let query = diesel::sql_query(format!(

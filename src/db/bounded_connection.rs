@@ -108,6 +108,7 @@ impl BoundedConnection {
 
 fn open(url: &DatabaseUrl, setup: &str) -> Result<AnyConnection, DbError> {
     let mut connection = connect(url).map_err(|error| DbError::Unavailable(error.into()))?;
+    #[cfg(feature = "postgres")]
     if let AnyConnection::Postgres(postgres) = &mut connection {
         postgres.batch_execute(setup)?;
     }

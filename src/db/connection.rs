@@ -1,10 +1,12 @@
 //! A connection to either database.
 
 use diesel::{
-    Connection, ConnectionError, ConnectionResult, MultiConnection, PgConnection, QueryResult,
-    SqliteConnection,
+    Connection, ConnectionError, ConnectionResult, MultiConnection, QueryResult, SqliteConnection,
     connection::{SimpleConnection as _, TransactionManager as _},
 };
+
+#[cfg(feature = "postgres")]
+use diesel::PgConnection;
 
 use super::url::DatabaseUrl;
 
@@ -12,6 +14,7 @@ use super::url::DatabaseUrl;
 #[derive(MultiConnection)]
 pub(super) enum AnyConnection {
     /// To PostgreSQL.
+    #[cfg(feature = "postgres")]
     Postgres(PgConnection),
     /// To an SQLite file.
     Sqlite(SqliteConnection),
@@ -23,6 +26,7 @@ macro_rules! on_backend {
     ($connection:expr, |$backend:ident| $body:expr) => {
         match $connection {
             $crate::db::connection::AnyConnection::Sqlite($backend) => $body,
+            #[cfg(feature = "postgres")]
             $crate::db::connection::AnyConnection::Postgres($backend) => $body,
         }
     };
@@ -34,13 +38,20 @@ impl AnyConnection {
     pub(super) fn select<T>(&self, sqlite: T, postgres: T) -> T {
         match self {
             Self::Sqlite(_) => sqlite,
+            #[cfg(feature = "postgres")]
             Self::Postgres(_) => postgres,
         }
+    }
+
+    /// Whether it is a connection to a server, not to a file.
+    pub(super) fn is_to_server(&self) -> bool {
+        self.select(false, true)
     }
 
     /// Checks that the server still answers. A file always does.
     pub(super) fn ping(&mut self) -> QueryResult<()> {
         match self {
+            #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.batch_execute("SELECT 1"),
             Self::Sqlite(_) => Ok(()),
         }
@@ -50,6 +61,7 @@ impl AnyConnection {
     /// waiting.
     pub(super) fn is_open(&mut self) -> bool {
         match self {
+            #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.notifications_iter().all(|one| one.is_ok()),
             Self::Sqlite(_) => true,
         }
@@ -65,7 +77,10 @@ impl AnyConnection {
 pub(super) fn connect(url: &DatabaseUrl) -> ConnectionResult<AnyConnection> {
     Ok(match url {
         DatabaseUrl::Sqlite(path) => AnyConnection::Sqlite(connect_sqlite(path)?),
+        #[cfg(feature = "postgres")]
         DatabaseUrl::Postgres(uri) => AnyConnection::Postgres(connect_postgres(uri)?),
+        #[cfg(not(feature = "postgres"))]
+        DatabaseUrl::Postgres(_) => return Err(not_built()),
     })
 }
 
@@ -88,7 +103,15 @@ pub(super) fn connect_sqlite(path: &str) -> ConnectionResult<SqliteConnection> {
     Ok(connection)
 }
 
+/// The error of a build without PostgreSQL.
+#[cfg(not(feature = "postgres"))]
+pub(super) fn not_built() -> ConnectionError {
+    let why = "this program was built without PostgreSQL; build it with the feature postgres";
+    ConnectionError::BadConnection(why.to_owned())
+}
+
 /// Connects to a server, with the same guarantee.
+#[cfg(feature = "postgres")]
 pub(super) fn connect_postgres(uri: &str) -> ConnectionResult<PgConnection> {
     // Initialised before libpq does so: otherwise the exit of the process would clean OpenSSL
     // up while a thread is still connecting, and crash.
@@ -114,6 +137,7 @@ pub(super) fn connect_postgres(uri: &str) -> ConnectionResult<PgConnection> {
 /// seconds: while connecting, when sent data is not acknowledged, and, by keepalives, when
 /// nothing is sent. Standbys are not connected to: they take no writes, and their
 /// revocations may be late.
+#[cfg(feature = "postgres")]
 const PARAMETERS: [&str; 6] = [
     "target_session_attrs=primary",
     "connect_timeout=3",
@@ -124,6 +148,7 @@ const PARAMETERS: [&str; 6] = [
 ];
 
 /// Adds the [`PARAMETERS`] to a URI, except those that the operator has set.
+#[cfg(feature = "postgres")]
 fn with_parameters(uri: &str) -> String {
     let (location, parameters) = uri.split_once('?').unwrap_or((uri, ""));
     let mut parameters: Vec<&str> = parameters
@@ -146,6 +171,7 @@ fn with_parameters(uri: &str) -> String {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "postgres")]
     #[test]
     fn parameters_are_added_where_the_operator_set_none() {
         let own = PARAMETERS.join("&");

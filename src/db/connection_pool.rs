@@ -171,6 +171,7 @@ fn begin(connection: &mut AnyConnection) -> Result<(), DbError> {
         AnyConnection::Sqlite(sqlite) => {
             AnsiTransactionManager::begin_transaction_sql(sqlite, "BEGIN IMMEDIATE")
         }
+        #[cfg(feature = "postgres")]
         AnyConnection::Postgres(postgres) => AnsiTransactionManager::begin_transaction(postgres),
     }
     .map_err(DbError::from)

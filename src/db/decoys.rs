@@ -125,6 +125,7 @@ fn lock_sampling(connection: &mut AnyConnection) -> Result<Option<Sampling>, DbE
     let row: Option<(i64, Option<i64>)> = match connection {
         // SQLite has one writer at a time.
         AnyConnection::Sqlite(sqlite) => decoy_sampling::table.first(sqlite),
+        #[cfg(feature = "postgres")]
         AnyConnection::Postgres(postgres) => decoy_sampling::table
             .for_update()
             .skip_locked()
@@ -216,6 +217,7 @@ fn put(connection: &mut AnyConnection, given: Vec<(DecoySlot, UserId)>) -> Resul
         // One statement, prepared once.
         AnyConnection::Sqlite(sqlite) => rows.try_for_each(|row| upsert!(row, sqlite))?,
         // One round trip.
+        #[cfg(feature = "postgres")]
         AnyConnection::Postgres(postgres) => upsert!(rows.collect::<Vec<_>>(), postgres)?,
     }
     Ok(())

@@ -33,7 +33,7 @@ impl HealthMonitor {
     /// Begins to watch a connection. A file is always sound: it has no server to replace.
     pub(super) fn watch(connection: &mut AnyConnection) -> Self {
         let worst = Arc::new(AtomicU8::new(Health::Sound as u8));
-        if matches!(connection, AnyConnection::Postgres(_)) {
+        if connection.is_to_server() {
             let seen = Arc::clone(&worst);
             connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
                 if let InstrumentationEvent::FinishQuery {

@@ -170,7 +170,7 @@ impl IdleConnections {
 impl PooledConnection {
     /// Whether it is too old or idle for too long. A connection to a file never is.
     fn is_stale(&self) -> bool {
-        matches!(self.connection, AnyConnection::Postgres(_))
+        self.connection.is_to_server()
             && (self.opened_at.elapsed() > MAX_AGE || self.used_at.elapsed() > MAX_IDLE)
     }
 }

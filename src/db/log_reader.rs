@@ -3,6 +3,7 @@
 
 use std::mem;
 
+#[cfg(feature = "postgres")]
 use diesel::{
     PgConnection, QueryableByName, RunQueryDsl as _,
     sql_types::{BigInt, Binary, Text},
@@ -25,6 +26,7 @@ const READ_AT_ONCE: u32 = 5_000;
 /// The most sessions opened since the last query that are read at once. More of them might
 /// never be read within the time limit of a statement; then all sessions are loaded again,
 /// page by page.
+#[cfg(feature = "postgres")]
 const MAX_OPENED: usize = 50_000;
 
 /// Names the connection for the server's statistics, and subscribes to notifications.
@@ -32,22 +34,26 @@ const LISTEN: &str = "
     SET application_name = 'bienvenue revocations';
     LISTEN bienvenue_revocations;";
 
+#[cfg(feature = "postgres")]
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text AS text";
 
 /// The sessions of a range of transactions, and of some earlier ones. The upper bound excludes
 /// rows restored from a server with higher transaction numbers.
+#[cfg(feature = "postgres")]
 const OPENED: &str = "
     SELECT digest FROM sessions WHERE opened_in >= $1::xid8 AND opened_in < $2::xid8
     UNION ALL
     SELECT digest FROM sessions WHERE opened_in = ANY ($3::xid8[])
     LIMIT $4";
 
+#[cfg(feature = "postgres")]
 #[derive(QueryableByName)]
 struct TextRow {
     #[diesel(sql_type = Text)]
     text: String,
 }
 
+#[cfg(feature = "postgres")]
 #[derive(QueryableByName)]
 struct OpenedRow {
     #[diesel(sql_type = Binary)]
@@ -152,15 +158,18 @@ impl LogReader {
     /// When the connection is lost.
     pub fn is_notified(&mut self) -> Result<bool, DbError> {
         let mut connection = self.connection()?.lock();
-        let AnyConnection::Postgres(postgres) = &mut *connection else {
-            return Ok(false);
-        };
-        let mut notified = false;
-        for notification in postgres.notifications_iter() {
-            notification?;
-            notified = true;
+        match &mut *connection {
+            AnyConnection::Sqlite(_) => Ok(false),
+            #[cfg(feature = "postgres")]
+            AnyConnection::Postgres(postgres) => {
+                let mut notified = false;
+                for notification in postgres.notifications_iter() {
+                    notification?;
+                    notified = true;
+                }
+                Ok(notified)
+            }
         }
-        Ok(notified)
     }
 
     /// Reads the next part of the log. A connection may outlive the log that it reads: the
@@ -231,6 +240,7 @@ impl LogReader {
             return Ok(Some(Vec::new()));
         };
         let (until, opened) = self.connection()?.run(move |connection| match connection {
+            #[cfg(feature = "postgres")]
             AnyConnection::Postgres(postgres) => read_opened(postgres, &since),
             AnyConnection::Sqlite(_) => Ok((since, Some(Vec::new()))),
         })?;
@@ -250,6 +260,7 @@ impl LogReader {
 
 /// The sessions opened since a snapshot, and the snapshot up to which they are complete;
 /// `None` when there are too many.
+#[cfg(feature = "postgres")]
 fn read_opened(
     postgres: &mut PgConnection,
     since: &Snapshot,

@@ -9,8 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "postgres")]
+use diesel::PgConnection;
 use diesel::{
-    Connection, PgConnection, QueryableByName, RunQueryDsl as _,
+    Connection, QueryableByName, RunQueryDsl as _,
     backend::Backend,
     connection::{LoadConnection, SimpleConnection as _},
     migration::{Migration, MigrationSource as _},
@@ -21,19 +23,24 @@ use diesel::{
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+#[cfg(not(feature = "postgres"))]
+use super::connection;
+#[cfg(feature = "postgres")]
+use super::{connection::connect_postgres, pooler};
 use super::{
-    connection::{AnyConnection, connect_postgres, connect_sqlite},
+    connection::{AnyConnection, connect_sqlite},
     error::{Cause, OpenProblem, on_one_line},
-    pooler,
     url::DatabaseUrl,
 };
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+#[cfg(feature = "postgres")]
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// Whether the table of applied migrations exists.
 const SQLITE_HISTORY: &str =
     "EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '__diesel_schema_migrations')";
+#[cfg(feature = "postgres")]
 const POSTGRES_HISTORY: &str = "to_regclass('__diesel_schema_migrations') IS NOT NULL";
 
 /// The longest wait for another process that holds a lock on an SQLite file.
@@ -56,7 +63,10 @@ pub(super) fn prepare(url: &DatabaseUrl) -> Result<(), OpenProblem> {
                 }
             }
         }
+        #[cfg(feature = "postgres")]
         DatabaseUrl::Postgres(uri) => prepare_postgres(uri),
+        #[cfg(not(feature = "postgres"))]
+        DatabaseUrl::Postgres(_) => Err(OpenProblem::refused(&connection::not_built())),
     }
 }
 
@@ -70,6 +80,7 @@ pub(super) fn inspect(connection: &mut AnyConnection) -> Result<bool, OpenProble
             let users = "EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'users')";
             (has_history, is_true(sqlite, users)?)
         }
+        #[cfg(feature = "postgres")]
         AnyConnection::Postgres(postgres) => {
             let has_history = is_true(postgres, POSTGRES_HISTORY)?;
             has_pending(postgres, has_history, POSTGRES)?;
@@ -105,6 +116,7 @@ fn prepare_sqlite(path: &str) -> Result<(), OpenProblem> {
     Ok(())
 }
 
+#[cfg(feature = "postgres")]
 fn prepare_postgres(uri: &str) -> Result<(), OpenProblem> {
     let mut connection = connect_postgres(uri).map_err(|error| OpenProblem::refused(&error))?;
     pooler::refuse(uri, &mut connection)?;
@@ -126,6 +138,7 @@ fn prepare_postgres(uri: &str) -> Result<(), OpenProblem> {
 }
 
 /// Checks that a transaction could write, without beginning one.
+#[cfg(feature = "postgres")]
 fn takes_writes(connection: &mut PgConnection) -> Result<(), OpenProblem> {
     let refuses = "pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'";
     if is_true(connection, refuses)? {

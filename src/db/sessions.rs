@@ -8,7 +8,6 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
     ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _,
     SelectableHelper as _,
-    sql_types::{Array, Binary, Timestamp},
 };
 
 use self::row::SessionRow;
@@ -186,7 +185,10 @@ impl Db {
                 }
                 Ok(())
             }
+            #[cfg(feature = "postgres")]
             AnyConnection::Postgres(postgres) => {
+                use diesel::sql_types::{Array, Binary, Timestamp};
+
                 let (digests, times): (Vec<&[u8]>, Vec<NaiveDateTime>) = used
                     .iter()
                     .map(|(digest, at)| (digest.as_bytes(), at.naive_utc()))

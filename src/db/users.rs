@@ -169,6 +169,7 @@ pub(super) fn lock_users(
     ids: impl IntoIterator<Item = UserId>,
 ) -> Result<(), DbError> {
     // SQLite has one writer at a time.
+    #[cfg(feature = "postgres")]
     if let AnyConnection::Postgres(postgres) = connection {
         let ids = ids.into_iter().map(|id| id.0);
         users::table
@@ -186,17 +187,19 @@ pub(super) fn lock_user(
     connection: &mut AnyConnection,
     id: UserId,
 ) -> Result<Option<User>, DbError> {
-    let row: Option<UserRow> = match connection {
+    match connection {
         // SQLite has one writer at a time.
-        AnyConnection::Sqlite(_) => return find(connection, &UserBy::Id(id)),
-        AnyConnection::Postgres(postgres) => users::table
-            .find(id.0)
-            .select(UserRow::as_select())
-            .for_no_key_update()
-            .first(postgres),
+        AnyConnection::Sqlite(_) => find(connection, &UserBy::Id(id)),
+        #[cfg(feature = "postgres")]
+        AnyConnection::Postgres(postgres) => {
+            let locked = users::table
+                .find(id.0)
+                .select(UserRow::as_select())
+                .for_no_key_update();
+            let row: Option<UserRow> = locked.first(postgres).optional()?;
+            row.map(User::try_from).transpose()
+        }
     }
-    .optional()?;
-    row.map(User::try_from).transpose()
 }
 
 /// Locks a user like [`lock_user`], without waiting: `None` also for a user locked by another
@@ -205,17 +208,19 @@ pub(super) fn try_lock_user(
     connection: &mut AnyConnection,
     id: UserId,
 ) -> Result<Option<User>, DbError> {
-    let row: Option<UserRow> = match connection {
-        AnyConnection::Sqlite(_) => return find(connection, &UserBy::Id(id)),
-        AnyConnection::Postgres(postgres) => users::table
-            .find(id.0)
-            .select(UserRow::as_select())
-            .for_no_key_update()
-            .skip_locked()
-            .first(postgres),
+    match connection {
+        AnyConnection::Sqlite(_) => find(connection, &UserBy::Id(id)),
+        #[cfg(feature = "postgres")]
+        AnyConnection::Postgres(postgres) => {
+            let locked = users::table
+                .find(id.0)
+                .select(UserRow::as_select())
+                .for_no_key_update()
+                .skip_locked();
+            let row: Option<UserRow> = locked.first(postgres).optional()?;
+            row.map(User::try_from).transpose()
+        }
     }
-    .optional()?;
-    row.map(User::try_from).transpose()
 }
 
 /// Stores a new password, which increments the credential version and voids the reset tokens.

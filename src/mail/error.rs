@@ -78,6 +78,12 @@ pub enum MailError {
         #[source]
         cause: io::Error,
     },
+    /// This program was built without SMTP.
+    #[error(
+        "this program was built without SMTP; leave out --smtp-url, or build it with the feature \
+         smtp"
+    )]
+    NotBuilt,
     /// TLS cannot be set up on this machine.
     #[error("TLS for mail cannot be set up: {0}")]
     Tls(String),

@@ -5,7 +5,7 @@ use std::{error::Error as _, fmt, io, net::SocketAddr, time::Duration};
 
 use lettre::transport::smtp::{
     Error,
-    authentication::DEFAULT_MECHANISMS,
+    authentication::{self, DEFAULT_MECHANISMS},
     client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters},
     commands::{Data, Mail, Rcpt},
     extension::ClientId,
@@ -233,7 +233,11 @@ async fn deliver(
             Some(_) => Step::Login,
             None => Step::Mechanism,
         };
-        connection.auth(DEFAULT_MECHANISMS, credentials).await?;
+        let credentials = authentication::Credentials::new(
+            credentials.user.clone(),
+            credentials.password.clone(),
+        );
+        connection.auth(DEFAULT_MECHANISMS, &credentials).await?;
     }
     *step = Step::Sender;
     let mail = Mail::new(Some(encoded.from.clone()), Vec::new());

@@ -2,10 +2,16 @@
 
 use std::{fmt, str::FromStr};
 
-use lettre::transport::smtp::authentication::Credentials;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 use url::{Host, Url};
+
+/// A user and its password at the server.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) user: String,
+    pub(super) password: String,
+}
 
 /// `smtps://USER:PASSWORD@HOST` (port 465), `smtp://HOST?tls=required` or
 /// `?tls=opportunistic` (587), `smtp://HOST` (25), with a port if it differs, and a path if the
@@ -72,7 +78,10 @@ impl SmtpUrl {
     pub fn with_password(&self, password: &str) -> Self {
         let mut whole = self.clone();
         if let Some(user) = whole.user.take() {
-            whole.credentials = Some(Credentials::new(user, password.to_owned()));
+            whole.credentials = Some(Credentials {
+                user,
+                password: password.to_owned(),
+            });
         }
         whole
     }
@@ -129,7 +138,10 @@ fn parse(text: &str) -> Option<SmtpUrl> {
         ("", None) => (None, None),
         (user, None) => (Some(decoded(user)?), None),
         (user, Some(password)) => {
-            let credentials = Credentials::new(decoded(user)?, decoded(password)?);
+            let credentials = Credentials {
+                user: decoded(user)?,
+                password: decoded(password)?,
+            };
             (None, Some(credentials))
         }
     };
@@ -234,8 +246,9 @@ mod tests {
     #[test]
     fn encoded_characters_are_decoded() {
         let url: SmtpUrl = "smtps://a%40b:h%C3%BC%2Fn@c/d.example".parse().unwrap();
-        let credentials = Credentials::new("a@b".to_owned(), "h\u{FC}/n".to_owned());
-        assert_eq!(url.credentials, Some(credentials));
+        let credentials = url.credentials.unwrap();
+        assert_eq!(credentials.user, "a@b");
+        assert_eq!(credentials.password, "h\u{FC}/n");
         assert_eq!(url.hello.as_deref(), Some("d.example"));
     }
 

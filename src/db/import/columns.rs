@@ -142,6 +142,7 @@ pub(super) fn check(
         AnyConnection::Sqlite(sqlite) => diesel::sql_query(ON_SQLITE)
             .bind::<Text, _>(&table.name)
             .load(sqlite),
+        #[cfg(feature = "postgres")]
         AnyConnection::Postgres(postgres) => diesel::sql_query(ON_POSTGRES)
             .bind::<Text, _>(&quoted_table)
             .load(postgres),
@@ -197,6 +198,7 @@ pub(super) fn check(
                 diesel::sql_query(has_no_numbers(&quoted_table, &id.quoted)).load(sqlite)?;
             rows.is_empty()
         }
+        #[cfg(feature = "postgres")]
         AnyConnection::Postgres(_) => is_integer,
     };
     Ok(Shape {

@@ -13,7 +13,7 @@ use diesel::{
 };
 
 use crate::db::{
-    connection::{AnyConnection, connect_postgres},
+    connection::{self, AnyConnection},
     url::DatabaseUrl,
 };
 
@@ -33,7 +33,10 @@ impl Reader {
     pub(super) fn open(url: &DatabaseUrl) -> ConnectionResult<Option<Self>> {
         match url {
             DatabaseUrl::Sqlite(path) => Self::open_sqlite(Path::new(path)),
+            #[cfg(feature = "postgres")]
             DatabaseUrl::Postgres(uri) => Self::open_postgres(uri).map(Some),
+            #[cfg(not(feature = "postgres"))]
+            DatabaseUrl::Postgres(_) => Err(connection::not_built()),
         }
     }
 
@@ -74,8 +77,9 @@ impl Reader {
         }))
     }
 
+    #[cfg(feature = "postgres")]
     fn open_postgres(uri: &str) -> ConnectionResult<Self> {
-        let mut connection = connect_postgres(uri)?;
+        let mut connection = connection::connect_postgres(uri)?;
         connection
             .batch_execute(
                 // Reading a long table may take longer than these limits.

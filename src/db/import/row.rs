@@ -78,6 +78,7 @@ pub(super) fn query(connection: &AnyConnection, shape: &Shape) -> String {
             },
             format!("CASE typeof({0}) WHEN 'integer' THEN {0} END", id.quoted),
         ),
+        #[cfg(feature = "postgres")]
         AnyConnection::Postgres(_) => (
             |column| {
                 let name = &column.quoted;
@@ -101,6 +102,7 @@ pub(super) fn query(connection: &AnyConnection, shape: &Shape) -> String {
                      ELSE CAST({name} AS BLOB) END END AS text_id"
             )
         }
+        #[cfg(feature = "postgres")]
         (SourceIds::Texts, AnyConnection::Postgres(_)) => {
             let name = &id.quoted;
             let text = match id.is_bytea {

@@ -5,7 +5,6 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 use diesel::{
     QueryableByName, RunQueryDsl as _,
     connection::DefaultLoadingMode,
-    pg::PgRowByRowLoadingMode,
     result::{Error as DieselError, QueryResult},
     sql_types::{BigInt, Text},
 };
@@ -17,7 +16,7 @@ use super::{
     row::{self, Row, SourceRow},
 };
 use crate::db::{
-    connection::{AnyConnection, connect_postgres, on_backend},
+    connection::{self, AnyConnection, on_backend},
     url::DatabaseUrl,
 };
 
@@ -100,6 +99,7 @@ impl Source {
                 let file = |path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
                 matches!((file(own), file(other)), (Ok(own), Ok(other)) if own == other)
             }
+            #[cfg(feature = "postgres")]
             (DatabaseUrl::Postgres(own), DatabaseUrl::Postgres(other)) => {
                 // The table of the target is always called users.
                 let tables = (table(own, &self.table), table(other, "users"));
@@ -135,8 +135,9 @@ impl Source {
                 .load_iter::<Row, DefaultLoadingMode>(sqlite)
                 .map_err(failed)?
                 .try_for_each(&mut pass_on)?,
+            #[cfg(feature = "postgres")]
             AnyConnection::Postgres(postgres) => query
-                .load_iter::<Row, PgRowByRowLoadingMode>(postgres)
+                .load_iter::<Row, diesel::pg::PgRowByRowLoadingMode>(postgres)
                 .map_err(failed)?
                 .try_for_each(&mut pass_on)?,
         }
@@ -175,6 +176,7 @@ fn count(connection: &mut AnyConnection, table: &str) -> QueryResult<u64> {
 /// An identifier of a table, unique among all servers; `None` where the server does not reply, or
 /// refuses the query. It runs on a connection of its own, since a refusal ends the
 /// transaction in which it occurs.
+#[cfg(feature = "postgres")]
 fn table(uri: &str, name: &str) -> Option<String> {
     let row: TextRow = diesel::sql_query(
         "SELECT concat_ws('/', system_identifier, current_database(), to_regclass($1)::oid)
@@ -182,7 +184,7 @@ fn table(uri: &str, name: &str) -> Option<String> {
          FROM pg_control_system()",
     )
     .bind::<Text, _>(name)
-    .get_result(&mut connect_postgres(uri).ok()?)
+    .get_result(&mut connection::connect_postgres(uri).ok()?)
     .ok()?;
     Some(row.text)
 }

@@ -66,6 +66,7 @@ impl Target {
                 // The cache has to fit the index on e-mails, which are inserted in random
                 // order.
                 AnyConnection::Sqlite(_) => "PRAGMA cache_size = -65536; BEGIN IMMEDIATE;",
+                #[cfg(feature = "postgres")]
                 AnyConnection::Postgres(_) => {
                     "SET statement_timeout = 0;
                      SET idle_in_transaction_session_timeout = 0;
@@ -195,6 +196,7 @@ impl Target {
                 rows.try_for_each(|row| into.values(row).execute(sqlite).map(drop))
             }
             // A single round trip.
+            #[cfg(feature = "postgres")]
             AnyConnection::Postgres(postgres) => into
                 .values(rows.collect::<Vec<_>>())
                 .execute(postgres)
@@ -213,6 +215,7 @@ impl Target {
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
+        #[cfg(feature = "postgres")]
         if let AnyConnection::Postgres(postgres) = connection {
             postgres
                 .batch_execute(ADVANCE_IDS)
