@@ -354,6 +354,10 @@ fn sources() -> Vec<Source> {
                 .iter()
                 .map(|name| folder.join(name).with_extension("rs")),
         );
+        // The root of the library only declares modules.
+        if module == ["lib"] {
+            continue;
+        }
         let Some(name) = module_of(&module) else {
             // It only declares modules.
             assert!(
