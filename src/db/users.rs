@@ -5,7 +5,7 @@ pub(super) mod reset_tokens;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, Insertable, OptionalExtension as _,
-    QueryDsl as _, Queryable, RunQueryDsl as _, Selectable, SelectableHelper as _,
+    QueryDsl as _, QueryResult, Queryable, RunQueryDsl as _, Selectable, SelectableHelper as _,
     result::{DatabaseErrorKind, Error as DieselError},
 };
 use thiserror::Error;
@@ -187,6 +187,29 @@ pub(super) fn lock_user(
     connection: &mut AnyConnection,
     id: UserId,
 ) -> Result<Option<User>, DbError> {
+    lock(connection, id, IfLocked::Wait)
+}
+
+/// Locks a user like [`lock_user`], without waiting: `None` also for a user locked by another
+/// unit of work.
+pub(super) fn try_lock_user(
+    connection: &mut AnyConnection,
+    id: UserId,
+) -> Result<Option<User>, DbError> {
+    lock(connection, id, IfLocked::Skip)
+}
+
+/// What to do about a user locked by another unit of work.
+enum IfLocked {
+    Wait,
+    Skip,
+}
+
+fn lock(
+    connection: &mut AnyConnection,
+    id: UserId,
+    if_locked: IfLocked,
+) -> Result<Option<User>, DbError> {
     match connection {
         // SQLite has one writer at a time.
         AnyConnection::Sqlite(_) => find(connection, &UserBy::Id(id)),
@@ -196,29 +219,11 @@ pub(super) fn lock_user(
                 .find(id.0)
                 .select(UserRow::as_select())
                 .for_no_key_update();
-            let row: Option<UserRow> = locked.first(postgres).optional()?;
-            row.map(User::try_from).transpose()
-        }
-    }
-}
-
-/// Locks a user like [`lock_user`], without waiting: `None` also for a user locked by another
-/// unit of work.
-pub(super) fn try_lock_user(
-    connection: &mut AnyConnection,
-    id: UserId,
-) -> Result<Option<User>, DbError> {
-    match connection {
-        AnyConnection::Sqlite(_) => find(connection, &UserBy::Id(id)),
-        #[cfg(feature = "postgres")]
-        AnyConnection::Postgres(postgres) => {
-            let locked = users::table
-                .find(id.0)
-                .select(UserRow::as_select())
-                .for_no_key_update()
-                .skip_locked();
-            let row: Option<UserRow> = locked.first(postgres).optional()?;
-            row.map(User::try_from).transpose()
+            let row: QueryResult<UserRow> = match if_locked {
+                IfLocked::Wait => locked.first(postgres),
+                IfLocked::Skip => locked.skip_locked().first(postgres),
+            };
+            row.optional()?.map(User::try_from).transpose()
         }
     }
 }
