@@ -61,6 +61,8 @@ mod measure;
 mod nodes;
 #[path = "../shared/pace.rs"]
 mod pace;
+#[path = "../../tests/api/harness/ports.rs"]
+mod ports;
 #[path = "../../tests/api/harness/postgres.rs"]
 mod postgres;
 #[path = "../shared/process.rs"]

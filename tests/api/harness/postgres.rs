@@ -5,11 +5,10 @@ use std::{
     env,
     io::{self, Write as _},
     mem,
-    net::TcpListener,
     sync::OnceLock,
 };
 
-use super::Cluster;
+use super::{Cluster, ports::free_port};
 
 /// The URL of a database, as a superuser who can create others; `None`, with one message,
 /// without PostgreSQL.
@@ -19,11 +18,7 @@ pub fn url() -> Option<&'static str> {
         if let Ok(url) = env::var("TEST_POSTGRES_URL") {
             return Some(url);
         }
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .expect("a free port")
-            .port();
-        let Some(cluster) = Cluster::on_a_port(port) else {
+        let Some(cluster) = Cluster::on_a_port(free_port()) else {
             skipped("every PostgreSQL test", "or set TEST_POSTGRES_URL");
             return None;
         };
