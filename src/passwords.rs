@@ -35,8 +35,9 @@ pub struct HashingSettings {
     /// The number of hashing threads, usually one for each core. Each computes several
     /// hashes at a time.
     pub threads: usize,
-    /// The longest estimated wait until a hash begins. The actual wait may be twice as long
-    /// if the machine slows down meanwhile.
+    /// The base of both limits on the wait until a hash begins. A hash is admitted if its
+    /// estimated wait is at most three quarters of this, and refused later only if its wait
+    /// exceeds twice this value.
     pub max_wait: Duration,
     /// The guaranteed share of the threads' cores while hashes wait, in percent:
     /// [`MIN_SHARE`] to [`MAX_SHARE`].
@@ -167,10 +168,9 @@ impl Passwords {
         password: &Password,
         deadline: Deadline,
     ) -> Result<HashedPassword, HashingError> {
-        let purpose = Purpose::Login;
         let options = JobOptions {
             only_if_idle: true,
-            ..Admission { purpose, deadline }.job_options()
+            ..admission::job_options(Purpose::Login, deadline)
         };
         self.new_hash(password, options).await
     }

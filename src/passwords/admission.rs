@@ -16,9 +16,14 @@ pub struct Admission {
 impl Admission {
     /// The options of each hash computed with this admission.
     pub(super) fn job_options(self) -> JobOptions<Source> {
-        JobOptions {
-            class: self.purpose.class(),
-            ..JobOptions::new(self.deadline.source(), self.deadline.instant())
-        }
+        job_options(self.purpose, self.deadline)
+    }
+}
+
+/// The options of a hash of this purpose.
+pub(super) fn job_options(purpose: Purpose, deadline: Deadline) -> JobOptions<Source> {
+    JobOptions {
+        class: purpose.class(),
+        ..JobOptions::new(deadline.source(), deadline.instant())
     }
 }

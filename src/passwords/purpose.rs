@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU16;
 
-/// The reason for computing a hash. Hashes with the same purpose are computed in order; the
-/// purposes share the cores evenly, so a flood of one does not starve the others.
+/// The reason for computing a hash. The purposes share the cores evenly, and so do the
+/// sources within a purpose; the hashes of one source are computed in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A new account.

@@ -66,9 +66,14 @@ pub enum EngineError {
     /// The job could not begin soon enough, or not end before its deadline.
     #[error("no capacity in time")]
     Overloaded {
-        /// The time after which a retry is expected to be admitted. Each refused caller
-        /// gets a different one; at most ten seconds, or longer where the job takes longer
-        /// than its caller was ready to wait.
+        /// The time after which a retry is expected to be admitted:
+        ///
+        /// - Where the wait would be too long: at most ten seconds, spread over the refused
+        ///   callers (except those refused while the queue was locked).
+        /// - Where the job would not end before its deadline even if it began at once: the
+        ///   time in which it would have ended.
+        /// - Where the job is [`only_if_idle`](JobOptions::only_if_idle) and the engine is
+        ///   not: zero.
         retry_after: Duration,
     },
     /// The computation panicked.

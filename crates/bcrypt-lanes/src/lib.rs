@@ -13,10 +13,10 @@
 //! - Waiting hashes are served by start-time fair queueing: the [classes](JobOptions::class)
 //!   by their weights, the [sources](JobOptions::source) within a class evenly, and the
 //!   hashes of one source in order.
-//! - A hash that could not begin within [`EngineConfig::max_wait`], or not end before its
-//!   [deadline](JobOptions::deadline), is refused at once, with a time to retry.
+//! - A hash that could not begin soon enough (by [`EngineConfig::max_wait`]), or not end
+//!   before its [deadline](JobOptions::deadline), is refused at once, with a time to retry.
 //! - Dropping the future of a call ends its computation.
-//! - The threads give way to all other work on the machine, down to a guaranteed
+//! - The threads give way to other work on the machine, down to a guaranteed
 //!   [share](EngineConfig::share) of the CPU time.
 //! - At start, each number of lanes is compared with the `bcrypt` crate. If one of them
 //!   differed, the engine would log an error and use that crate instead.

@@ -24,10 +24,10 @@ pub struct EngineConfig {
     /// this process may use. Each core has four threads, of which at most two compute at a
     /// time: one for bcrypt and one for the jobs of [`Engine::run`](super::Engine::run).
     pub threads: usize,
-    /// The longest wait until a job begins, 2 seconds by default. A job is admitted if its
-    /// estimated wait is at most three quarters of this. An admitted job is refused later
-    /// only if its wait exceeds twice this value, because the machine has slowed down or
-    /// other classes claim their shares.
+    /// The base of both limits on the wait until a job begins, 2 seconds by default. A job is
+    /// admitted if its estimated wait is at most three quarters of this. An admitted job is
+    /// refused later only if its wait exceeds twice this value, because the machine has
+    /// slowed down or other classes claim their shares.
     pub max_wait: Duration,
     /// The guaranteed share of the cores' CPU time while jobs wait, in percent: from
     /// [`MIN_SHARE`] to [`MAX_SHARE`], by default [`DEFAULT_SHARE`]. It holds against one

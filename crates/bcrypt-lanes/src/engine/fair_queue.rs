@@ -3,8 +3,9 @@
 //!
 //! This is start-time fair queueing on two levels. Each class has a start tag, which grows
 //! with its begun work; the class with the lowest tag is next. An empty class continues at
-//! the tag of the last served job, so that it is owed nothing for the time without jobs. The
-//! sources within a class have tags of the same kind.
+//! the tag of the last served job or at its own tag, whichever is higher: it is owed nothing
+//! for the time without jobs, and it stays charged for the jobs before. The sources within a
+//! class have tags of the same kind (`class_queue.rs`).
 
 mod class_queue;
 
@@ -102,8 +103,8 @@ impl<J, K: SourceKey> FairQueue<J, K> {
         })
     }
 
-    /// The jobs that would begin before a new job of this class and source; `None` is a
-    /// source without waiting jobs.
+    /// The jobs that would begin before a new job of this class and source; `None` is a new
+    /// source.
     pub(super) fn backlog(&self, class: usize, source: Option<K>) -> Backlog {
         let queue = &self.classes[class];
         let before = queue.backlog(source);
@@ -201,7 +202,7 @@ mod tests {
         for number in 100..103 {
             queue.push(CLASS_A, OWN, job(number, 20));
         }
-        // Two first_jobs for each second of twice the work.
+        // Two jobs of class B for each job of class A, which has twice the work.
         let order = drain(&mut queue);
         let position = |job| order.iter().position(|&other| other == job).unwrap();
         assert!(

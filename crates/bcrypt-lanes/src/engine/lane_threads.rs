@@ -28,8 +28,7 @@ const WAKE_UP_TIMEOUT: Duration = Duration::from_millis(20);
 pub(super) fn run_background<K: SourceKey>(pool: &LanePool<K>, peer: &Duplex<LaneWorker>) {
     priority::set_idle();
     while let Some(worker) = peer.receive() {
-        let (worker, reason) =
-            catching_panics(worker, |worker| worker.work(pool, CpuShare::Starved));
+        let (worker, reason) = work(worker, pool, CpuShare::Starved);
         if reason == StopReason::Closed || !peer.send(worker) {
             return;
         }
@@ -47,10 +46,10 @@ pub(super) fn run_foreground<K: SourceKey>(
     priority::set_for_share(share);
     let mut next = Some(worker);
     while let Some(mut worker) = next {
-        let mut reason;
         if worker.is_empty() {
-            (worker, reason) = catching_panics(worker, |worker| worker.begin(pool));
-            if reason == StopReason::Closed || !peer.send(worker) {
+            let is_open;
+            (worker, is_open) = catching_panics(worker, true, |worker| worker.begin(pool));
+            if !is_open || !peer.send(worker) {
                 return;
             }
             let Some(reclaimed) = peer.reclaim_after(WAKE_UP_TIMEOUT) else {
@@ -59,7 +58,8 @@ pub(super) fn run_foreground<K: SourceKey>(
             };
             worker = reclaimed;
         }
-        (worker, reason) = catching_panics(worker, |worker| worker.work(pool, CpuShare::Ample));
+        let reason;
+        (worker, reason) = work(worker, pool, CpuShare::Ample);
         match reason {
             StopReason::Closed => return,
             StopReason::Empty => next = Some(worker),
@@ -73,19 +73,29 @@ pub(super) fn run_foreground<K: SourceKey>(
     }
 }
 
-/// Calls `work`. After a panic the jobs in the lanes have failed, and a worker with empty
-/// lanes is returned.
-fn catching_panics(
-    mut worker: LaneWorker,
-    work: impl FnOnce(&mut LaneWorker) -> StopReason,
+/// Advances the lanes until this thread's share of the core is `until`.
+fn work<K: SourceKey>(
+    worker: LaneWorker,
+    pool: &LanePool<K>,
+    until: CpuShare,
 ) -> (LaneWorker, StopReason) {
+    catching_panics(worker, StopReason::Empty, |worker| worker.work(pool, until))
+}
+
+/// Calls `step`. After a panic the jobs in the lanes have failed, and a worker with empty
+/// lanes is returned, with `after_panic` as the result.
+fn catching_panics<T>(
+    mut worker: LaneWorker,
+    after_panic: T,
+    step: impl FnOnce(&mut LaneWorker) -> T,
+) -> (LaneWorker, T) {
     let fresh = worker.fresh();
-    let worked = catch_unwind(AssertUnwindSafe(move || {
-        let reason = work(&mut worker);
-        (worker, reason)
+    let stepped = catch_unwind(AssertUnwindSafe(move || {
+        let result = step(&mut worker);
+        (worker, result)
     }));
-    worked.unwrap_or_else(|_| {
+    stepped.unwrap_or_else(|_| {
         tracing::error!("a hashing thread panicked; the hashes in its lanes have failed");
-        (fresh, StopReason::Empty)
+        (fresh, after_panic)
     })
 }

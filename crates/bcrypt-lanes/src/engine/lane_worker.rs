@@ -85,14 +85,14 @@ impl LaneWorker {
         self.lanes.is_empty()
     }
 
-    /// Blocks until a job can begin, and begins it. Returns `ShareReached` then.
-    pub(super) fn begin<K: SourceKey>(&mut self, pool: &LanePool<K>) -> StopReason {
+    /// Blocks until a job can begin, and begins it. Returns `false` if the pool is closed.
+    pub(super) fn begin<K: SourceKey>(&mut self, pool: &LanePool<K>) -> bool {
         while self.is_empty() {
             if !self.report(pool, None) {
-                return StopReason::Closed;
+                return false;
             }
         }
-        StopReason::ShareReached
+        true
     }
 
     /// Advances the lanes until this thread's share of the core is `until`, or the lanes are

@@ -1,5 +1,5 @@
 //! The state of a pool and its decisions: which jobs are admitted, begin, or are refused
-//! later.
+//! later, and which jobs share the lanes of a core.
 
 use std::{
     num::NonZeroU16,
@@ -23,7 +23,8 @@ pub(super) struct PoolConfig {
     /// The number of lanes that do not slow each other down. A running thread takes any job
     /// up to this number; beyond it, jobs are spread evenly over the threads.
     pub(super) cheap_lanes: usize,
-    /// The longest wait until a job begins, as estimated at its admission.
+    /// The base of both limits on the wait until a job begins: a job is admitted if its
+    /// estimated wait is at most three quarters of this, and evicted if it exceeds twice this.
     pub(super) max_wait: Duration,
 }
 
@@ -54,9 +55,11 @@ pub(super) struct Measurement {
 /// The reason for refusing a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The queue is full; there is room for the job after this time.
-    QueueFull(Duration),
-    /// The job takes longer than its caller waits. The wait of other jobs is this.
+    /// The job would begin too late, for the pool's limit or for its deadline. Its wait will
+    /// be short enough after this time.
+    WaitTooLong(Duration),
+    /// The job would end after its deadline even without a wait. Contains the wait until it
+    /// would begin.
     DeadlineTooClose(Duration),
 }
 
@@ -135,12 +138,12 @@ impl<J, K: SourceKey> Scheduler<J, K> {
         };
         let longest = spare.min(self.config.max_admitted_wait());
         match wait.checked_sub(longest) {
-            Some(room_in) if !room_in.is_zero() => Err(Refusal::QueueFull(room_in)),
+            Some(room_in) if !room_in.is_zero() => Err(Refusal::WaitTooLong(room_in)),
             _ => Ok(()),
         }
     }
 
-    /// The wait of one more job of this class, from a source without waiting jobs.
+    /// The wait of one more job of this class, from a new source.
     pub(super) fn wait_of_new_source(&self, estimate: &mut WaitEstimate, class: usize) -> Duration {
         estimate.wait(self.queue.backlog(class, None), self.full_unit_time())
     }
@@ -230,7 +233,7 @@ impl<J, K: SourceKey> Scheduler<J, K> {
         class: usize,
     ) -> Duration {
         match refusal {
-            Refusal::QueueFull(room_in) => self.retry_after(estimate, now, room_in, work, class),
+            Refusal::WaitTooLong(room_in) => self.retry_after(estimate, now, room_in, work, class),
             // Reserves no time: a retry with the same deadline would be refused again.
             Refusal::DeadlineTooClose(wait) => wait + times(self.full_unit_time(), work),
         }

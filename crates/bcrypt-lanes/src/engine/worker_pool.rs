@@ -48,8 +48,7 @@ pub(super) struct WorkerPool<J, K> {
     cancelled: Sender<JobId<K>>,
     /// The number of jobs in the queue.
     queued: AtomicUsize,
-    /// For each class, the estimated wait in nanoseconds of one more job, from a source
-    /// without waiting jobs.
+    /// For each class, the estimated wait in nanoseconds of one more job, from a new source.
     published_waits: Box<[AtomicU64]>,
 }
 
