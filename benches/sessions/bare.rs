@@ -36,9 +36,9 @@ pub fn serve() {
         // The defaults of `LimitSettings`, and the fixed settings of the HTTP server.
         Server::builder()
             .timeout(time::Duration::from_secs(5))
-            .concurrency_limit_per_connection(64)
+            .concurrency_limit_per_connection(256)
             .load_shed(true)
-            .max_concurrent_streams(100)
+            .max_concurrent_streams(256)
             .initial_stream_window_size(64 * 1024)
             .initial_connection_window_size(256 * 1024)
             .http2_max_header_list_size(8 * 1024)

@@ -64,8 +64,8 @@ impl Others {
         let spent = others().saturating_sub(self.spent);
         let cores = spent.div_duration_f64(self.start.elapsed());
         format!(
-            "Others on this machine meanwhile kept {cores:.2} cores busy: the nearer to none, \
-             the truer the figures."
+            "Other processes kept {cores:.2} cores busy meanwhile; the figures are reliable only \
+             near 0."
         )
     }
 }

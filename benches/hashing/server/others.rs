@@ -11,8 +11,8 @@ use crate::{
     table::{Measured, Row, Target},
 };
 
-/// The most concurrent requests of one connection.
-const CALLERS: usize = 64;
+/// The default of `max-requests-per-connection`.
+const CALLERS: usize = 256;
 
 /// The time until the queue is full.
 const RAMP: Duration = Duration::from_secs(2);
