@@ -4,7 +4,7 @@ mod error;
 mod internal_listener;
 mod services;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -42,6 +42,10 @@ use crate::{
         listener::{self, Listener},
     },
 };
+
+/// The least time for the background jobs to finish after the requests, which may have used up
+/// `shutdown-timeout`: to write the last use of sessions, and to deliver mail.
+const JOBS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A service with an open database and a bound port, which serves requests once it
 /// [`run`](Self::run)s.
@@ -147,18 +151,22 @@ impl Server {
     }
 
     /// Serves requests until [`Phase::Stopping`]; then accepts no more and finishes those in
-    /// progress, within `shutdown-timeout`.
+    /// progress, within `shutdown-timeout`, and the background jobs.
     pub async fn run(self, phases: watch::Receiver<Phase>) {
         let limits = &self.config.limits;
         let jobs = Jobs::start(&self.auth, self.config.sessions.session_sweep);
         let trusted_proxies = self.config.network.trusted_proxies;
-        let connection_limits =
-            fd_limit::connection_limits(limits, self.config.database.database_connections)
-                .with_trusted_proxies(trusted_proxies.clone())
-                .with_eviction();
+        let budget = fd_limit::connection_budget(
+            limits,
+            self.config.database.database_connections,
+            self.internal.is_some(),
+        );
+        let connection_limits = ConnectionLimits::new(budget.public, limits)
+            .with_trusted_proxies(trusted_proxies.clone())
+            .with_eviction();
         let internal = self.internal.map(|internal| {
             // Without eviction, since connections with watch streams are idle for long.
-            let connection_limits = ConnectionLimits::new(limits.max_connections, limits);
+            let connection_limits = ConnectionLimits::new(budget.internal, limits);
             internal.start(self.auth.clone(), connection_limits)
         });
         let mut server = HttpServer::new(self.router, limits, trusted_proxies);
@@ -189,8 +197,12 @@ impl Server {
         if !drained || !internal_drained {
             tracing::warn!("some requests did not finish in time and were cut off");
         }
+        let deadline = deadline.max(Instant::now() + JOBS_TIMEOUT);
         if time::timeout_at(deadline, jobs.stop()).await.is_err() {
-            tracing::warn!("a mail in delivery was cut off; it is sent after the next start");
+            tracing::warn!(
+                "background jobs did not finish in time and were cut off; a mail in delivery is \
+                 sent after the next start"
+            );
         }
         drop(self.following);
         tracing::info!("stopped");

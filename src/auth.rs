@@ -1,5 +1,5 @@
-//! The rules for accounts and sessions, one use case per file. Public methods of [`Auth`]
-//! have the names of the service that Bienvenue replaces.
+//! The rules for accounts and sessions, one use case per file. A method of [`Auth`] with a
+//! counterpart in the replaced service has the same name (`docs/moving-in.md`).
 
 pub(crate) mod accounts;
 mod error;
@@ -25,6 +25,7 @@ pub use accounts::login::{Credentials, LoggedIn};
 pub use error::{AuthError, Field};
 pub use outbox::deliver::{ClaimedMail, NextMail};
 pub use removal::ExpiryRemoval;
+pub use sessions::batch::SessionOutcome;
 pub use sessions::manage::{MAX_PAGE_SIZE, SessionPage};
 pub use sessions::open::{CheckedSession, LiveSession, OpenedSession};
 
@@ -94,5 +95,10 @@ impl Auth {
             settings,
             clock_trust: ClockTrust::default(),
         }
+    }
+
+    /// Closes connections to the database that have been idle for more than a minute.
+    pub fn close_idle_connections(&self) {
+        self.db.close_idle_connections();
     }
 }

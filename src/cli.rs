@@ -2,8 +2,8 @@
 
 mod calibrate;
 mod error_line;
+mod greeting;
 mod import;
-mod serve;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -12,21 +12,21 @@ use std::ffi::OsString;
 
 use clap::{FromArgMatches as _, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
 
-pub use self::{calibrate::CostTable, import::ImportView, serve::greeting};
+pub use self::{calibrate::CostTable, greeting::greeting, import::ImportView};
 use self::{
     error_line::error_line,
     import::ImportArguments,
-    settings::{CALIBRATE, IMPORT, command, refuse_other_settings},
+    settings::{CALIBRATE, IMPORT, command, ignore_other_variables, refuse_other_settings},
 };
 use crate::{
-    config::{Config, MailSettings, environment},
+    config::{Config, environment},
     import::ImportOptions,
 };
 
 /// Exit code for a bad setting: `EX_USAGE` of sysexits.
 pub const EXIT_USAGE: u8 = 64;
 
-/// Exit code after a second signal: what a shell reports for SIGINT.
+/// Exit code of a stop at once, the code that a shell reports for SIGINT.
 pub const EXIT_AT_ONCE: u8 = 130;
 
 /// A self-hosted authentication service: people register, log in, change and
@@ -38,7 +38,7 @@ pub const EXIT_AT_ONCE: u8 = 130;
     version,
     after_help = "Every setting is a flag and a variable; a flag wins. \
                   Exit codes: 0 stopped as asked, 1 cannot start, 64 a bad setting, \
-                  130 a second signal."
+                  130 stopped at once by a further signal."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -92,8 +92,10 @@ pub enum Command {
 ///
 /// One line with the name of the setting and advice.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = command();
-    let parsed = environment::tidy(command.clone())
+    let used = ignore_other_variables(command.clone(), &arguments);
+    let parsed = environment::tidy(used)
         .try_get_matches_from(arguments)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (mut cli, matches) = match parsed {
@@ -112,7 +114,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
         |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
     match cli.command {
         None | Some(Subcommands::Serve) => {
-            cli.config.read_passwords(is_on_command_line)?;
+            cli.config.read_secrets(is_on_command_line)?;
             cli.config.validate()?;
             cli.config.unknown_variables = environment::unknown_variables(&command);
             Ok(Command::Serve(Box::new(cli.config)))
@@ -120,14 +122,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
         Some(Subcommands::Import(arguments)) => {
             refuse_other_settings(&matches, IMPORT)?;
             let mut warnings: Vec<_> = arguments.warning().into_iter().collect();
-            // An import sends no mail, so problems with these settings do not matter.
-            cli.config.mail = MailSettings::default();
             let is_given = is_on_command_line("pepper_file");
             cli.config
                 .passwords
                 .expect_pepper(arguments.has_pepper(), is_given)?;
-            cli.config.read_passwords(is_on_command_line)?;
-            warnings.extend(cli.config.visible_passwords());
+            cli.config.read_secrets(is_on_command_line)?;
+            warnings.extend(cli.config.password_warnings());
             let into = cli.config.database.database_url;
             Ok(Command::Import(arguments.into_options(into)?, warnings))
         }

@@ -9,7 +9,7 @@ use std::{
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-pub use guard::{ClockGuard, ClockState};
+pub use guard::{ClockGuard, ClockState, MAX_DOWNTIME};
 
 /// A source of the time.
 pub trait TimeSource: Send + Sync {
@@ -17,17 +17,17 @@ pub trait TimeSource: Send + Sync {
     fn now(&self) -> DateTime<Utc>;
 
     /// The wall clock and the monotonic clock, read together.
-    fn moment(&self) -> Moment;
+    fn reading(&self) -> ClockReading;
 }
 
-/// The readings of both clocks at one moment.
+/// A reading of both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct ClockReading {
     /// The wall-clock time.
-    pub calendar: DateTime<Utc>,
+    pub wall: DateTime<Utc>,
     /// The monotonic time, since an arbitrary moment. It may stop while the machine is
     /// suspended.
-    pub running: Duration,
+    pub monotonic: Duration,
 }
 
 /// A source of the present time, passed as a parameter, so that a test can set it. Cheap to
@@ -51,12 +51,12 @@ impl Clock {
         self.0.now().trunc_subsecs(6)
     }
 
-    /// The readings of both clocks.
-    pub fn moment(&self) -> Moment {
-        let Moment { calendar, running } = self.0.moment();
-        Moment {
-            calendar: calendar.trunc_subsecs(6),
-            running,
+    /// A reading of both clocks.
+    pub fn reading(&self) -> ClockReading {
+        let ClockReading { wall, monotonic } = self.0.reading();
+        ClockReading {
+            wall: wall.trunc_subsecs(6),
+            monotonic,
         }
     }
 }
@@ -73,10 +73,10 @@ impl TimeSource for System {
         Utc::now()
     }
 
-    fn moment(&self) -> Moment {
-        Moment {
-            calendar: self.now(),
-            running: self.0.elapsed(),
+    fn reading(&self) -> ClockReading {
+        ClockReading {
+            wall: self.now(),
+            monotonic: self.0.elapsed(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The settings. Each is a flag `--x-y` and a variable `BIENVENUE_X_Y`, validated once at the
-//! start. No other module reads the environment.
+//! The settings, with their defaults and limits. Each is a flag `--x-y` and a variable
+//! `BIENVENUE_X_Y`, validated once at the start. No other module reads the environment.
 
 mod admin;
 mod database;
@@ -23,7 +23,7 @@ pub use self::{
     admin::AdminSettings,
     database::{DatabaseSettings, with_password},
     limits::LimitSettings,
-    log::{EXPENDABLE_LINE, LogFormat, LogSettings, REQUEST_LINE},
+    log::{LogFormat, LogSettings},
     mail::MailSettings,
     network::{NetworkSettings, Reflection},
     passwords::PasswordSettings,
@@ -63,26 +63,26 @@ pub struct Config {
     pub log: LogSettings,
     /// Warnings about passwords on the command line.
     #[arg(skip)]
-    visible_passwords: Vec<&'static str>,
+    password_warnings: Vec<&'static str>,
     /// Environment variables with the prefix of settings that are not settings.
     #[arg(skip)]
     pub unknown_variables: Vec<String>,
 }
 
 impl Config {
-    /// Reads the passwords in files, and notes warnings about those on the command line, which
+    /// Reads the secrets in files, and notes warnings about passwords on the command line, which
     /// every user of the machine can read in the list of processes: `is_on_command_line` tells
     /// by a setting's name whether its value was given there.
     ///
     /// # Errors
     ///
     /// One line with the name of the setting and advice.
-    pub fn read_passwords(
+    pub fn read_secrets(
         &mut self,
         is_on_command_line: impl Fn(&str) -> bool,
     ) -> Result<(), String> {
         if self.database.database_url.holds_secret() && is_on_command_line("database_url") {
-            self.visible_passwords.push(
+            self.password_warnings.push(
                 "database-url was given on the command line with a password, which every user \
                  of this machine can read in the list of processes: give the URL in \
                  DATABASE_URL, or the password in database-password-file",
@@ -90,12 +90,13 @@ impl Config {
         }
         let smtp_url = self.mail.smtp_url.as_ref();
         if smtp_url.is_some_and(SmtpUrl::has_password) && is_on_command_line("smtp_url") {
-            self.visible_passwords.push(
+            self.password_warnings.push(
                 "smtp-url was given on the command line with a password, which every user of \
                  this machine can read in the list of processes: give the URL in \
                  BIENVENUE_SMTP_URL, or the password in smtp-password-file",
             );
         }
+        self.admin.read_token()?;
         self.database.read_password()?;
         self.passwords.read_pepper()?;
         self.mail.read_password()
@@ -125,9 +126,9 @@ impl Config {
     }
 
     /// The warnings about passwords on the command line, after
-    /// [`read_passwords`](Self::read_passwords).
-    pub fn visible_passwords(&self) -> &[&'static str] {
-        &self.visible_passwords
+    /// [`read_secrets`](Self::read_secrets).
+    pub fn password_warnings(&self) -> &[&'static str] {
+        &self.password_warnings
     }
 
     /// The maximum number of blocking threads: one for each connection to the database, as many
@@ -149,7 +150,7 @@ impl Config {
 
     /// Warnings about settings that are allowed but unwise.
     fn unwise(&self) -> Vec<&'static str> {
-        let mut warnings = self.visible_passwords.clone();
+        let mut warnings = self.password_warnings.clone();
         if self.passwords.bcrypt_cost < 10 {
             warnings.push(
                 "bcrypt-cost is below 10: stolen hashes can be guessed fast; \

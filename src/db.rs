@@ -2,7 +2,7 @@
 //! diesel.
 
 mod advice;
-mod batch_delete;
+mod batch_change;
 mod bounded_connection;
 mod connection;
 mod connection_pool;
@@ -48,7 +48,7 @@ pub use self::{
         OfferedReset, OutgoingMail, PasswordChange, Preference,
     },
     url::{DatabaseUrl, DatabaseUrlError},
-    users::{AddUserError, UserBy, UserChanges},
+    users::{AddUserError, UserBy, UserChange},
 };
 
 /// The database, shared by all tasks. Cheap to clone.
@@ -59,7 +59,7 @@ pub struct Db {
     writers: ConnectionPool,
     decoy_key: ServerKey,
     unknown_kinds: UnknownKinds,
-    /// On SQLite.
+    /// Held on SQLite; `None` on PostgreSQL.
     _lock: Option<ProcessLock>,
 }
 

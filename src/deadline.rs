@@ -35,15 +35,15 @@ impl Deadline {
     }
 
     /// The same deadline for a request of this source.
-    pub fn from_source(self, source: Source) -> Self {
+    pub fn with_source(self, source: Source) -> Self {
         Self { source, ..self }
     }
 
     /// The same deadline, or this long from now if earlier.
-    pub fn sooner(self, patience: Duration) -> Self {
-        let sooner = Instant::now() + patience;
+    pub fn at_most(self, patience: Duration) -> Self {
+        let latest = Instant::now() + patience;
         Self {
-            instant: sooner.min(self.instant),
+            instant: latest.min(self.instant),
             ..self
         }
     }

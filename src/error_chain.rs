@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use crate::domain::on_one_line;
+
 /// An error and its causes on one line, for the log.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -11,5 +13,5 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
         text.push_str(&cause.to_string());
         next = cause.source();
     }
-    text.replace(['\n', '\r', '\t'], " ")
+    on_one_line(&text)
 }

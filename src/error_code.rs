@@ -1,4 +1,6 @@
-//! The one table of errors: what callers of each protocol get for each of them.
+//! The one table of error cases: the gRPC code, the HTTP status and the reason of each.
+//! `AuthError::code` and `OverLimit::code` name the case of an error. Replies to malformed HTTP
+//! have more specific statuses (`gateway/protocol.rs`, `http/flask/forms.rs`).
 
 /// Numbers of `google.rpc.Code`.
 const INVALID_ARGUMENT: i32 = 3;

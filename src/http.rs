@@ -2,3 +2,4 @@
 
 pub mod account;
 pub mod flask;
+pub mod replies;

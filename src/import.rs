@@ -23,7 +23,9 @@ use crate::{
     clock::Clock,
     db::{
         DatabaseUrl,
-        import::{Source, SourceError, SourceIds, SourceRow, SourceTable, Target, TargetError},
+        import::{
+            SourceDatabase, SourceError, SourceIds, SourceRow, SourceTable, Target, TargetError,
+        },
     },
     domain::{HashedPassword, User},
     passwords::PepperScheme,
@@ -81,7 +83,7 @@ pub fn run(
     clock: &Clock,
     observer: &mut dyn Observer,
 ) -> Result<Summary, ImportError> {
-    let mut source = Source::open(&options.from, &options.table)?;
+    let mut source = SourceDatabase::open(&options.from, &options.table)?;
     source.differs_from(&options.into)?;
     let mut target = if options.is_dry_run {
         Target::inspect(&options.into)?

@@ -22,7 +22,6 @@ pub mod config;
 pub mod db;
 pub mod deadline;
 pub mod domain;
-pub mod effect;
 pub mod error_chain;
 pub mod error_code;
 pub mod gateway;
@@ -36,10 +35,12 @@ pub mod log;
     allow(dead_code, reason = "this build delivers to a folder only")
 )]
 pub mod mail;
+pub mod no_effect;
 pub mod passwords;
 pub mod peer;
 pub mod proto;
 pub mod request_context;
+pub mod request_line;
 pub mod rpc;
 pub mod secret_file;
 pub mod transport;

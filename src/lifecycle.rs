@@ -1,4 +1,5 @@
-//! The phases of a process from the first signal to its end.
+//! The phases of a process from the first signal to its end. The steps of a shutdown are in
+//! `Server::run`.
 
 use std::{fs, io, process, time::Duration};
 

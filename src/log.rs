@@ -4,7 +4,7 @@
 //! is too slow, lines are dropped, the expendable ones first; their number is logged when the
 //! reader has caught up.
 
-mod line_quota;
+mod callsite_quota;
 mod output;
 
 use std::{io, panic};
@@ -18,14 +18,14 @@ use tracing_subscriber::{
 };
 
 use self::{
-    line_quota::LineQuota,
+    callsite_quota::CallsiteQuota,
     output::{Flush, Output},
 };
 use crate::config::{LogFormat, LogSettings};
 
 /// Writes the remaining lines when it is dropped.
 pub struct LogGuard {
-    quota: LineQuota,
+    quota: CallsiteQuota,
     _flush: Flush,
 }
 
@@ -39,7 +39,7 @@ impl Drop for LogGuard {
 /// no effect.
 pub fn start(settings: &LogSettings) -> LogGuard {
     let (output, flush) = Output::new();
-    let quota = LineQuota::default();
+    let quota = CallsiteQuota::default();
     let lines = fmt::layer().with_target(false).with_writer(output);
     let lines = match settings.log_format {
         LogFormat::Text => lines

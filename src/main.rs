@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 
 fn serve(config: &Config) -> ExitCode {
     // Kept until the end, so that the last lines are written.
-    let _flushed = log::start(&config.log);
+    let _log_guard = log::start(&config.log);
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         // Tasks poll for long: other sockets are checked after every second one.

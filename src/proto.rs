@@ -41,7 +41,7 @@ pub struct Method {
     pub path: &'static str,
     /// Whether it changes nothing but the time of a session's last use, by its standard name:
     /// Get, List or BatchGet.
-    pub is_quiet: bool,
+    pub is_read_only: bool,
     /// Whether it succeeds only for callers with an account: its request or reply has a
     /// `session_id`.
     pub proves_account: bool,
@@ -124,7 +124,7 @@ mod tests {
         let method = |name| {
             let mut methods = METHODS.iter().filter(|method| method.name == name);
             let method = methods.next().unwrap();
-            (method.is_quiet, method.proves_account)
+            (method.is_read_only, method.proves_account)
         };
         assert_eq!(method("GetUserBySession"), (true, true));
         assert_eq!(method("BatchGetUserBySession"), (true, false));

@@ -1,6 +1,11 @@
 //! The circumstances of a request, as far as the rules may depend on them.
 
-use std::net::IpAddr;
+use std::{
+    fmt::{self, Display, Formatter},
+    net::IpAddr,
+};
+
+use uuid::Uuid;
 
 use crate::{deadline::Deadline, domain::Client};
 
@@ -11,15 +16,36 @@ pub struct RequestContext<'a> {
     client_address: IpAddr,
     user_agent: &'a [u8],
     deadline: Deadline,
+    request_id: RequestId,
+}
+
+/// The id of a request, in its log lines and in the header `x-request-id` of its response.
+/// A random UUID (RFC 9562, version 4), but not a secret: its generator is predictable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    /// A new id. Every request gets one, so it comes without a system call.
+    pub fn random() -> Self {
+        let bytes = fastrand::u128(..).to_ne_bytes();
+        Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+}
+
+impl Display for RequestId {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
 }
 
 impl RequestContext<'static> {
     /// The context of a request from this address, without its headers.
-    pub fn new(client_address: IpAddr, deadline: Deadline) -> Self {
+    pub fn new(client_address: IpAddr, deadline: Deadline, request_id: RequestId) -> Self {
         Self {
             client_address,
             user_agent: &[],
             deadline,
+            request_id,
         }
     }
 }
@@ -55,6 +81,11 @@ impl<'a> RequestContext<'a> {
     pub fn deadline(&self) -> Deadline {
         self.deadline
     }
+
+    /// The id of the request.
+    pub fn request_id(&self) -> RequestId {
+        self.request_id
+    }
 }
 
 #[cfg(test)]
@@ -66,7 +97,8 @@ mod tests {
     #[test]
     fn a_user_agent_need_not_be_text() {
         let deadline = Deadline::after(Duration::from_secs(5));
-        let context = RequestContext::new(Ipv4Addr::LOCALHOST.into(), deadline);
+        let context =
+            RequestContext::new(Ipv4Addr::LOCALHOST.into(), deadline, RequestId::random());
         for (sent, kept) in [
             (None, ""),
             (Some(&b""[..]), ""),
@@ -81,5 +113,13 @@ mod tests {
             assert_eq!(&**device.user_agent(), kept);
             assert_eq!(device.ip(), context.client_address());
         }
+    }
+
+    #[test]
+    fn a_request_id_is_a_random_uuid() {
+        let [one, other] = [RequestId::random(), RequestId::random()];
+        assert_ne!(one, other);
+        let parsed: Uuid = one.to_string().parse().unwrap();
+        assert_eq!(parsed.get_version(), Some(uuid::Version::Random));
     }
 }

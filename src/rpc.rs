@@ -5,14 +5,12 @@ pub mod admin;
 pub mod auth;
 pub mod encoding;
 pub mod methods;
+pub(crate) mod reply_reservation;
 pub(crate) mod request;
 pub mod status;
 
 pub use self::{
-    admin::{
-        AdminServer,
-        authentication::{AdminToken, AdminTokenError},
-    },
+    admin::{AdminServer, authentication::AdminToken},
     auth::server::AuthServer,
 };
 

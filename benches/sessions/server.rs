@@ -25,15 +25,15 @@ const BINARY: &str = env!("CARGO_BIN_EXE_bienvenue");
 /// More than the sessions of any database here.
 const INDEX_SIZE: &str = "--session-index-size=1100000";
 
-/// The log line of a loaded session index, and the time limit for loading it.
-const WARM: &str = "the session index holds every session";
+/// The log line of a loaded session cache, and the time limit for loading it.
+const WARM: &str = "the session cache holds every session";
 const LONGEST_WARMING: Duration = Duration::from_secs(60);
 
 /// A server, killed when dropped.
 pub struct Server(Process);
 
 impl Server {
-    /// Starts Bienvenue and waits until its session index is loaded.
+    /// Starts Bienvenue and waits until its session cache is loaded.
     pub fn start(core: u32, database: &Database) -> Self {
         let mut command = cores::command(core, Path::new(BINARY));
         command
@@ -44,9 +44,8 @@ impl Server {
             .stderr(Stdio::piped());
         let mut process = start(&mut command);
         let warm = watch(process.child.stderr.take().expect("its log"));
-        if warm.recv_timeout(LONGEST_WARMING).is_err() {
-            eprintln!("the log does not say {WARM:?}");
-        }
+        let loaded = warm.recv_timeout(LONGEST_WARMING);
+        assert!(loaded.is_ok(), "the log does not say {WARM:?}");
         Self(process)
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use thiserror::Error;
 
-use crate::{db::OpenError, mail::MailError, passwords::StartError, rpc::AdminTokenError};
+use crate::{db::OpenError, mail::MailError, passwords::StartError};
 
 /// The reason why the service cannot start, as one line of text.
 #[derive(Debug, Error)]
@@ -34,9 +34,6 @@ pub enum ServerError {
         /// The error of the operating system.
         cause: io::Error,
     },
-    /// The token of the internal listener cannot be used.
-    #[error(transparent)]
-    AdminToken(#[from] AdminTokenError),
     /// The database cannot be opened.
     #[error(transparent)]
     Database(#[from] OpenError),

@@ -43,12 +43,11 @@ pub(crate) struct RunningListener {
 }
 
 impl InternalListener {
-    /// Reads the token and binds the port; `None` if the internal listener is off.
+    /// Binds the port; `None` if the internal listener is off.
     pub(crate) fn open(config: &Config) -> Result<Option<Self>, ServerError> {
-        let Some((listen, token_file)) = config.admin.listener() else {
+        let Some((listen, token_digest)) = config.admin.listener() else {
             return Ok(None);
         };
-        let token = AdminToken::read(token_file)?;
         let listen_error = |cause: io::Error| ServerError::ListenAdmin {
             address: listen,
             cause,
@@ -66,7 +65,7 @@ impl InternalListener {
         Ok(Some(Self {
             listener,
             address,
-            token,
+            token: AdminToken::new(token_digest),
             reflection,
             limits,
         }))

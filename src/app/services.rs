@@ -21,7 +21,10 @@ use crate::{
         router::Router,
         services::Services,
     },
-    http::flask::{self, HttpSettings},
+    http::{
+        flask::{self, HttpSettings},
+        replies,
+    },
     rpc::{AUTH_SERVICE, AuthServer},
 };
 
@@ -40,10 +43,10 @@ pub(super) async fn public_router(
     let cors = (!origins.is_empty()).then(|| cors::layer(origins, &config.network.cors_header));
     let as_original = http.as_original;
     let http = flask::routes(auth, http)
-        .route_layer(CatchPanicLayer::custom(flask::panicked))
+        .route_layer(CatchPanicLayer::custom(replies::panicked))
         .route_layer(middleware::from_fn_with_state(
             Arc::new(RequestLimits::http(timeout)),
-            deadlines::limit,
+            deadlines::enforce,
         ));
     let router = Router::new(Grpc::new(services, timeout).with_cors(cors), http);
     if !as_original {

@@ -13,7 +13,7 @@ use crate::{
 
 type Cause = Box<dyn Error + Send + Sync>;
 
-/// The delay suggested to callers while the database is unavailable.
+/// The delay suggested to callers while the database is unavailable or busy.
 const RETRY_DATABASE: Duration = Duration::from_secs(1);
 
 /// A field of a request, by the name in the caller's protocol.
@@ -85,8 +85,8 @@ pub enum AuthError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The database is unavailable.
-    #[error("the service cannot reach its database; try again in a moment")]
+    /// The database is unavailable, or too busy.
+    #[error("the database is unavailable or busy; try again in a moment")]
     Unavailable {
         /// When to try again.
         retry_after: Duration,

@@ -15,13 +15,14 @@ use super::{
     outbox::deliver::{CLAIM, SET_ASIDE},
 };
 use crate::{
-    clock::{ClockGuard, ClockState},
+    clock::{ClockGuard, ClockState, MAX_DOWNTIME},
     domain::CLOCK_SKEW,
 };
 
 /// How long after its expiry a row is removed. Expired rows are refused anyway, so the
-/// delay costs only space, and a clock wrong by less than this destroys nothing.
-const LATE: Duration = Duration::from_secs(86_400);
+/// delay costs only space, and a clock wrong by less than this destroys nothing: it is also the
+/// downtime after which the clock is no longer trusted.
+const LATE: Duration = MAX_DOWNTIME;
 
 /// The number of rows changed in one unit of work, so that other writers do not wait long.
 const ROWS_AT_ONCE: u32 = 500;
@@ -36,7 +37,9 @@ pub struct ExpiryRemoval {
     is_doubted: bool,
     differs: bool,
     /// Sessions whose times were corrected and not logged yet.
-    bounded: usize,
+    bounded_sessions: usize,
+    /// Mails whose times were corrected and not logged yet.
+    bounded_mails: usize,
 }
 
 /// Whether this node's clock is trusted, as session checks need it. Clones share it.
@@ -78,7 +81,7 @@ impl Auth {
             self.bound_sessions(now, removal).await,
             self.remove_expired_sessions(now).await,
             self.remove_reset_tokens(now).await,
-            self.bound_mails(now).await,
+            self.bound_mails(now, removal).await,
             self.remove_revocations(now).await,
         ];
         let mut has_more = false;
@@ -91,22 +94,22 @@ impl Auth {
     /// The present time; `None` while it is in doubt.
     async fn trusted_now(&self, removal: &mut ExpiryRemoval) -> Result<Option<Now>, AuthError> {
         let record = self.db.clock_record().await?;
-        let moment = self.clock.moment();
+        let reading = self.clock.reading();
         let guard = removal
             .guard
-            .get_or_insert_with(|| ClockGuard::new(record.trusted_at, moment));
-        let state = guard.observe(moment);
-        let database = record.database.unwrap_or(moment.calendar);
+            .get_or_insert_with(|| ClockGuard::new(record.trusted_at, reading));
+        let state = guard.observe(reading);
+        let database = record.database.unwrap_or(reading.wall);
         let now = Now {
-            earliest: moment.calendar.min(database),
-            latest: moment.calendar.max(database),
+            earliest: reading.wall.min(database),
+            latest: reading.wall.max(database),
         };
         if let ClockState::Trusted { is_to_record: true } = state {
             self.db.record_trusted_clock(now.earliest).await?;
         }
-        removal.compare(moment.calendar, database);
+        removal.compare(reading.wall, database);
         removal.doubt(state == ClockState::Doubted, record.trusted_at);
-        let is_behind = moment.calendar + CLOCK_SKEW < database;
+        let is_behind = reading.wall + CLOCK_SKEW < database;
         self.clock_trust
             .0
             .store(!removal.is_doubted && !is_behind, Ordering::Relaxed);
@@ -138,11 +141,11 @@ impl Auth {
             .db
             .bound_sessions(after, now.latest, ROWS_AT_ONCE)
             .await?;
-        removal.bounded += bounded;
-        if bounded > 0 || removal.bounded == 0 {
+        removal.bounded_sessions += bounded;
+        if bounded > 0 || removal.bounded_sessions == 0 {
             return Ok(bounded > 0);
         }
-        let sessions = std::mem::take(&mut removal.bounded);
+        let sessions = std::mem::take(&mut removal.bounded_sessions);
         tracing::warn!(
             sessions,
             "sessions were dated in the future by a wrong clock: their limits count from now"
@@ -159,20 +162,25 @@ impl Auth {
         Ok(removed > 0)
     }
 
-    async fn bound_mails(&self, now: Now) -> Result<bool, AuthError> {
+    async fn bound_mails(&self, now: Now, removal: &mut ExpiryRemoval) -> Result<bool, AuthError> {
         let due_after = now.latest + SET_ASIDE + CLOCK_SKEW;
         let claimed_after = now.latest + CLAIM + CLOCK_SKEW;
         let bounded = self
             .db
-            .bound_outgoing_mails(due_after, claimed_after, now.latest)
+            .bound_outgoing_mails(due_after, claimed_after, now.latest, ROWS_AT_ONCE)
             .await?;
+        removal.bounded_mails += bounded;
         if bounded > 0 {
-            tracing::warn!(
-                mails = bounded,
-                "mails were postponed to a date set by a wrong clock: they are due now"
-            );
             self.mail_delivery.wake();
         }
+        if bounded > 0 || removal.bounded_mails == 0 {
+            return Ok(bounded > 0);
+        }
+        let mails = std::mem::take(&mut removal.bounded_mails);
+        tracing::warn!(
+            mails,
+            "mails were postponed to a date set by a wrong clock: they are due now"
+        );
         Ok(false)
     }
 

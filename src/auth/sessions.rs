@@ -2,8 +2,9 @@
 
 pub(crate) mod batch;
 pub mod cache;
+pub(crate) mod cache_maintenance;
 pub(crate) mod check;
 pub mod freshness;
 pub(crate) mod manage;
-pub(crate) mod memory;
 pub(crate) mod open;
+pub(crate) mod watch;

@@ -29,9 +29,10 @@ pub(super) fn error_line(error: &clap::Error, command: &clap::Command) -> String
                 (None, Some(valid)) => format!("write one of {valid}"),
                 (None, None) => "write a value after it".to_owned(),
             };
-            let argument = command
-                .get_subcommands()
-                .chain([command])
+            // The command's own arguments first: their copies in subcommands have no variables.
+            let argument = [command]
+                .into_iter()
+                .chain(command.get_subcommands())
                 .flat_map(clap::Command::get_arguments)
                 .find(|argument| argument.get_long() == flag.strip_prefix("--"));
             let variable = argument

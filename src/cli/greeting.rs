@@ -1,10 +1,10 @@
-//! `bienvenue serve`: the lines printed at the start.
+//! The greeting of a started server.
 
 use std::net::SocketAddr;
 
 use crate::{config::Config, db::DatabaseUrl};
 
-/// The lines printed once the server listens.
+/// The lines that `bienvenue` prints once it listens.
 pub fn greeting(config: &Config, address: SocketAddr, admin: Option<SocketAddr>) -> String {
     let mut text = format!(
         "bienvenue {} listens on {address} (gRPC, gRPC-Web, HTTP); its data is {}\n",

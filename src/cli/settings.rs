@@ -1,6 +1,8 @@
 //! The settings that each command accepts.
 
-use clap::{Arg, ArgMatches, CommandFactory as _, parser::ValueSource};
+use std::ffi::OsString;
+
+use clap::{Arg, ArgMatches, CommandFactory as _, builder::Resettable, parser::ValueSource};
 
 use super::Cli;
 
@@ -9,6 +11,12 @@ use super::Cli;
 pub(super) struct CommandSettings {
     command: &'static str,
     settings: &'static [&'static str],
+}
+
+impl CommandSettings {
+    fn uses(self, argument: &Arg) -> bool {
+        self.settings.contains(&argument.get_id().as_str())
+    }
 }
 
 pub(super) const IMPORT: CommandSettings = CommandSettings {
@@ -29,7 +37,7 @@ pub(super) fn command() -> clap::Command {
         .into_iter()
         .fold(command, |command, own| {
             let hidden: Vec<Arg> = other_settings(&command, own)
-                .map(|argument| argument.clone().hide(true))
+                .map(|argument| without_variable(argument.clone()).hide(true))
                 .collect();
             command.mut_subcommand(own.command, |subcommand| subcommand.args(hidden))
         })
@@ -37,11 +45,47 @@ pub(super) fn command() -> clap::Command {
 
 fn other_settings(command: &clap::Command, own: CommandSettings) -> impl Iterator<Item = &Arg> {
     let arguments = command.get_arguments();
-    arguments.filter(move |argument| !own.settings.contains(&argument.get_id().as_str()))
+    arguments.filter(move |argument| !own.uses(argument))
 }
 
-/// Refuses flags that a command does not use. Variables may be set for the service, so they are
-/// ignored.
+fn without_variable(argument: Arg) -> Arg {
+    argument.env(Resettable::Reset)
+}
+
+/// Ignores the variables of the settings that the command named by the arguments does not use:
+/// they may be set for the service, and need not even be readable.
+pub(super) fn ignore_other_variables(
+    command: clap::Command,
+    arguments: &[OsString],
+) -> clap::Command {
+    let name = command_name(&command, arguments);
+    let own = [IMPORT, CALIBRATE]
+        .into_iter()
+        .find(|own| name.as_deref() == Some(own.command));
+    match own {
+        Some(own) => command.mut_args(|argument| {
+            if own.uses(&argument) {
+                argument
+            } else {
+                without_variable(argument)
+            }
+        }),
+        None => command,
+    }
+}
+
+/// The name of the command among the arguments, if any, whether or not the others can be read.
+fn command_name(command: &clap::Command, arguments: &[OsString]) -> Option<String> {
+    let matches = command
+        .clone()
+        .mut_args(without_variable)
+        .ignore_errors(true)
+        .try_get_matches_from(arguments)
+        .ok()?;
+    matches.subcommand_name().map(str::to_owned)
+}
+
+/// Refuses flags that a command does not use.
 pub(super) fn refuse_other_settings(
     matches: &ArgMatches,
     own: CommandSettings,
@@ -55,17 +99,26 @@ pub(super) fn refuse_other_settings(
         .find_map(Arg::get_long);
     match flag {
         Some(flag) => {
-            let names = own
+            let flags = own
                 .settings
                 .iter()
-                .map(|name| format!("--{}", name.replace('_', "-")));
+                .map(|name| format!("--{}", name.replace('_', "-")))
+                .collect::<Vec<_>>();
             Err(format!(
                 "--{flag} is a setting of bienvenue serve: leave it out of bienvenue {}, which \
                  uses only {}",
                 own.command,
-                names.collect::<Vec<_>>().join(" and "),
+                enumeration(&flags),
             ))
         }
         None => Ok(()),
+    }
+}
+
+/// `a`, `a and b`, or `a, b and c`.
+fn enumeration(items: &[String]) -> String {
+    match items {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        _ => items.concat(),
     }
 }

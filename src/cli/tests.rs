@@ -104,12 +104,12 @@ fn a_bad_setting_is_one_line_that_says_what_to_write() {
         (
             &["import", "--from", "sqlite:a.db", "--listen", "[::1]:7"],
             "--listen is a setting of bienvenue serve: leave it out of bienvenue import, \
-             which uses only --database-url and --database-password-file and --pepper-file",
+             which uses only --database-url, --database-password-file and --pepper-file",
         ),
         (
             &["--log=debug", "import", "--from", "sqlite:a.db"],
             "--log is a setting of bienvenue serve: leave it out of bienvenue import, which \
-             uses only --database-url and --database-password-file and --pepper-file",
+             uses only --database-url, --database-password-file and --pepper-file",
         ),
         (
             &["import", "--from", "sqlite:a.db", "--columns", "mail"],

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Moment;
+use super::ClockReading;
 
 /// The tolerated deviation of the wall clock from the monotonic clock between two records.
 const TOLERANCE: Duration = Duration::from_secs(300);
 
-/// The longest downtime after which the clock is still trusted. It is the delay of the sweep: a row
-/// that seems to be past its limit by that delay, by a clock ahead by less, has reached its limit.
-const MAX_DOWNTIME: Duration = Duration::from_secs(86_400);
+/// The longest downtime after which the clock is still trusted. Expired rows are removed after the
+/// same delay: a row that seems to be past its limit by that delay, by a clock ahead by less, has
+/// reached its limit.
+pub const MAX_DOWNTIME: Duration = Duration::from_secs(86_400);
 
 /// The time without another jump after which a clock is trusted again. It is less than a day, so
 /// that a service restarted every night reaches it.
@@ -48,25 +49,25 @@ pub struct ClockGuard {
 /// A reading of both clocks, from which they are expected to advance together.
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
-    moment: Moment,
+    reading: ClockReading,
     /// The tolerated lead of the wall clock over the expected time.
     may_be_ahead: Duration,
 }
 
 impl Anchor {
-    fn at(moment: Moment) -> Self {
+    fn at(reading: ClockReading) -> Self {
         Self {
-            moment,
+            reading,
             may_be_ahead: TOLERANCE,
         }
     }
 
-    fn age(&self, now: Moment) -> Duration {
-        now.running.saturating_sub(self.moment.running)
+    fn age(&self, now: ClockReading) -> Duration {
+        now.monotonic.saturating_sub(self.reading.monotonic)
     }
 
-    fn agrees(&self, now: Moment) -> bool {
-        let passed = now.calendar.signed_duration_since(self.moment.calendar);
+    fn agrees(&self, now: ClockReading) -> bool {
+        let passed = now.wall.signed_duration_since(self.reading.wall);
         let ahead = passed - delta(self.age(now));
         (-delta(TOLERANCE)..=delta(self.may_be_ahead)).contains(&ahead)
     }
@@ -80,11 +81,11 @@ fn delta(duration: Duration) -> TimeDelta {
 impl ClockGuard {
     /// Begins with the last recorded time, if any. The wall clock may be up to a day ahead of
     /// it, since no time was recorded while the service was down, but not behind.
-    pub fn new(recorded: Option<DateTime<Utc>>, now: Moment) -> Self {
-        let trusted = recorded.map(|calendar| Anchor {
-            moment: Moment {
-                calendar,
-                running: now.running,
+    pub fn new(recorded: Option<DateTime<Utc>>, now: ClockReading) -> Self {
+        let trusted = recorded.map(|wall| Anchor {
+            reading: ClockReading {
+                wall,
+                monotonic: now.monotonic,
             },
             may_be_ahead: MAX_DOWNTIME,
         });
@@ -95,7 +96,7 @@ impl ClockGuard {
     }
 
     /// Evaluates a reading of both clocks.
-    pub fn observe(&mut self, now: Moment) -> ClockState {
+    pub fn observe(&mut self, now: ClockReading) -> ClockState {
         if let Some(trusted) = self.trusted.filter(|trusted| trusted.agrees(now)) {
             self.candidate = None;
             let is_to_record = trusted.may_be_ahead > TOLERANCE || trusted.age(now) >= RECORD_EVERY;
@@ -127,10 +128,10 @@ mod tests {
     const DAY: i64 = 24 * HOUR;
 
     /// The seconds since the epoch by the wall clock, and the monotonic seconds since the start.
-    fn moment(calendar: i64, running: i64) -> Moment {
-        Moment {
-            calendar: at(calendar),
-            running: Duration::from_secs(running.unsigned_abs()),
+    fn reading(wall: i64, monotonic: i64) -> ClockReading {
+        ClockReading {
+            wall: at(wall),
+            monotonic: Duration::from_secs(monotonic.unsigned_abs()),
         }
     }
 
@@ -138,8 +139,8 @@ mod tests {
         DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
     }
 
-    fn is_trusted(guard: &mut ClockGuard, calendar: i64, running: i64) -> bool {
-        guard.observe(moment(calendar, running)) != ClockState::Doubted
+    fn is_trusted(guard: &mut ClockGuard, wall: i64, monotonic: i64) -> bool {
+        guard.observe(reading(wall, monotonic)) != ClockState::Doubted
     }
 
     #[test]
@@ -154,7 +155,7 @@ mod tests {
             (Some(400 * DAY), false),
             (None, false),
         ] {
-            let mut guard = ClockGuard::new(recorded.map(at), moment(0, 0));
+            let mut guard = ClockGuard::new(recorded.map(at), reading(0, 0));
             assert_eq!(is_trusted(&mut guard, 0, 0), expected, "{recorded:?}");
         }
     }
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn a_jump_is_doubted_until_it_is_undone() {
         for jump in [301, HOUR, 8 * DAY, -301, -400 * DAY] {
-            let mut guard = ClockGuard::new(Some(at(0)), moment(0, 0));
+            let mut guard = ClockGuard::new(Some(at(0)), reading(0, 0));
             assert!(is_trusted(&mut guard, 0, 0));
             assert!(is_trusted(&mut guard, 60, 60));
             assert!(!is_trusted(&mut guard, 120 + jump, 120), "{jump}");
@@ -174,7 +175,7 @@ mod tests {
     #[test]
     fn a_jump_is_trusted_after_23_hours() {
         for jump in [8 * DAY, -400 * DAY] {
-            let mut guard = ClockGuard::new(Some(at(0)), moment(0, 0));
+            let mut guard = ClockGuard::new(Some(at(0)), reading(0, 0));
             assert!(is_trusted(&mut guard, 0, 0));
             for hours in 0..23 {
                 let passed = 60 + hours * HOUR;
@@ -194,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_keeps_jumping_is_never_trusted() {
-        let mut guard = ClockGuard::new(None, moment(0, 0));
+        let mut guard = ClockGuard::new(None, reading(0, 0));
         for hours in 0..100 {
             assert!(!is_trusted(&mut guard, hours * (HOUR + 600), hours * HOUR));
         }
@@ -202,10 +203,10 @@ mod tests {
 
     #[test]
     fn small_steps_are_tolerated_and_the_time_is_recorded_hourly() {
-        let mut guard = ClockGuard::new(Some(at(-HOUR)), moment(0, 0));
+        let mut guard = ClockGuard::new(Some(at(-HOUR)), reading(0, 0));
         let mut recorded = 0;
         for minutes in 0..48 * 60 {
-            let now = moment(minutes * 61, minutes * 60);
+            let now = reading(minutes * 61, minutes * 60);
             match guard.observe(now) {
                 ClockState::Trusted { is_to_record } => recorded += i64::from(is_to_record),
                 ClockState::Doubted => panic!("{minutes}"),

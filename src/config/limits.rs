@@ -48,8 +48,8 @@ pub struct LimitSettings {
     pub max_header_list_size: usize,
 
     /// Number of connections open at once; beyond that, the one idle longest is closed
-    /// for a new one, and an eighth is reserved for networks that have made successful
-    /// calls
+    /// for a new one, and an eighth is reserved for networks from which a call that
+    /// needs an account has succeeded
     #[arg(
         long,
         env = "BIENVENUE_MAX_CONNECTIONS",

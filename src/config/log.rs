@@ -1,13 +1,6 @@
 use clap::{Args, ValueEnum};
 use tracing_subscriber::filter::Targets;
 
-/// The name of log lines about requests that changed something, or failed because of the
-/// service.
-pub const REQUEST_LINE: &str = "request";
-
-/// The name of log lines about all other requests, which are dropped first under load.
-pub const EXPENDABLE_LINE: &str = "expendable request";
-
 /// The log.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log (on standard error)")]

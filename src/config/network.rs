@@ -5,6 +5,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+use url::Url;
 
 use super::values;
 use crate::domain::PublicUrl;
@@ -158,27 +159,26 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "write IP:PORT, such as 127.0.0.1:50051 or [::1]:50051".to_owned())
 }
 
-/// An origin as browsers send it: scheme, host, and a port unless it is the scheme's default;
-/// neither a path nor a wildcard.
+/// An origin exactly as browsers send it (RFC 6454, 6.2): scheme, host in lower case and
+/// Punycode, and a port unless it is the scheme's default; neither a path nor a wildcard.
 fn origin(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let host = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))
-        .unwrap_or_default();
-    let sane = !host.is_empty()
-        && text == text.to_ascii_lowercase()
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
-    if sane {
-        Ok(text.to_owned())
-    } else {
-        Err(
-            "write an origin as browsers send it, such as https://app.example.com: lower case, \
-             no path, no *"
+    let sent = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
+        .map(|url| url.origin().ascii_serialization())
+        // The parser accepts it as a character of a host.
+        .filter(|sent| !sent.contains('*'));
+    match sent {
+        Some(sent) if sent == text => Ok(sent),
+        Some(sent) => Err(format!(
+            "write {sent}, the origin that browsers send for it: lower case, no default port, no \
+             path"
+        )),
+        None => Err(
+            "write an origin as browsers send it, such as https://app.example.com: no path, no *"
                 .to_owned(),
-        )
+        ),
     }
 }
 
@@ -216,18 +216,52 @@ mod tests {
         for wrong in ["", "*", "10.0.0.0/33", "10.0.0", "proxy.example.com"] {
             assert!(network(wrong).is_err(), "{wrong}");
         }
-        for right in ["https://app.example.com", "http://localhost:3000"] {
-            assert!(origin(right).is_ok(), "{right}");
+    }
+
+    #[test]
+    fn origins_are_those_that_browsers_send() {
+        for right in [
+            "https://app.example.com",
+            "http://localhost:3000",
+            "https://a.example:8443",
+            "http://a.example:443",
+            "http://[::1]:3000",
+            "https://192.0.2.1",
+            "https://xn--bcher-kva.example",
+        ] {
+            assert_eq!(origin(&format!(" {right} ")), Ok(right.to_owned()));
         }
         for wrong in [
+            "",
             "*",
             "null",
             "app.example.com",
+            "localhost:3000",
             "https://",
-            "https://a.b/",
-            "https://A.b",
+            "https://:::",
+            "https://a.example:65536",
+            "https://*.example.com",
+            "ftp://a.example",
+            "file:///a",
         ] {
-            assert!(origin(wrong).is_err(), "{wrong}");
+            let advice = origin(wrong).unwrap_err();
+            assert!(advice.contains("such as https://"), "{wrong}: {advice}");
+        }
+        for (wrong, sent) in [
+            ("https://a.example:443", "https://a.example"),
+            ("http://a.example:80", "http://a.example"),
+            ("https://a.example/", "https://a.example"),
+            ("https://A.example", "https://a.example"),
+            ("https://ada:hunter2@a.example/?b#c", "https://a.example"),
+            ("https:a.example", "https://a.example"),
+            (
+                "https://b\u{FC}cher.example",
+                "https://xn--bcher-kva.example",
+            ),
+            ("http://[0::1]:3000", "http://[::1]:3000"),
+        ] {
+            let advice = origin(wrong).unwrap_err();
+            assert!(advice.starts_with(&format!("write {sent}, ")), "{advice}");
         }
     }
 }

@@ -44,9 +44,9 @@ pub struct PasswordSettings {
     )]
     pub hash_threads: Option<usize>,
 
-    /// Longest estimated wait of a hash; a hash that would wait longer is refused at
-    /// once. An accepted hash waits up to twice as long if the machine slows down in
-    /// the meantime
+    /// Longest wait of a hash: one that would wait longer than three quarters of this
+    /// is refused at once, and an accepted one waits up to twice as long if the machine
+    /// slows down in the meantime
     #[arg(
         long,
         env = "BIENVENUE_HASH_MAX_WAIT",

@@ -29,8 +29,9 @@ pub struct SessionSettings {
     )]
     pub session_absolute: Duration,
 
-    /// How often sessions that expired more than a day ago, which are refused in any
-    /// case, are removed from the table
+    /// How often expired rows are removed: sessions, which are refused in any case, a day
+    /// after they expired; reset tokens and the mails with them; old entries of
+    /// the log of revocations
     #[arg(
         long,
         env = "BIENVENUE_SESSION_SWEEP",
@@ -40,8 +41,8 @@ pub struct SessionSettings {
     )]
     pub session_sweep: Duration,
 
-    /// Number of sessions held in memory, so that checks need no database query; about
-    /// 200 bytes each, allocated as sessions are opened
+    /// Number of sessions in the session cache, so that checks need no database query;
+    /// about 200 bytes each, allocated as sessions are opened
     #[arg(
         long,
         env = "BIENVENUE_SESSION_INDEX_SIZE",

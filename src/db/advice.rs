@@ -2,8 +2,8 @@
 
 use std::io::{self, ErrorKind};
 
-/// Words of messages of libpq, PostgreSQL and SQLite, and the advice. The first entry counts
-/// all of whose words occur. Messages in another language get the general advice.
+/// Phrases in messages of libpq, PostgreSQL and SQLite, each with its advice. The first entry
+/// whose phrases all occur applies. Messages in another language get the general advice.
 const ON_OPENING: [(&[&str], &str); 22] = [
     (
         &["password authentication failed"],
@@ -83,7 +83,7 @@ const FULL: &str =
 pub(super) fn on_opening(message: &str) -> &'static str {
     let mut known = ON_OPENING.iter();
     known
-        .find(|(words, _)| words.iter().all(|word| message.contains(word)))
+        .find(|(phrases, _)| phrases.iter().all(|phrase| message.contains(phrase)))
         .map_or("check --database-url", |(_, advice)| advice)
 }
 

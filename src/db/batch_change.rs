@@ -1,5 +1,5 @@
-//! Deleting, or resetting, the rows of a table that meet a condition, a bounded number at a
-//! time, so that no unit of work holds up the others.
+//! Deleting or updating a bounded number of rows at a time, so that no unit of work holds up the
+//! others.
 
 use chrono::NaiveDateTime;
 use diesel::{
@@ -33,7 +33,8 @@ pub(super) enum Change {
     Delete,
     /// Columns are set to constants.
     Set(&'static str),
-    /// Columns are set to values that depend on the parameter `$3`.
+    /// Columns are set to values that depend on the parameter `$3`, and possibly on those of the
+    /// condition.
     SetByTime(&'static str, NaiveDateTime),
 }
 

@@ -22,8 +22,8 @@ use super::{
 /// statement.
 const MAX_WORK: Duration = Duration::from_secs(5);
 
-/// The number of hanging threads beyond which no further connection is opened.
-const MAX_HUNG: usize = 4;
+/// The number of threads, in use or hanging, at which no further connection is opened.
+const MAX_THREADS: usize = 4;
 
 type Job = Box<dyn FnOnce(&mut AnyConnection) + Send>;
 
@@ -57,7 +57,8 @@ impl Connector {
 
     /// Opens a connection.
     pub(super) fn connect(&self) -> Result<BoundedConnection, DbError> {
-        if Arc::strong_count(&self.threads) > MAX_HUNG {
+        // Besides the threads, the connector itself holds a reference.
+        if Arc::strong_count(&self.threads) > MAX_THREADS {
             return Err(unavailable("earlier connections still wait for it"));
         }
         let (url, setup, running) = (self.url.clone(), self.setup, Arc::clone(&self.threads));

@@ -10,6 +10,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use thiserror::Error;
 
 use super::{advice, url::DatabaseUrl};
+use crate::domain;
 
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
@@ -50,7 +51,8 @@ impl From<DieselError> for DbError {
 }
 
 /// The reason why the service cannot start on a database, on one line. Nothing has been
-/// changed, except that a missing SQLite file may have been created, empty.
+/// changed, except that a missing SQLite file may have been created, and that the database may
+/// have been migrated if only a key could not be read or made.
 #[derive(Debug, Error)]
 #[error("cannot use the database {url}: {problem}")]
 pub struct OpenError {
@@ -139,20 +141,10 @@ impl From<DieselError> for OpenProblem {
     }
 }
 
-/// A database's message, safe for a terminal: on one line of bounded length, with control
-/// characters escaped. libpq's messages have several lines, and the database may belong to
-/// another party.
+/// A database's message, safe for a terminal, on one line of bounded length. libpq's messages
+/// have several lines, and the database may belong to another party.
 pub(super) fn on_one_line<T: fmt::Display + ?Sized>(message: &T) -> String {
-    let message = message.to_string();
-    let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut line = String::new();
-    for c in words.chars() {
-        if is_control(c) {
-            line.extend(c.escape_unicode());
-        } else {
-            line.push(c);
-        }
-    }
+    let mut line = domain::on_one_line(&message.to_string());
     if let Some((end, _)) = line.char_indices().nth(MAX_MESSAGE) {
         line.truncate(end);
         line.push('…');
@@ -160,31 +152,13 @@ pub(super) fn on_one_line<T: fmt::Display + ?Sized>(message: &T) -> String {
     line
 }
 
-/// Whether it is a control character, or changes the direction of text (`Bidi_Control`). Line
-/// separators are white space, which the caller has replaced.
-fn is_control(c: char) -> bool {
-    let is_bidi = matches!(
-        c,
-        '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
-    );
-    c.is_control() || is_bidi
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_message_becomes_one_safe_line() {
-        for (message, line) in [
-            ("no such \"table\"", "no such \"table\""),
-            ("one\n\ttwo\u{2028}three\u{85}four", "one two three four"),
-            ("\u{1B}[2J\u{7}\u{9B}31m", r"\u{1b}[2J\u{7}\u{9b}31m"),
-            ("\u{202E}txt\u{2066}\u{61C}", r"\u{202e}txt\u{2066}\u{61c}"),
-            ("m\u{FC}\u{DF}ig e\u{301}", "m\u{FC}\u{DF}ig e\u{301}"),
-        ] {
-            assert_eq!(on_one_line(message), line);
-        }
+    fn a_message_becomes_one_short_line() {
+        assert_eq!(on_one_line("one\n\ttwo\u{1B}[2J"), r"one two\u{1b}[2J");
         assert_eq!(on_one_line(&"\u{E9}".repeat(300)).chars().count(), 300);
         for long in ["\u{E9}".repeat(301), "\u{1B}".repeat(299)] {
             let line = on_one_line(&long);

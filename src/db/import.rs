@@ -12,6 +12,6 @@ pub use self::{
     columns::{ColumnNames, ColumnNamesError, Origin, SourceIds, SourceTable},
     error::{SourceError, TargetError},
     row::{SourceId, SourceRow, SourceValue},
-    source::Source,
+    source::SourceDatabase,
     target::{ExistingUsers, Target},
 };

@@ -14,7 +14,7 @@ use diesel::{
 
 use super::{
     Db, DbError,
-    batch_delete::{Batch, Change},
+    batch_change::{Batch, Change},
     connection::{AnyConnection, on_backend},
     readable::Readable,
     schema::outgoing_mails,
@@ -248,7 +248,8 @@ impl Db {
     }
 
     /// Makes mails due at `now` that are due after `due_after` or claimed until after
-    /// `claimed_after`, later than a correct clock would have set; returns their number.
+    /// `claimed_after`, later than a correct clock would have set. At most `limit` mails are
+    /// changed; returns their number.
     ///
     /// # Errors
     ///
@@ -258,38 +259,20 @@ impl Db {
         due_after: DateTime<Utc>,
         claimed_after: DateTime<Utc>,
         now: DateTime<Utc>,
+        limit: u32,
     ) -> Result<usize, DbError> {
-        let (due_after, claimed_after) = (due_after.naive_utc(), claimed_after.naive_utc());
-        let found = self
-            .read(move |connection| {
-                let found: Option<i64> = outgoing_mails::table
-                    .filter(outgoing_mails::due_at.gt(due_after))
-                    .or_filter(
-                        outgoing_mails::claimed_until
-                            .gt(claimed_after)
-                            .assume_not_null(),
-                    )
-                    .select(outgoing_mails::id)
-                    .first(connection)
-                    .optional()?;
-                Ok(found.is_some())
-            })
-            .await?;
-        if !found {
-            return Ok(0);
-        }
-        self.write(move |connection| {
-            let due = outgoing_mails::table.filter(outgoing_mails::due_at.gt(due_after));
-            let due = diesel::update(due)
-                .set(outgoing_mails::due_at.eq(now.naive_utc()))
-                .execute(connection)?;
-            let claimed = outgoing_mails::claimed_until.gt(claimed_after);
-            let claimed = diesel::update(outgoing_mails::table.filter(claimed))
-                .set(outgoing_mails::claimed_until.eq(None::<NaiveDateTime>))
-                .execute(connection)?;
-            Ok(due + claimed)
-        })
-        .await
+        let batch = Batch {
+            table: "outgoing_mails",
+            key: "id",
+            condition: "due_at > $1 OR claimed_until > $2",
+            times: [due_after.naive_utc(), claimed_after.naive_utc()],
+            change: Change::SetByTime(
+                "due_at = CASE WHEN due_at > $1 THEN $3 ELSE due_at END,
+                 claimed_until = CASE WHEN claimed_until > $2 THEN NULL ELSE claimed_until END",
+                now.naive_utc(),
+            ),
+        };
+        self.change_batch(batch, limit).await
     }
 }
 

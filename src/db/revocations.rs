@@ -162,6 +162,8 @@ pub(super) fn read(
         .first()
         .is_some_and(|first| first.revision == after);
     let start = has_start.then(|| revocations.remove(0));
+    // Without an entry at that revision, one too many was read.
+    revocations.truncate(limit as usize);
     Ok(LogPage {
         swept_through: Revision(swept_through),
         head: Revision(state.revision.unwrap_or_default().max(swept_through)),

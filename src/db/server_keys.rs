@@ -31,7 +31,8 @@ impl ServerKey {
 }
 
 /// The database's key for a purpose, created by the first node that asks for it. Nodes that
-/// start at the same time agree on it: the purpose is unique, and each node reads the key back.
+/// start at the same time agree on it: an index admits one key for [`DECOYS`], and each node
+/// reads the key back. Another purpose needs such an index as well.
 pub(super) fn load_or_create(
     connection: &mut AnyConnection,
     purpose: &str,

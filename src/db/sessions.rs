@@ -28,11 +28,13 @@ use crate::domain::{Session, SessionDigest, SessionHandle, User, UserId};
 /// usually one; there are more when the limit is new.
 const MAX_REMOVED: i64 = 500;
 
-/// Sessions locked by another unit of work are skipped: they are being ended, or their last
-/// use is being recorded.
+/// Of several uses of a session, the latest counts: without the maximum, PostgreSQL would take an
+/// arbitrary one. Sessions locked by another unit of work are skipped: they are being ended, or
+/// their last use is being recorded.
 const MARK_SEEN: &str = "
     UPDATE sessions SET last_seen_at = used.at
-    FROM unnest($1, $2) AS used (digest, at)
+    FROM (SELECT digest, max(at) AS at FROM unnest($1, $2) AS uses (digest, at)
+          GROUP BY digest) AS used
     WHERE sessions.digest = used.digest
       AND sessions.last_seen_at < used.at
       AND sessions.digest IN (
@@ -163,7 +165,8 @@ impl Db {
         .await
     }
 
-    /// Records when sessions were last used, except where a later use is recorded already.
+    /// Records when sessions were last used, except where a later use is recorded already. Of
+    /// several uses of one session, the latest counts.
     /// Sessions that have ended in the meantime stay ended.
     ///
     /// # Errors

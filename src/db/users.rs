@@ -35,15 +35,24 @@ pub enum UserBy {
     ResetToken(ResetDigest),
 }
 
-/// Changes to a user; `None` leaves a column unchanged.
-#[derive(Clone, Debug, Default)]
-pub struct UserChanges {
-    /// The stored hash of a new password. It increments the credential version, which ends
-    /// every session, and voids the reset tokens. No mail is sent about it, unlike by
-    /// [`Db::change_password`].
-    pub hashed_password: Option<HashedPassword>,
-    /// Another reset token, and the present time.
-    pub reset: Option<(PendingReset, DateTime<Utc>)>,
+/// A change to a user that does not change the password: only
+/// [`Db::change_password`] does.
+#[derive(Clone, Debug)]
+pub enum UserChange {
+    /// Another reset token. A valid token mailed before stays valid.
+    AddResetToken {
+        /// The token.
+        reset: PendingReset,
+        /// The present time.
+        now: DateTime<Utc>,
+    },
+    /// Another hash of the same password. Sessions and reset tokens stay.
+    ReplaceHash {
+        /// The stored hash. With another one, the password was changed in the meantime.
+        before: HashedPassword,
+        /// The new hash.
+        after: HashedPassword,
+    },
 }
 
 /// The reason why a user was not added.
@@ -285,50 +294,30 @@ impl Db {
         self.read(move |connection| find(connection, &by)).await
     }
 
-    /// Changes a user and returns the changed user; `None` where there is none.
+    /// Changes a user; `false`, and nothing is changed, where there is no such user or the change
+    /// does not apply any more.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn update_user(
-        &self,
-        id: UserId,
-        changes: UserChanges,
-    ) -> Result<Option<User>, DbError> {
-        self.write(move |connection| {
-            if let Some(hashed_password) = &changes.hashed_password {
-                set_password(connection, id, hashed_password)?;
-            }
-            if let Some((reset, now)) = changes.reset
-                && let Some(user) = lock_user(connection, id)?
-            {
+    pub async fn update_user(&self, id: UserId, change: UserChange) -> Result<bool, DbError> {
+        self.write(move |connection| match change {
+            UserChange::AddResetToken { reset, now } => {
+                let Some(user) = lock_user(connection, id)? else {
+                    return Ok(false);
+                };
                 reset_tokens::add(connection, &user, reset, now)?;
+                Ok(true)
             }
-            find(connection, &UserBy::Id(id))
-        })
-        .await
-    }
-
-    /// Stores another hash of the same password. Sessions and reset tokens stay. Returns
-    /// `false`, and changes nothing, when the password has been changed in the meantime.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
-    pub async fn rehash_user(
-        &self,
-        user: &User,
-        hashed_password: HashedPassword,
-    ) -> Result<bool, DbError> {
-        let (id, before) = (user.id, user.hashed_password.clone());
-        self.write(move |connection| {
-            let unchanged = users::table
-                .find(id.0)
-                .filter(users::hashed_password.eq(before.expose()));
-            let changed = diesel::update(unchanged)
-                .set(users::hashed_password.eq(hashed_password.expose()))
-                .execute(connection)?;
-            Ok(changed == 1)
+            UserChange::ReplaceHash { before, after } => {
+                let unchanged = users::table
+                    .find(id.0)
+                    .filter(users::hashed_password.eq(before.expose()));
+                let changed = diesel::update(unchanged)
+                    .set(users::hashed_password.eq(after.expose()))
+                    .execute(connection)?;
+                Ok(changed == 1)
+            }
         })
         .await
     }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::one_line::is_unseen;
+
 /// The first such character that can be the reason for a refusal. It displays as its code
 /// point, its position and a remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +37,8 @@ impl OddCharacter {
             let is_odd = match place {
                 Place::Between => true,
                 // Domains may contain letters of every script.
-                Place::Domain => is_unseen(character),
-                Place::LocalPart => at.is_some() && (is_unseen(character) || !character.is_ascii()),
+                Place::Domain => is_blank(character),
+                Place::LocalPart => at.is_some() && (is_blank(character) || !character.is_ascii()),
             };
             is_odd.then_some(Self {
                 character,
@@ -77,35 +79,16 @@ impl fmt::Display for OddCharacter {
 }
 
 fn is_letter(character: char) -> bool {
-    character.is_alphanumeric() && !is_unseen(character)
+    character.is_alphanumeric() && !is_blank(character)
 }
 
 fn is_like_at(character: char) -> bool {
     matches!(character, '\u{FF20}' | '\u{FE6B}')
 }
 
-/// White space, controls, format characters (Unicode's category Cf) and variation
-/// selectors, all of which are invisible.
-fn is_unseen(character: char) -> bool {
-    character.is_whitespace()
-        || character.is_control()
-        || matches!(
-            character,
-            '\u{AD}'
-                | '\u{34F}'
-                | '\u{61C}'
-                | '\u{115F}'..='\u{1160}'
-                | '\u{180B}'..='\u{180F}'
-                | '\u{200B}'..='\u{200F}'
-                | '\u{202A}'..='\u{202E}'
-                | '\u{2060}'..='\u{206F}'
-                | '\u{3164}'
-                | '\u{FE00}'..='\u{FE0F}'
-                | '\u{FEFF}'
-                | '\u{FFA0}'
-                | '\u{FFF9}'..='\u{FFFB}'
-                | '\u{E0000}'..='\u{E0FFF}'
-        )
+/// White space, or a character that is not seen at all.
+fn is_blank(character: char) -> bool {
+    character.is_whitespace() || is_unseen(character)
 }
 
 /// The characters that keyboards, documents and web pages leave in a text most often.

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{CredentialVersion, UserId};
+use super::{CredentialVersion, SessionPosition, UserId, one_line::is_unseen};
 
 /// The upper limit of the step in which `last_seen_at` moves.
 const MAX_LAST_SEEN_STEP: Duration = Duration::from_secs(900);
@@ -53,16 +53,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// Keeps the printable part of the user agent: no control or invisible characters, at
-    /// most 256 bytes.
+    /// Keeps the visible part of the user agent, at most 256 bytes.
     pub fn new(user_agent: &str, ip: IpAddr) -> Self {
-        let mut user_agent: String = user_agent.chars().filter(is_shown).collect();
+        let mut user_agent: String = user_agent.chars().filter(|c| !is_unseen(*c)).collect();
         user_agent.truncate(user_agent.floor_char_boundary(MAX_USER_AGENT_BYTES));
-        Self::kept(user_agent.into(), ip.to_canonical())
+        Self::from_stored(user_agent.into(), ip.to_canonical())
     }
 
     /// Restores a stored [`user_agent`](Self::user_agent) and [`ip`](Self::ip).
-    pub fn kept(user_agent: Arc<str>, ip: IpAddr) -> Self {
+    pub fn from_stored(user_agent: Arc<str>, ip: IpAddr) -> Self {
         Self { user_agent, ip }
     }
 
@@ -75,22 +74,6 @@ impl Client {
     pub fn ip(&self) -> IpAddr {
         self.ip
     }
-}
-
-/// Whether a character is visible and does not hide or reorder its neighbours, as
-/// separators, joiners, direction marks and tags do.
-fn is_shown(c: &char) -> bool {
-    !c.is_control()
-        && !matches!(
-            c,
-            '\u{AD}'
-                | '\u{61C}'
-                | '\u{200B}'..='\u{200F}'
-                | '\u{2028}'..='\u{202E}'
-                | '\u{2060}'..='\u{206F}'
-                | '\u{FEFF}'
-                | '\u{E0000}'..='\u{E007F}'
-        )
 }
 
 /// A stored session.
@@ -144,6 +127,14 @@ pub struct SessionUse {
 }
 
 impl Session {
+    /// The position in the list of the user's sessions.
+    pub fn position(&self) -> SessionPosition {
+        SessionPosition {
+            created_at: self.created_at,
+            handle: self.handle,
+        }
+    }
+
     /// The times that the limits depend on.
     pub fn times(&self) -> SessionTimes {
         SessionTimes {

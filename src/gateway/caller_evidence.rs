@@ -4,9 +4,6 @@ use axum::http::Method;
 
 use crate::{rpc::methods, transport::request_handler::CallerEvidence};
 
-/// The method that succeeds whether or not it recognises a session.
-const BATCH: &str = "/bienvenue.v1.AuthService/BatchGetUserBySession";
-
 /// HTTP routes that require a valid session or password.
 const ROUTES: [(Method, &str); 3] = [
     (Method::POST, "/sessions"),
@@ -16,7 +13,8 @@ const ROUTES: [(Method, &str); 3] = [
 
 /// Whether the success of a request shows that its caller has an account.
 pub(crate) fn of(method: &Method, path: &str) -> CallerEvidence {
-    if path == BATCH {
+    // It succeeds whether or not it recognises a session.
+    if path == methods::BATCH_CHECK {
         return CallerEvidence::RecognisedSession;
     }
     let needs_account = methods::proves_account(path)

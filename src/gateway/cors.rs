@@ -1,4 +1,5 @@
-//! CORS: the origins whose pages may call the gRPC services.
+//! CORS: the origins whose pages may call the gRPC services; none unless `cors-origin` is set. The
+//! form routes have no CORS (`http/flask/origin.rs`).
 
 use std::time::Duration;
 

@@ -20,9 +20,9 @@ use super::grpc_timeout;
 use crate::{
     deadline::{Deadline, Source},
     domain::Network,
-    http::flask,
+    http::replies,
     peer::Peer,
-    request_context::RequestContext,
+    request_context::{RequestContext, RequestId},
     rpc::status,
 };
 
@@ -52,8 +52,8 @@ impl RequestLimits<response::Response> {
         Self {
             timeout,
             caller_timeout: |_| None,
-            connection_full: flask::connection_full,
-            too_slow: flask::too_slow,
+            connection_full: replies::connection_full,
+            too_slow: replies::too_slow,
         }
     }
 }
@@ -61,23 +61,25 @@ impl RequestLimits<response::Response> {
 impl<R> RequestLimits<R> {
     /// Adds the [`RequestContext`] to a request's extensions and passes the request on.
     /// Refuses it if it is over its connection's limit.
-    pub(crate) fn hold<B, F>(
+    pub(crate) fn admit<B, F>(
         &self,
         mut request: Request<B>,
-        answer: impl FnOnce(Request<B>) -> F,
+        handle: impl FnOnce(Request<B>) -> F,
     ) -> Result<TimedFuture<R, F>, R> {
         let peer = request.extensions().get::<Peer>();
         if peer.is_some_and(Peer::is_over_limit) {
             return Err((self.connection_full)());
         }
         let source = peer.map(source).unwrap_or_default();
-        let deadline = self.deadline(request.headers()).from_source(source);
+        let deadline = self.deadline(request.headers()).with_source(source);
         if let Some(client_address) = peer.map(Peer::client_ip) {
-            let context = RequestContext::new(client_address, deadline);
+            let request_id = request.extensions().get().copied();
+            let request_id = request_id.unwrap_or_else(RequestId::random);
+            let context = RequestContext::new(client_address, deadline, request_id);
             request.extensions_mut().insert(context);
         }
         Ok(TimedFuture {
-            answer: answer(request),
+            response: handle(request),
             deadline,
             timer: None,
             too_slow: self.too_slow,
@@ -101,9 +103,9 @@ fn source(peer: &Peer) -> Source {
     Source::Client(Network::of(client))
 }
 
-/// The reply to a request in progress, or the error that it took too long.
+/// The response to a request in progress, or the error that it took too long.
 pub(crate) struct TimedFuture<R, F> {
-    answer: F,
+    response: F,
     deadline: Deadline,
     timer: Option<Pin<Box<Sleep>>>,
     too_slow: fn() -> R,
@@ -113,7 +115,7 @@ impl<R, F: Future<Output = R> + Unpin> Future for TimedFuture<R, F> {
     type Output = R;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
-        if let Poll::Ready(response) = Pin::new(&mut self.answer).poll(context) {
+        if let Poll::Ready(response) = Pin::new(&mut self.response).poll(context) {
             return Poll::Ready(response);
         }
         // Set only here: a request answered from memory needs no timer.
@@ -126,13 +128,13 @@ impl<R, F: Future<Output = R> + Unpin> Future for TimedFuture<R, F> {
 }
 
 /// The limits as a middleware.
-pub(crate) async fn limit(
-    State(limit): State<Arc<RequestLimits<response::Response>>>,
+pub(crate) async fn enforce(
+    State(limits): State<Arc<RequestLimits<response::Response>>>,
     request: extract::Request,
     next: Next,
 ) -> response::Response {
-    match limit.hold(request, |request| Box::pin(next.run(request))) {
-        Ok(answer) => answer.await,
+    match limits.admit(request, |request| Box::pin(next.run(request))) {
+        Ok(response) => response.await,
         Err(full) => full,
     }
 }
@@ -177,18 +179,18 @@ mod tests {
             request.extensions_mut().insert(peer.over_limit());
             request
         };
-        let answer = |_| async { unreachable!("the request is refused") };
+        let handle = |_| async { unreachable!("the request is refused") };
         let timeout = Duration::from_secs(5);
         let grpc = RequestLimits::grpc(timeout)
-            .hold(request(), answer)
+            .admit(request(), handle)
             .err()
             .unwrap();
         let status = Status::from_header_map(grpc.headers()).unwrap();
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.message().contains("connection"), "{status:?}");
-        let answer = |_| async { unreachable!("the request is refused") };
+        let handle = |_| async { unreachable!("the request is refused") };
         let http = RequestLimits::http(timeout)
-            .hold(request(), answer)
+            .admit(request(), handle)
             .err()
             .unwrap();
         assert_eq!(http.status(), StatusCode::SERVICE_UNAVAILABLE);

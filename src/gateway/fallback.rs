@@ -8,13 +8,13 @@ use axum::{
 
 use super::protocol::{self, ProtocolError};
 use crate::{
-    http::flask,
+    http::replies,
     rpc::{self, status},
 };
 
 /// The reply to a request for a gRPC service that fails the protocol check.
 pub(crate) fn protocol_error(error: ProtocolError) -> Response {
-    let mut response = flask::message(error.status(), error.message());
+    let mut response = replies::message(error.status(), error.message());
     if error == ProtocolError::Method {
         response
             .headers_mut()
@@ -25,14 +25,14 @@ pub(crate) fn protocol_error(error: ProtocolError) -> Response {
 
 /// The reply to an HTTP/1.1 request without exactly one valid `Host`.
 pub(crate) fn bad_host() -> Response {
-    flask::malformed("send one Host header with the host that the request is for")
+    replies::malformed("send one Host header with the host that the request is for")
 }
 
 /// The reply to an unknown path on a port with these gRPC services: a gRPC status for gRPC
 /// clients, else 404.
 pub(crate) fn not_found(services: &[&str], request: &Request) -> Response {
     if protocol::check(request).is_err() {
-        return flask::not_found();
+        return replies::not_found();
     }
     let message = unknown_service(services, request.uri().path());
     let mut response: Response = status::unimplemented(message).into_http();

@@ -63,7 +63,7 @@ impl Grpc {
 
     /// Handles any other request for a service: a gRPC-Web call by translation, else with the
     /// HTTP reply to the protocol error.
-    pub(crate) fn handle_translated(
+    pub(crate) fn handle_other(
         &self,
         service: &dyn GrpcService,
         protocol: Result<GrpcProtocol, ProtocolError>,
@@ -107,7 +107,7 @@ impl Grpc {
     ) -> ResponseFuture {
         match self
             .limits
-            .hold(request, |request| GrpcCallFuture::new(call(request)))
+            .admit(request, |request| GrpcCallFuture::new(call(request)))
         {
             Ok(call) => ResponseFuture::Call(call),
             Err(refused) => ResponseFuture::ready(refused),

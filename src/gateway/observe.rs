@@ -1,5 +1,12 @@
 //! The observer of each request: writes the one log line on a request that changes something
 //! or fails.
+//!
+//! A request has no line if
+//! - it read successfully: its gRPC method only reads ([`methods`]), or its HTTP method is safe;
+//! - its second is over the quota ([`log_quota`]), which also counts successes that changed nothing
+//!   ([`NoEffect`](crate::no_effect::NoEffect));
+//! - it was refused before it was a request (`transport/refusal_log.rs`);
+//! - the reader of the log is slow (`log/output.rs`), or the setting `log` leaves it out.
 
 pub(crate) mod log_quota;
 mod outcome;
@@ -15,16 +22,16 @@ use std::{
 
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use tracing::Level;
-use uuid::Uuid;
 
 use self::{
     log_quota::{LogQuotas, QuotaClass},
     outcome::{Effect, RequestOutcome},
 };
 use crate::{
-    config::{EXPENDABLE_LINE, REQUEST_LINE},
     domain::Network,
     peer::Peer,
+    request_context::RequestId,
+    request_line::{EXPENDABLE_LINE, REQUEST_LINE},
     rpc::methods,
 };
 
@@ -41,18 +48,23 @@ pub(crate) struct RequestRecord {
     path: LoggedPath,
     /// The addresses of the peer and of the client.
     addresses: Option<(SocketAddr, IpAddr)>,
+    request_id: RequestId,
     start: Instant,
     quotas: Arc<LogQuotas>,
     is_finished: bool,
 }
 
 impl RequestRecord {
-    pub(crate) fn new<B>(request: &Request<B>, quotas: &Arc<LogQuotas>) -> Self {
+    /// Gives the request its id, and records the rest.
+    pub(crate) fn new<B>(request: &mut Request<B>, quotas: &Arc<LogQuotas>) -> Self {
+        let request_id = RequestId::random();
+        request.extensions_mut().insert(request_id);
         let peer = request.extensions().get::<Peer>();
         Self {
             method: request.method().clone(),
             path: LoggedPath::of(request.uri()),
             addresses: peer.map(|peer| (peer.address(), peer.client_ip())),
+            request_id,
             start: Instant::now(),
             quotas: Arc::clone(quotas),
             is_finished: false,
@@ -74,9 +86,8 @@ impl RequestRecord {
         if !self.has_line(&outcome) {
             return;
         }
-        let request_id = Uuid::new_v4();
-        self.log(&outcome, request_id);
-        if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+        self.log(&outcome);
+        if let Ok(value) = HeaderValue::from_str(&self.request_id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
     }
@@ -101,7 +112,7 @@ impl RequestRecord {
         self.method.is_safe() || matches!(self.path, LoggedPath::Quiet(_))
     }
 
-    fn log(&self, outcome: &RequestOutcome, request_id: Uuid) {
+    fn log(&self, outcome: &RequestOutcome) {
         // tracing needs a constant level for each event.
         macro_rules! line {
             ($name:expr, $level:expr) => {
@@ -114,7 +125,7 @@ impl RequestRecord {
                     duration_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX),
                     peer = self.addresses.map(|(peer, _)| peer.to_string()),
                     client = self.client(),
-                    %request_id,
+                    request_id = %self.request_id,
                     cause = outcome.cause,
                     "request"
                 )
@@ -185,7 +196,7 @@ enum LoggedPath {
 
 impl LoggedPath {
     fn of(uri: &Uri) -> Self {
-        methods::quiet_path(uri.path())
+        methods::read_only_path(uri.path())
             .map_or_else(|| Self::Other(Box::new(uri.clone())), Self::Quiet)
     }
 
@@ -200,7 +211,7 @@ impl LoggedPath {
 impl Drop for RequestRecord {
     fn drop(&mut self) {
         if !self.is_finished && self.has_line(&RequestOutcome::CANCELLED) {
-            self.log(&RequestOutcome::CANCELLED, Uuid::new_v4());
+            self.log(&RequestOutcome::CANCELLED);
         }
     }
 }

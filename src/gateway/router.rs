@@ -57,15 +57,15 @@ impl Router {
     /// Handles a request, and observes it.
     fn handle_observed(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> ObservedFuture<ResponseFuture> {
-        let record = RequestRecord::new(&request, &self.log_quotas);
+        let record = RequestRecord::new(&mut request, &self.log_quotas);
         let protocol = protocol::check(&request);
         let response = if protocol == Ok(GrpcProtocol::Native) {
             self.call(request)
         } else {
             let router = Arc::clone(self);
-            ResponseFuture::other(async move { Ok(router.translate(protocol, request).await) })
+            ResponseFuture::other(async move { Ok(router.handle_other(protocol, request).await) })
         };
         record.observe(response)
     }
@@ -81,7 +81,7 @@ impl Router {
 
     /// Handles any other request. Over HTTP/1.1, the response waits for the end of the request
     /// body, or closes the connection.
-    async fn translate(
+    async fn handle_other(
         &self,
         protocol: Result<GrpcProtocol, ProtocolError>,
         request: Request<Incoming>,
@@ -93,7 +93,7 @@ impl Router {
             drop(request);
             ResponseFuture::ready(fallback::bad_host().map(Body::new))
         } else if let Some(service) = self.grpc.of_path(request.uri().path()) {
-            self.grpc.handle_translated(service, protocol, request)
+            self.grpc.handle_other(service, protocol, request)
         } else {
             self.http(request)
         };

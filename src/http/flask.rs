@@ -7,7 +7,6 @@ mod cookie;
 mod forms;
 mod origin;
 mod original;
-mod replies;
 mod reset_password;
 mod sessions;
 mod users;
@@ -24,10 +23,7 @@ use axum::{
 
 use self::cookie::SessionCookie;
 pub use self::original::as_original;
-pub use self::replies::{
-    Failure, connection_full, malformed, message, not_found, panicked, too_slow,
-};
-use super::account::reset_page;
+use super::{account::reset_page, replies::message};
 use crate::{auth::Auth, domain::PublicUrl};
 
 /// The settings of plain HTTP.
@@ -45,7 +41,7 @@ pub struct HttpSettings {
 }
 
 /// The state shared by the handlers.
-pub(super) struct HttpState {
+struct HttpState {
     auth: Auth,
     cookie: SessionCookie,
     origin: String,
@@ -53,7 +49,6 @@ pub(super) struct HttpState {
     home: HeaderValue,
     as_original: bool,
     max_form_size: usize,
-    pub(super) reset_page_policy: HeaderValue,
 }
 
 /// The routes.
@@ -65,7 +60,6 @@ pub fn routes(auth: Auth, settings: &HttpSettings) -> Router {
         home: HeaderValue::try_from(settings.public_url.home()).expect("a URL in ASCII"),
         as_original: settings.as_original,
         max_form_size: settings.max_form_size,
-        reset_page_policy: reset_page::policy(),
     });
     Router::new()
         .route("/", get(welcome))
@@ -97,6 +91,6 @@ async fn welcome() -> Response {
 async fn method_not_allowed() -> Response {
     message(
         StatusCode::METHOD_NOT_ALLOWED,
-        "this path does not answer to that method; the header Allow names those that it does",
+        "this path does not allow the method; the header Allow lists the allowed ones",
     )
 }

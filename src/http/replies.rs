@@ -149,7 +149,7 @@ pub fn too_slow() -> Response {
 
 /// A handler panicked. Only its request fails. The panic message stays out of the log,
 /// since it may quote secrets.
-pub fn panicked(_said: Box<dyn Any + Send>) -> Response {
+pub fn panicked(_payload: Box<dyn Any + Send>) -> Response {
     ErrorReply::from(AuthError::Internal("a handler panicked".into())).into_response()
 }
 

@@ -6,8 +6,8 @@ use tokio::{sync::watch, time};
 
 use crate::auth::Auth;
 
-/// This goes by the machine's clock, trusted or not: a mail removed too early can be
-/// requested again, and a machine that runs for an hour a day never has a trusted clock.
+/// Runs until stopped. It uses the machine's clock even while that is in doubt: a mail removed too
+/// early can be requested again, and a machine that runs for an hour a day never has a trusted clock.
 pub(super) async fn run(auth: Auth, every: Duration, mut stop: watch::Receiver<()>) {
     loop {
         auth.remove_expired_mail().await;

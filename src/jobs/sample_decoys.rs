@@ -18,7 +18,7 @@ pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {
             Err(error) => {
                 tracing::warn!(
                     cause = with_causes(&error),
-                    "the decoys of unknown e-mails do not follow the users yet"
+                    "the decoys of unknown e-mails could not be sampled from the users; another try follows"
                 );
                 SAMPLE_EVERY
             }

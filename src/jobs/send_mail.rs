@@ -27,7 +27,10 @@ pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {
             Ok(true) => PAUSE,
             Ok(false) => LOOK_FOR_MAIL,
             Err(error) => {
-                tracing::warn!(cause = with_causes(&error), "mail has to wait");
+                tracing::warn!(
+                    cause = with_causes(&error),
+                    "due mail could not be claimed yet"
+                );
                 DATABASE_RETRY
             }
         };

@@ -14,7 +14,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::config::{EXPENDABLE_LINE, REQUEST_LINE};
+use crate::request_line::{EXPENDABLE_LINE, REQUEST_LINE};
 
 const LINES: u32 = 50;
 const PERIOD: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Not limited are the lines about requests, which have quotas of their own, lines of this service
 /// at the level info, and lines of debug and trace, which the operator has enabled.
 #[derive(Clone, Default)]
-pub(super) struct LineQuota(Arc<Mutex<Counts>>);
+pub(super) struct CallsiteQuota(Arc<Mutex<Counts>>);
 
 /// The counts by place in the code.
 type Counts = HashMap<Identifier, Count>;
@@ -38,7 +38,7 @@ struct Count {
     source: &'static str,
 }
 
-impl LineQuota {
+impl CallsiteQuota {
     /// Counts a line, and returns whether to write it.
     fn take(&self, metadata: &'static Metadata<'static>) -> bool {
         let mut counts = self.lock();
@@ -92,7 +92,7 @@ impl LineQuota {
     }
 }
 
-impl<S> Filter<S> for LineQuota
+impl<S> Filter<S> for CallsiteQuota
 where
     S: for<'a> LookupSpan<'a>,
 {

@@ -9,7 +9,7 @@ use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::EXPENDABLE_LINE;
+use crate::request_line::EXPENDABLE_LINE;
 
 /// The most lines that wait for a slow reader.
 const LASTING: usize = 128_000;

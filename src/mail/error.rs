@@ -5,6 +5,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 use thiserror::Error;
 
 use super::advice;
+use crate::domain::on_one_line;
 
 /// The longest quotation from a server's reply, in bytes.
 const MAX_QUOTE_BYTES: usize = 200;
@@ -152,19 +153,10 @@ pub(super) fn quote(words: &str, secrets: &[&str]) -> String {
     };
     let ends_piece = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_');
     let mut quoted = String::new();
-    for part in words.trim().split_inclusive(ends_piece) {
+    for part in on_one_line(words).split_inclusive(ends_piece) {
         let piece = part.trim_end_matches(ends_piece);
-        if is_secret(piece) {
-            quoted.push_str(CUT);
-        } else {
-            quoted.push_str(piece);
-        }
-        for c in part[piece.len()..].chars() {
-            match c.is_control() {
-                true => quoted.extend(c.escape_default()),
-                false => quoted.push(c),
-            }
-        }
+        quoted.push_str(if is_secret(piece) { CUT } else { piece });
+        quoted.push_str(&part[piece.len()..]);
     }
     if quoted.len() > MAX_QUOTE_BYTES {
         quoted.truncate(quoted.floor_char_boundary(MAX_QUOTE_BYTES));
@@ -216,7 +208,7 @@ mod tests {
         let body = "Go to https://auth.example.com/reset?token=rst_0123456789abcdefghij within";
         for (words, quoted) in [
             ("5.1.1 no such user", "5.1.1 no such user"),
-            ("a\r\nb\u{1b}[31m\u{85}c", "a\\r\\nb\\u{1b}[31m\\u{85}c"),
+            ("a\r\nb\u{1b}[31m\u{202E}c", "a b\\u{1b}[31m\\u{202e}c"),
             (
                 "<https://auth.example.com/reset?token=rst_0123456789abcdefghij> is listed",
                 "<https://auth.example.com/reset?token=\u{2026}> is listed",

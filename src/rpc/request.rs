@@ -1,11 +1,11 @@
-//! What handlers take from a request besides its message.
+//! The context and the peer of a request, from its metadata and extensions.
 
 use tonic::{
     Extensions, Request,
     metadata::{MetadataMap, MetadataValue},
 };
 
-use crate::{auth::AuthError, request_context::RequestContext};
+use crate::{auth::AuthError, peer::Peer, request_context::RequestContext};
 
 /// The context of a request, for handlers that go on to use the request.
 pub(crate) fn context<T>(request: &Request<T>) -> Result<RequestContext<'_>, AuthError> {
@@ -22,4 +22,10 @@ pub(crate) fn context_of<'a>(
         context.ok_or_else(|| AuthError::Internal("the request has no context".into()))?;
     let user_agent = metadata.get("user-agent").map(MetadataValue::as_bytes);
     Ok(context.with_user_agent(user_agent))
+}
+
+/// The peer of the request's connection.
+pub(crate) fn peer<T>(request: &Request<T>) -> Result<&Peer, AuthError> {
+    let peer = request.extensions().get();
+    peer.ok_or_else(|| AuthError::Internal("the request has no peer".into()))
 }

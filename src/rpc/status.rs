@@ -71,15 +71,15 @@ pub(crate) fn admin_token_invalid() -> Status {
 pub(crate) fn revision_swept() -> Status {
     plain(
         ErrorCode::RevisionSwept,
-        "the revocations after this revision are not all there any more: drop all that you keep \
-         and ask without since_revision",
+        "the log no longer has all revocations after this revision: drop all cached replies and \
+         open a stream without since_revision",
     )
 }
 
 /// The requested revision is negative.
 pub(crate) fn negative_revision() -> Status {
     let mut details = details(ErrorCode::InvalidField, None);
-    let problem = "is negative; write a revision that this service gave, or 0";
+    let problem = "is negative; send a revision that this service returned, or 0";
     details.add_bad_request_violation("since_revision", problem);
     let message = format!("since_revision {problem}");
     with_details(ErrorCode::InvalidField, message, details)
@@ -89,7 +89,7 @@ pub(crate) fn negative_revision() -> Status {
 pub(crate) fn too_many_watchers() -> Status {
     retry_watch(
         ErrorCode::Overloaded,
-        "too many watch revocations already; end other streams, or ask another node",
+        "too many streams are open; close some, or call another node",
     )
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn too_many_watchers() -> Status {
 pub(crate) fn slow_reader() -> Status {
     retry_watch(
         ErrorCode::SlowReader,
-        "the stream was not read fast enough: ask again from the last revision that you have had",
+        "the stream was not read fast enough: open a new one from the last received revision",
     )
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn slow_reader() -> Status {
 pub(crate) fn interrupted() -> Status {
     retry_watch(
         ErrorCode::Unavailable,
-        "the log of revocations was interrupted: ask again from the last revision",
+        "the log of revocations was interrupted: open a new stream from the last received revision",
     )
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn interrupted() -> Status {
 pub(crate) fn stopping() -> Status {
     retry_watch(
         ErrorCode::Unavailable,
-        "this node stops: ask another, from the last revision that you have had",
+        "this node stops: open a stream on another, from the last received revision",
     )
 }
 
@@ -138,7 +138,7 @@ pub fn unimplemented(message: impl Into<String>) -> Status {
 
 /// A handler panicked. Only its call fails. The panic message stays out of the log, since
 /// it may quote secrets.
-pub fn panicked(_said: Box<dyn Any + Send>) -> Response<Body> {
+pub fn panicked(_payload: Box<dyn Any + Send>) -> Response<Body> {
     Status::from(AuthError::Internal("a handler panicked".into())).into_http()
 }
 
@@ -158,9 +158,11 @@ pub fn complete(response: Response<Body>) -> Response<Body> {
         Code::Ok => return response,
         // The generated services have no text for unknown methods.
         Code::Unimplemented if status.message().is_empty() => {
-            unimplemented("the service has no such method; names count by their case, too")
+            unimplemented("the service has no such method; method names are case-sensitive")
         }
-        Code::Unimplemented => unimplemented("compressed messages are not taken: send them plain"),
+        Code::Unimplemented => {
+            unimplemented("compressed messages are not supported: send them uncompressed")
+        }
         // The health and reflection services answer so for unknown names.
         Code::NotFound => plain(ErrorCode::NotFound, status.message()),
         // Everything else failed before a handler ran: the bytes are not a request.

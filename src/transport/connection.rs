@@ -28,7 +28,8 @@ use crate::{config::LimitSettings, domain::Network, peer::Peer};
 /// The first byte of a TLS connection: the content type of a handshake record (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 22;
 
-/// The time by which each stage of a connection must end, from the connection's start.
+/// The timeouts of a connection: of each stage, from the start of the connection, and of a
+/// blocked write.
 #[derive(Clone, Copy)]
 pub(crate) struct Timeouts {
     first_byte: Duration,

@@ -200,8 +200,9 @@ impl ConnectionLimits {
             NetworkGroup::Unknown if known > self.max_connections / 2 => {
                 &[NetworkGroup::Known, NetworkGroup::Unknown]
             }
-            // Reserved connections are not evicted for unknown networks.
-            NetworkGroup::Unknown if known > reserved && !is_over_share => {
+            // The total is reached, so known networks have more than the reserved connections,
+            // which are not evicted for unknown networks.
+            NetworkGroup::Unknown if !is_over_share => {
                 &[NetworkGroup::Unknown, NetworkGroup::Known]
             }
             NetworkGroup::Unknown => &[NetworkGroup::Unknown],

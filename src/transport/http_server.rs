@@ -1,6 +1,6 @@
 //! Serves HTTP on accepted connections until shutdown.
 //!
-//! hyper is driven directly: tonic's own server sets no limits for HTTP/1.1, replies to an
+//! hyper is driven directly: tonic's own server has no settings for HTTP/1.1, replies to an
 //! expired `grpc-timeout` with a status of its own, and closes an old connection without
 //! a graceful shutdown.
 

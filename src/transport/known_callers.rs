@@ -1,5 +1,5 @@
-//! Networks with known callers, for which some connections are reserved. A network is known
-//! once a request from it succeeded that requires an account.
+//! The proof that a connection has a known caller: a request on it succeeded that requires an
+//! account. Some connections are reserved for the networks of such callers.
 
 use std::sync::{
     Arc,

@@ -165,7 +165,7 @@ fn a_weak_token_is_refused() {
         let file = TokenFile::with(content, mode);
         let settings = file.settings();
         let ended = fails_with(&[&settings[0], &settings[1]]);
-        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.code, Some(64), "{ended:?}");
         assert!(
             ended.errors.contains("--admin-token-file"),
             "{}",
@@ -177,7 +177,7 @@ fn a_weak_token_is_refused() {
     let settings = file.settings();
     fs::remove_file(file.path()).unwrap();
     let ended = fails_with(&[&settings[0], &settings[1]]);
-    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.code, Some(64), "{ended:?}");
     assert!(
         ended.errors.contains("--admin-token-file"),
         "{}",

@@ -2,7 +2,6 @@
 
 use crate::harness::process::{command, run};
 
-/// The figures depend on the machine, their ratios do not.
 #[test]
 fn each_cost_has_a_row_of_figures() {
     let folder = tempfile::tempdir().unwrap();
@@ -24,10 +23,6 @@ fn each_cost_has_a_row_of_figures() {
     assert_eq!(costs, [10.0, 11.0, 12.0, 13.0, 14.0], "{}", ended.output);
     for row in &rows {
         assert!(row.iter().all(|&figure| figure > 0.0), "{}", ended.output);
-    }
-    for pair in rows.windows(2) {
-        let ratio = pair[1][1] / pair[0][1];
-        assert!((1.8..2.2).contains(&ratio), "{}", ended.output);
     }
     assert!(ended.output.contains("--bcrypt-cost=1"), "{}", ended.output);
     // It creates no files.

@@ -15,8 +15,12 @@ use crate::harness::{
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Long enough for fifty sweeps: the absence of an effect has no event to await.
-const FIFTY_SWEEPS: Duration = Duration::from_secs(1);
+/// Enough sweeps to show that they have no effect.
+const SWEEPS: u64 = 20;
+
+/// Longer than the interval of sweeps by far. A process shows no sweep that changes nothing, so
+/// this does not prove that there were any.
+const REPETITION: Duration = Duration::from_millis(500);
 
 const SWEEPING: &str = "--session-sweep=20ms";
 
@@ -32,7 +36,7 @@ async fn until_count_is(database: &Database, many: usize, of: &str) {
     .await;
 }
 
-/// A clock with a wrong calendar from the start.
+/// A clock with a wrong time from the start.
 fn clock_off_by(days: i64) -> TestClock {
     let clock = TestClock::default();
     clock.jump(days * 86_400);
@@ -59,7 +63,7 @@ on_each_database! {
         let ended = server.login().await.session_id;
         server.client.logout(&ended).await.unwrap();
         server.clock.jump(8 * 86_400);
-        sleep(FIFTY_SWEEPS).await;
+        server.clock.sweeps(SWEEPS).await;
         assert_eq!((number(&database, "sessions"), number(&database, "revocations")), (20, 1));
         server.clock.jump(-8 * 86_400);
         for login in &logins {
@@ -67,7 +71,7 @@ on_each_database! {
         }
         server.stop().await;
         let ahead = start_off_by(&database, 8).await;
-        sleep(FIFTY_SWEEPS).await;
+        ahead.clock.sweeps(SWEEPS).await;
         ahead.stop().await;
         assert_eq!((number(&database, "sessions"), number(&database, "revocations")), (20, 1));
         let server = TestServer::start(&database).await;
@@ -90,7 +94,7 @@ on_each_database! {
             assert_eq!(database.execute(&age), 1);
         }
         until_count_is(&database, 2, "sessions").await;
-        sleep(FIFTY_SWEEPS).await;
+        server.clock.sweeps(SWEEPS).await;
         assert_eq!(number(&database, "sessions"), 2);
         if database.is_sqlite() {
             // The database's own clock cannot be moved.
@@ -143,7 +147,7 @@ on_each_database! {
         for login in &logins {
             server.client.check(&login.session_id).await.unwrap();
         }
-        sleep(FIFTY_SWEEPS).await;
+        server.clock.sweeps(SWEEPS).await;
         server.clock.jump(400 * 86_400);
         server.client.check(&logins[0].session_id).await.unwrap();
         server.stop().await;
@@ -151,7 +155,7 @@ on_each_database! {
         for login in &logins {
             behind.client.check(&login.session_id).await.unwrap();
         }
-        sleep(FIFTY_SWEEPS).await;
+        behind.clock.sweeps(SWEEPS).await;
         behind.stop().await;
         assert_eq!(times(), created_at);
         let server = TestServer::start(&database).await;
@@ -219,7 +223,8 @@ on_each_database! {
         stop(start());
         database.execute("UPDATE trusted_clock SET trusted_at = '2020-01-01 00:00:00'");
         let process = start();
-        sleep(FIFTY_SWEEPS).await;
+        process.until_logged("expired rows are kept").await;
+        sleep(REPETITION).await;
         let now = TestClock::default().now().format("%Y-%m-%d %H:%M:%S");
         let log = stop(process);
         assert_eq!(log.matches("expired rows are kept").count(), 1, "{log}");
@@ -240,7 +245,7 @@ async fn a_node_with_a_wrong_clock_removes_nothing() {
     right.register().await;
     let logins = right.logins(20).await;
     let wrong = start_off_by(&database, 8).await;
-    sleep(FIFTY_SWEEPS).await;
+    wrong.clock.sweeps(SWEEPS).await;
     assert_eq!(number(&database, "sessions"), 20);
     // Used under the wrong clock, too, as far as that node accepts them.
     for login in &logins {

@@ -2,9 +2,12 @@
 
 use tempfile::TempDir;
 
-use crate::harness::{
-    Process,
-    process::{Ended, command, run},
+use crate::{
+    harness::{
+        Process,
+        process::{Ended, command, run},
+    },
+    import::{SourceFile, TABLE},
 };
 
 /// Every variable, with its default if any.
@@ -45,6 +48,17 @@ fn start(variables: &[(&str, &str)]) -> (String, String) {
     (greeting, log)
 }
 
+/// Runs `import`, from a table without rows, or `calibrate`, with these variables.
+fn run_other(name: &str, variables: &[(&str, &str)]) -> Ended {
+    let source = SourceFile::from_sql(TABLE);
+    let mut other = command(source.folder.path());
+    other.arg(name).envs(variables.iter().copied());
+    if name == "import" {
+        other.args(["--from", &source.url()]);
+    }
+    run(other)
+}
+
 fn refused(variable: &str, value: &str) -> Ended {
     let folder: TempDir = tempfile::tempdir().unwrap();
     let mut start = command(folder.path());
@@ -72,6 +86,44 @@ fn an_empty_variable_is_not_set() {
         );
         // An empty filter would drop every line.
         assert!(log.contains("INFO"), "{log}");
+    }
+}
+
+/// Each command refuses only variables of settings that it uses.
+#[test]
+fn commands_ignore_the_variables_of_settings_that_they_do_not_use() {
+    let variables = variables();
+    for (name, used) in [
+        (
+            "import",
+            &[
+                "DATABASE_URL",
+                "BIENVENUE_DATABASE_PASSWORD_FILE",
+                "BIENVENUE_PEPPER_FILE",
+            ][..],
+        ),
+        ("calibrate", &["BIENVENUE_HASH_THREADS"]),
+    ] {
+        let unusable: Vec<_> = variables
+            .iter()
+            .map(|(variable, _)| match used.contains(&variable.as_str()) {
+                true => (variable.as_str(), ""),
+                false => (variable.as_str(), "\"unreadable\""),
+            })
+            .collect();
+        let empty: Vec<_> = unusable
+            .iter()
+            .map(|(variable, _)| (*variable, ""))
+            .collect();
+        for variables in [unusable, empty] {
+            let ended = run_other(name, &variables);
+            assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
+        }
+        for variable in used {
+            let ended = run_other(name, &[(variable, "\"unreadable\"")]);
+            assert_eq!(ended.code, Some(64), "{name}: {ended:?}");
+            assert!(ended.errors.contains(variable), "{name}: {ended:?}");
+        }
     }
 }
 

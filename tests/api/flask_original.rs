@@ -1,5 +1,5 @@
-//! The Flask service and Bienvenue with `reset-delivery=response`, side by side: one client
-//! says the same to both, and what they answer is equal, but for what `docs/flask.md` lists.
+//! Sends the same requests to the Flask service and to Bienvenue with `reset-delivery=response`.
+//! Their replies are equal, except for the differences in `docs/flask.md`.
 
 mod differences;
 mod exchange;
@@ -88,8 +88,8 @@ fn routes() -> Vec<Request> {
     requests
 }
 
-/// What the programs of the original's clients do.
-fn the_story() -> Vec<Request> {
+/// The requests of the Flask service's usual clients.
+fn main_scenario() -> Vec<Request> {
     vec![
         request("GET", "/"),
         register(),
@@ -351,7 +351,7 @@ fn time() -> Vec<Request> {
     ]
 }
 
-/// Compares two answers; what is wrong, if anything.
+/// Compares two answers; returns the difference, if there is one.
 fn compare(
     request: &Request,
     original: &Answer,
@@ -381,14 +381,14 @@ fn compare(
 }
 
 on_each_database! {
-    async fn everything_is_answered_as_the_original_answers_it(database: Database) {
+    async fn replies_equal_those_of_the_flask_service(database: Database) {
         let Some(flask) = FlaskService::start() else {
             return;
         };
         let server = TestServer::start_with(&database, &AS_FLASK).await;
         let conversations = [
             ("routes", routes()),
-            ("story", the_story()),
+            ("main scenario", main_scenario()),
             ("logins", logins()),
             ("browser", a_shared_browser()),
             ("cookies", cookies()),

@@ -420,7 +420,7 @@ on_each_database! {
             client.post("/sessions").data(fields).await,
         ] {
             assert_eq!((response.status_code, response.header("retry-after")), (503, Some("1")));
-            let message = "the service cannot reach its database; try again in a moment";
+            let message = "the database is unavailable or busy; try again in a moment";
             assert_eq!(response.json(), json!({ "message": message }));
         }
         database.execute("ALTER TABLE gone RENAME TO sessions");

@@ -287,7 +287,7 @@ fn a_session_ends_once() {
 }
 
 #[test]
-fn nothing_else_comes_back() {
+fn unexpected_replies_and_unknown_sessions_are_found() {
     let other = Outcome::Other("INTERNAL".to_owned());
     for outcome in [other, Outcome::Overloaded, Outcome::InvalidCredentials] {
         let check = call(A, 20, 30, Request::Check { session: 1 }, outcome);

@@ -1,16 +1,12 @@
 //! The layers of ARCHITECTURE.md, checked against the parsed source.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
-};
+mod paths;
 
-use proc_macro2::{TokenStream, TokenTree};
-use syn::{
-    Attribute, Item, UseTree,
-    visit::{self, Visit},
-};
+use std::{collections::BTreeSet, fs, path::Path};
+
+use syn::visit::Visit;
+
+use self::paths::{Paths, files_in, sources};
 
 /// Each module with a layer of its own, from the top to the bottom, and the modules that it
 /// may use. A file belongs to the innermost module listed here.
@@ -33,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "import",
         &["clock", "db", "db/import", "domain", "passwords"],
     ),
-    ("log", &["config"]),
+    ("log", &["config", "request_line"]),
     (
         "app",
         &[
@@ -46,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "error_chain",
             "gateway",
             "http/flask",
+            "http/replies",
             "jobs",
             "lifecycle",
             "mail",
@@ -58,15 +55,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "config",
             "deadline",
             "domain",
-            "effect",
             "error_chain",
-            "http/flask",
+            "http/replies",
+            "no_effect",
             "peer",
             "proto",
             "request_context",
+            "request_line",
             "rpc",
             "rpc/methods",
             "rpc/status",
@@ -80,10 +77,11 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "auth",
             "domain",
-            "effect",
+            "no_effect",
             "proto",
             "rpc/encoding",
             "rpc/methods",
+            "rpc/reply_reservation",
             "rpc/request",
             "rpc/status",
         ],
@@ -94,40 +92,37 @@ const LAYERS: &[(&str, &[&str])] = &[
             "auth",
             "auth/sessions/freshness",
             "domain",
+            "error_chain",
             "proto",
+            "request_context",
             "rpc/encoding",
+            "rpc/methods",
             "rpc/request",
             "rpc/status",
-            "secret_file",
         ],
     ),
     (
         "rpc/encoding",
-        &[
-            "auth",
-            "auth/sessions/freshness",
-            "domain",
-            "peer",
-            "proto",
-            "rpc/status",
-        ],
+        &["auth", "auth/sessions/freshness", "domain", "proto"],
     ),
+    ("rpc/reply_reservation", &["peer", "rpc/status"]),
     ("rpc/methods", &["proto", "rpc/status"]),
-    ("rpc/request", &["auth", "request_context"]),
+    ("rpc/request", &["auth", "peer", "request_context"]),
     ("rpc/status", &["auth", "error_code", "peer"]),
     (
         "http/flask",
         &[
             "auth",
             "domain",
-            "effect",
             "error_code",
             "http/account",
-            "peer",
+            "http/replies",
+            "no_effect",
             "request_context",
         ],
     ),
-    ("http/account", &["http/flask"]),
+    ("http/account", &[]),
+    ("http/replies", &["auth", "domain", "error_code", "peer"]),
     (
         "auth",
         &[
@@ -148,7 +143,6 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "auth",
             "db",
-            "deadline",
             "domain",
             "error_chain",
             "passwords",
@@ -193,14 +187,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("peer", &["error_code"]),
     ("request_context", &["deadline", "domain"]),
     ("deadline", &["domain"]),
+    ("error_chain", &["domain"]),
     ("domain", &[]),
     ("backoff", &[]),
     ("clock", &[]),
-    ("effect", &[]),
-    ("error_chain", &[]),
     ("error_code", &[]),
     ("lifecycle", &[]),
+    ("no_effect", &[]),
     ("proto", &[]),
+    ("request_line", &[]),
     ("secret_file", &[]),
 ];
 
@@ -209,7 +204,6 @@ const FAMILIES: &[(&str, &str)] = &[
     ("auth", "auth/accounts"),
     ("auth", "auth/outbox"),
     ("auth", "auth/sessions"),
-    ("http/flask", "http/account"),
 ];
 
 /// Names that only some modules may write, and why.
@@ -239,12 +233,14 @@ const NAMES: &[(&[&str], &[&str], &str)] = &[
             "gateway",
             "http/account",
             "http/flask",
+            "http/replies",
             "proto",
             "rpc",
             "rpc/admin",
             "rpc/auth",
             "rpc/encoding",
             "rpc/methods",
+            "rpc/reply_reservation",
             "rpc/request",
             "rpc/status",
             "transport",
@@ -273,258 +269,6 @@ const NAMES: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
-/// A file with every path that its code names, unit tests left out.
-struct Source {
-    module: &'static str,
-    file: PathBuf,
-    /// Absolute within the crate where they begin with `crate`, else as written.
-    paths: Vec<Vec<String>>,
-    /// The names of the methods that its code calls.
-    methods: Vec<String>,
-}
-
-impl Source {
-    /// The modules that the file uses besides its own.
-    fn modules(&self) -> impl Iterator<Item = &'static str> {
-        self.paths
-            .iter()
-            .filter(|path| path[0] == "crate")
-            .filter_map(|path| module_of(&path[1..]))
-            .filter(|module| *module != self.module)
-    }
-
-    /// Whether the code names a crate, or an item by the end of its path.
-    fn names(&self, name: &str) -> bool {
-        let name: Vec<&str> = name.split("::").collect();
-        let is_crate = name.len() == 1 && name[0].starts_with(char::is_lowercase);
-        self.paths.iter().any(|path| match is_crate {
-            true => path[0] == name[0],
-            false => path.windows(name.len()).any(|window| window == name),
-        })
-    }
-}
-
-/// The innermost listed module of a path within the crate.
-fn module_of(path: &[String]) -> Option<&'static str> {
-    (1..=path.len()).rev().find_map(|length| {
-        let module = path[..length].join("/");
-        LAYERS
-            .iter()
-            .map(|(name, _)| *name)
-            .find(|name| *name == module)
-    })
-}
-
-/// The Rust files below a folder of the repository.
-fn files_in(folder: &str) -> Vec<PathBuf> {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
-    let mut files = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                files.push(path);
-            }
-        }
-    }
-    files
-}
-
-fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut test_files = Vec::new();
-    let mut sources = BTreeMap::new();
-    for file in files_in("src") {
-        let module = file.strip_prefix(&root).unwrap().with_extension("");
-        let module: Vec<String> = module
-            .iter()
-            .map(|name| name.to_str().unwrap().to_owned())
-            .collect();
-        let text = fs::read_to_string(&file).unwrap();
-        let parsed =
-            syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let mut paths = Paths::of(&module);
-        paths.visit_file(&parsed);
-        let folder = file.with_extension("");
-        test_files.extend(
-            paths
-                .test_modules
-                .iter()
-                .map(|name| folder.join(name).with_extension("rs")),
-        );
-        // The root of the library only declares modules.
-        if module == ["lib"] {
-            continue;
-        }
-        let Some(name) = module_of(&module) else {
-            // It only declares modules.
-            assert!(
-                paths.found.is_empty(),
-                "no layer is listed for {}",
-                file.display()
-            );
-            continue;
-        };
-        sources.insert(
-            file.clone(),
-            Source {
-                module: name,
-                file,
-                paths: paths.found,
-                methods: paths.methods,
-            },
-        );
-    }
-    for file in test_files {
-        let known = sources.remove(&file);
-        assert!(known.is_some(), "{} does not exist", file.display());
-    }
-    sources.into_values().collect()
-}
-
-/// Collects the paths of a file.
-struct Paths {
-    module: Vec<String>,
-    found: Vec<Vec<String>>,
-    methods: Vec<String>,
-    /// Modules in files of their own that exist for unit tests alone.
-    test_modules: Vec<String>,
-}
-
-impl Paths {
-    fn of(module: &[String]) -> Self {
-        Self {
-            module: module.to_vec(),
-            found: Vec::new(),
-            methods: Vec::new(),
-            test_modules: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, path: Vec<String>) {
-        let path = match path[0].as_str() {
-            "self" => self.absolute(0, &path[1..]),
-            "super" => {
-                let up = path.iter().take_while(|name| *name == "super").count();
-                self.absolute(up, &path[up..])
-            }
-            "bienvenue" => [&["crate".to_owned()], &path[1..]].concat(),
-            _ => path,
-        };
-        self.found.push(path);
-    }
-
-    fn absolute(&self, up: usize, rest: &[String]) -> Vec<String> {
-        let parent = &self.module[..self.module.len().saturating_sub(up)];
-        [&["crate".to_owned()], parent, rest].concat()
-    }
-
-    fn add_use(&mut self, before: &[String], tree: &UseTree) {
-        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
-        match tree {
-            UseTree::Path(path) => self.add_use(&with(&path.ident), &path.tree),
-            UseTree::Group(group) => {
-                for tree in &group.items {
-                    self.add_use(before, tree);
-                }
-            }
-            UseTree::Name(name) if name.ident == "self" => self.add(before.to_vec()),
-            UseTree::Name(name) => self.add(with(&name.ident)),
-            UseTree::Rename(rename) => self.add(with(&rename.ident)),
-            UseTree::Glob(_) => self.add(before.to_vec()),
-        }
-    }
-
-    /// The paths in the arguments of a macro, which are not parsed.
-    fn add_tokens(&mut self, tokens: TokenStream) {
-        let mut path: Vec<String> = Vec::new();
-        let mut colons = 0;
-        for token in tokens {
-            match token {
-                TokenTree::Ident(name) => {
-                    if colons != 2 && !path.is_empty() {
-                        self.add(std::mem::take(&mut path));
-                    }
-                    path.push(name.to_string());
-                    colons = 0;
-                }
-                TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
-                other => {
-                    if !path.is_empty() {
-                        self.add(std::mem::take(&mut path));
-                    }
-                    colons = 0;
-                    if let TokenTree::Group(group) = other {
-                        self.add_tokens(group.stream());
-                    }
-                }
-            }
-        }
-        if !path.is_empty() {
-            self.add(path);
-        }
-    }
-}
-
-fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("cfg")
-            && attribute
-                .meta
-                .require_list()
-                .is_ok_and(|list| list.tokens.to_string() == "test")
-    })
-}
-
-impl<'ast> Visit<'ast> for Paths {
-    fn visit_item(&mut self, item: &'ast Item) {
-        if let Item::Mod(module) = item
-            && is_test(&module.attrs)
-        {
-            if module.content.is_none() {
-                self.test_modules.push(module.ident.to_string());
-            }
-            return;
-        }
-        visit::visit_item(self, item);
-    }
-
-    /// A visibility names no dependency.
-    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
-
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.add_use(&[], &item.tree);
-    }
-
-    /// A comment is an attribute, which would count as a path in a file of modules alone.
-    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
-        if !attribute.path().is_ident("doc") {
-            visit::visit_attribute(self, attribute);
-        }
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        let names = path
-            .segments
-            .iter()
-            .map(|segment| segment.ident.to_string());
-        self.add(names.collect());
-        visit::visit_path(self, path);
-    }
-
-    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
-        self.methods.push(call.method.to_string());
-        visit::visit_expr_method_call(self, call);
-    }
-
-    fn visit_macro(&mut self, invocation: &'ast syn::Macro) {
-        self.add_tokens(invocation.tokens.clone());
-        visit::visit_macro(self, invocation);
-    }
-}
-
 #[test]
 fn a_module_uses_only_the_layers_listed_for_it() {
     let mut forbidden = BTreeSet::new();
@@ -542,7 +286,7 @@ fn a_module_uses_only_the_layers_listed_for_it() {
 
 /// Each listed edge leads down, but for the families, and is used.
 #[test]
-fn there_are_no_circles() {
+fn layers_have_no_cycles() {
     let mut unused = Vec::new();
     let used: Vec<(&str, &str)> = sources()
         .iter()
@@ -572,7 +316,7 @@ fn there_are_no_circles() {
 }
 
 #[test]
-fn names_stay_in_their_modules() {
+fn crates_are_used_only_by_allowed_modules() {
     for source in sources() {
         for (names, modules, why) in NAMES {
             for name in *names {
@@ -645,6 +389,29 @@ fn only_log_in_opens_a_session_from_credentials() {
         callers.sort();
         assert_eq!(callers, files, "{method}");
     }
+}
+
+/// Cargo compiles only the files that the root of the tests declares.
+#[test]
+fn every_file_of_tests_is_declared() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api");
+    let root = syn::parse_file(&fs::read_to_string(folder.join("main.rs")).unwrap()).unwrap();
+    let declared: BTreeSet<String> = root
+        .items
+        .iter()
+        .filter_map(|item| match item {
+            syn::Item::Mod(module) => Some(module.ident.to_string()),
+            _ => None,
+        })
+        .collect();
+    let files: BTreeSet<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| path.file_stem().unwrap().display().to_string())
+        .filter(|name| name != "main")
+        .collect();
+    assert_eq!(declared, files);
 }
 
 /// The tests above find what they look for.

@@ -19,7 +19,7 @@ use crate::{
         Database, EMAIL, PASSWORD, Random, TestServer, on_each_database,
         requests::Session as Browser,
     },
-    session_index::unknown,
+    session_cache::unknown,
 };
 
 /// The limit of sessions per user.
@@ -135,14 +135,14 @@ async fn step(
     let now = long_ago();
     match (random.below(10), held) {
         (0, Some(held)) => drop(db.remove_session(held).await?),
-        (1, Some(held)) => drop(db.remove_other_sessions(held).await?),
+        (1, Some(held)) => drop(db.remove_other_sessions(held, |_| true).await?),
         (2, _) => {
             let used = known.iter().map(|digest| (*digest, now)).collect();
             db.mark_sessions_seen(used).await?;
         }
         (3, _) => drop(db.remove_expired_sessions(now, now, 20).await?),
         (4, Some(held)) => {
-            let Some(user) = db.find_user_by(UserBy::Session(held)).await? else {
+            let Some((_, user)) = db.find_session(held).await? else {
                 return Ok(());
             };
             let change = PasswordChange {

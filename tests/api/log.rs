@@ -277,6 +277,34 @@ async fn a_failed_requests_id_is_returned() {
     assert!(log.contains(&request_id), "{log}");
 }
 
+/// A rule's own lines can be found by the id of the request.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_of_one_request_have_the_same_id() {
+    let database = Database::sqlite();
+    let folder = tempfile::tempdir().unwrap();
+    let start = |cost: &str| {
+        let settings = ["--log-format=json", "--database-url", database.url(), cost];
+        Process::start(folder.path(), &settings)
+    };
+    let process = start("--bcrypt-cost=4");
+    let client = Client::connect(process.address).await;
+    client.register(EMAIL, PASSWORD).await.unwrap();
+    process.signal("TERM");
+    process.wait();
+    let process = start("--bcrypt-cost=5");
+    let client = Client::connect(process.address).await;
+    client.login(EMAIL, PASSWORD).await.unwrap();
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    let request_id = |text: &str| {
+        let line = log.lines().find(|line| line.contains(text));
+        let line: Value = serde_json::from_str(line.unwrap_or_else(|| panic!("{log}"))).unwrap();
+        line["request_id"].as_str().unwrap().to_owned()
+    };
+    let of_rule = request_id("an outdated hash was replaced");
+    assert_eq!(of_rule, request_id("bienvenue.v1.AuthService/Login"));
+}
+
 /// The cause is not in the reply to a form.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_has_its_cause_in_the_log() {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use crate::harness::{
@@ -343,9 +343,8 @@ async fn lost_lines_are_counted_and_changes_are_kept() {
     flood().await;
     drop(read);
     // The count of lost lines is written after the queued ones.
-    sleep(Duration::from_millis(500)).await;
+    process.until_logged("\"lost\":").await;
     client.register(EMAIL, PASSWORD).await.unwrap();
-    sleep(Duration::from_millis(500)).await;
     let log = Log::of(process);
     let registered = log.count(|line| {
         line["method"] == "bienvenue.v1.AuthService/Register" && line["code"] == "OK"

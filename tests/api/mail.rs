@@ -266,7 +266,7 @@ async fn a_refusal_has_the_servers_code_and_text() {
             Behaviour::RefuseRecipient("451 4.7.1 come\tback\u{7}"),
             Step::Recipient,
             451,
-            "4.7.1 come\\tback\\u{7}",
+            "4.7.1 come back\\u{7}",
         ),
         (
             Behaviour::RefuseRecipient("550-5.1.1 no such\r\n550 5.1.1 user"),

@@ -8,17 +8,18 @@ use std::sync::{
 use bienvenue::{
     db::{
         AddUserError, ChangePasswordError, ChangeProof, Claimed, Db, DbError, LoginTarget,
-        MailKind, OfferedReset, PasswordChange, Preference, UserBy, UserChanges, import::Target,
+        MailKind, OfferedReset, PasswordChange, Preference, UserBy, UserChange, import::Target,
     },
     domain::{
-        Client, CredentialVersion, DecoySlot, Email, HashedPassword, NewReset, Session,
-        SessionDigest, SessionHandle, SessionTimes, SessionToken, User, UserId,
+        Client, CredentialVersion, DecoySlot, Email, HashedPassword, NewReset, PendingReset,
+        Revision, Session, SessionDigest, SessionHandle, SessionTimes, SessionToken, User, UserId,
     },
 };
 use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection as _;
 use tokio::task;
 
-use crate::harness::{Database, on_each_database};
+use crate::harness::{Database, database::connect_postgres, on_each_database};
 
 async fn open(database: &Database) -> Db {
     let url = database.url().parse().unwrap();
@@ -76,6 +77,10 @@ fn reset(seconds: i64) -> NewReset {
 }
 
 /// The same, for mails with a token.
+fn add_token(reset: PendingReset, now: DateTime<Utc>) -> UserChange {
+    UserChange::AddResetToken { reset, now }
+}
+
 fn offered(
     seconds: i64,
 ) -> OfferedReset<impl FnOnce() -> Result<NewReset, getrandom::Error> + Send + 'static> {
@@ -95,8 +100,7 @@ on_each_database! {
         let (digest, session) = session(added.id);
         assert!(db.add_session(digest, session, None, 10).await.unwrap().is_some());
         let reset = reset(0).pending;
-        let changes = UserChanges { reset: Some((reset, moment())), ..UserChanges::default() };
-        db.update_user(added.id, changes).await.unwrap();
+        assert!(db.update_user(added.id, add_token(reset, moment())).await.unwrap());
         for by in [
             UserBy::Id(added.id),
             UserBy::Email(email("ADA@example.com")),
@@ -124,25 +128,20 @@ on_each_database! {
         assert!(matches!(again, Err(AddUserError::EmailTaken)));
     }
 
-    /// An update changes the given columns of one user only.
-    async fn users_are_updated(database: Database) {
+    /// A reset token is added to one user, and changes nothing else.
+    async fn a_reset_token_is_added_to_one_user(database: Database) {
         let db = open(&database).await;
-        let user = db.add_user(email("ada@example.com"), hash("old"), moment()).await.unwrap();
-        let other = db.add_user(email("bob@example.com"), hash("old"), moment()).await.unwrap();
+        let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
+        let other = db.add_user(email("bob@example.com"), hash("two"), moment()).await.unwrap();
         let reset = reset(0).pending;
-        let with_reset = UserChanges { reset: Some((reset, moment())), ..UserChanges::default() };
-        let updated = db.update_user(user.id, with_reset).await.unwrap().unwrap();
-        assert_eq!((updated.resets.newest, updated.credential_version), (Some(reset), CredentialVersion(0)));
-        let changes = UserChanges { hashed_password: Some(hash("new")), ..UserChanges::default() };
-        let updated = db.update_user(user.id, changes.clone()).await.unwrap().unwrap();
-        assert_eq!(updated.hashed_password, hash("new"));
-        // A new password ends the old one's sessions.
-        assert_eq!((updated.resets.newest, updated.credential_version), (None, CredentialVersion(1)));
-        assert_eq!((updated.id, updated.email), (user.id, user.email));
-        let untouched = db.update_user(other.id, UserChanges::default()).await.unwrap().unwrap();
-        assert_eq!(untouched.hashed_password, hash("old"));
-        assert!(db.update_user(UserId(99), changes).await.unwrap().is_none());
-        assert!(db.update_user(UserId(99), UserChanges::default()).await.unwrap().is_none());
+        assert!(db.update_user(user.id, add_token(reset, moment())).await.unwrap());
+        assert!(!db.update_user(UserId(99), add_token(reset, moment())).await.unwrap());
+        for (before, newest) in [(user, Some(reset)), (other, None)] {
+            let after = db.find_user_by(UserBy::Id(before.id)).await.unwrap().unwrap();
+            assert_eq!(after.resets.newest, newest);
+            assert_eq!(after.hashed_password, before.hashed_password);
+            assert_eq!(after.credential_version, before.credential_version);
+        }
     }
 
     /// A session is read back unchanged, and ends once.
@@ -167,6 +166,86 @@ on_each_database! {
         // An update after the end does not restore the session.
         db.mark_sessions_seen(vec![(digest, later)]).await.unwrap();
         assert!(db.find_session(digest).await.unwrap().is_none());
+    }
+
+    /// Of several uses of a session in one write, the latest counts, in whatever order.
+    async fn the_latest_of_several_uses_is_written(database: Database) {
+        let db = open(&database).await;
+        let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
+        let after = |seconds| moment() + chrono::TimeDelta::seconds(seconds);
+        for order in [[90, 30, 60], [30, 60, 90], [60, 90, 30]] {
+            let (digest, session) = session(user.id);
+            assert!(db.add_session(digest, session, None, 10).await.unwrap().is_some());
+            let uses = order.into_iter().map(|seconds| (digest, after(seconds)));
+            db.mark_sessions_seen(uses.collect()).await.unwrap();
+            let (found, _) = db.find_session(digest).await.unwrap().unwrap();
+            assert_eq!(found.last_seen_at, after(90), "{order:?}");
+        }
+    }
+
+    /// Mails dated too late are made due in batches, and without waiting for a mail that another
+    /// unit of work has locked.
+    async fn mails_dated_too_late_are_made_due_in_batches(database: Database) {
+        let db = open(&database).await;
+        let at = |seconds| moment() + chrono::TimeDelta::seconds(seconds);
+        let claim = async |now: i64, until: i64| {
+            let claim = db.claim_outgoing_mail(Preference::Fresh, at(now), at(until), offered(now));
+            match claim.await.unwrap() {
+                Claimed::Mail(claim) => claim.id,
+                _ => panic!("a mail is due"),
+            }
+        };
+        for (address, due) in [("a", 0), ("b", 900), ("c", 1_000), ("d", 1_001), ("e", 1_002)] {
+            let address = email(&format!("{address}@example.com"));
+            db.request_password_reset(address, at(0), at(due)).await.unwrap();
+        }
+        let claimed = claim(0, 2_000).await;
+        let bound = async |limit| {
+            db.bound_outgoing_mails(at(1_000), at(1_500), at(10), limit).await.unwrap()
+        };
+        let count = |condition: &str| {
+            let count = format!("SELECT CAST(count(*) AS TEXT) FROM outgoing_mails WHERE {condition}");
+            database.text(&count)
+        };
+        if !database.is_sqlite() {
+            let mut holder = connect_postgres(database.url());
+            let lock = format!("BEGIN; SELECT FROM outgoing_mails WHERE id = {claimed} FOR UPDATE");
+            holder.batch_execute(&lock).unwrap();
+            assert_eq!(bound(1).await, 1);
+            assert_eq!(bound(5).await, 1);
+            assert_eq!(bound(5).await, 0, "the locked mail is skipped");
+            holder.batch_execute("ROLLBACK").unwrap();
+            assert_eq!(bound(5).await, 1);
+        } else {
+            assert_eq!((bound(1).await, bound(1).await, bound(5).await), (1, 1, 1));
+        }
+        assert_eq!(bound(5).await, 0);
+        assert_eq!(count("claimed_until IS NULL"), "5");
+        let due = |seconds| format!("due_at = '{}'", at(seconds).format("%Y-%m-%d %H:%M:%S%.6f"));
+        assert_eq!(count(&due(10)), "2");
+        assert_eq!((count(&due(0)), count(&due(900)), count(&due(1_000))), ("1".into(), "1".into(), "1".into()));
+    }
+
+    /// A page of the log has at most the requested number of entries, wherever it begins.
+    async fn a_page_of_the_log_is_no_longer_than_requested(database: Database) {
+        let db = open(&database).await;
+        let user = db.add_user(email("ada@example.com"), hash("one"), moment()).await.unwrap();
+        for _ in 0..5 {
+            let (digest, session) = session(user.id);
+            assert!(db.add_session(digest, session, None, 10).await.unwrap().is_some());
+            db.remove_session(digest).await.unwrap().unwrap();
+        }
+        let (mut after, mut entries) = (Revision::default(), 0);
+        loop {
+            let page = db.revocations_after(after, 2).await.unwrap();
+            assert!(page.revocations.len() <= 2, "{}", page.revocations.len());
+            entries += page.revocations.len();
+            if !page.has_more {
+                break;
+            }
+            after = page.revocations.last().unwrap().revision;
+        }
+        assert_eq!(entries, 5);
     }
 
     /// At the limit, a user's least recently seen session is removed, and no other user's.
@@ -231,8 +310,7 @@ on_each_database! {
             assert_eq!(is_known(second).await && is_known(third).await, before == 1_212);
         }
         let late = reset(612).pending;
-        let changes = UserChanges { reset: Some((late, at(612))), ..UserChanges::default() };
-        db.update_user(ada.id, changes).await.unwrap();
+        assert!(db.update_user(ada.id, add_token(late, at(612))).await.unwrap());
         assert_eq!(db.remove_reset_tokens(at(0), at(1_211), 10).await.unwrap(), 1);
         assert!(!is_known(late.digest).await);
     }

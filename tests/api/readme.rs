@@ -279,7 +279,7 @@ fn run_step(step: &Step, shell: &mut Shell, replacements: &Replacements) {
 }
 
 #[test]
-fn every_command_does_what_its_page_says() {
+fn commands_print_the_documented_output() {
     let pages = Page::all();
     let count = |page: &Page| page.steps().len();
     let commands: usize = pages.iter().map(count).sum();

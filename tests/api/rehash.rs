@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bienvenue::{
-    db::{DatabaseUrl, Db, UserBy},
+    db::{DatabaseUrl, Db, UserBy, UserChange},
     domain::{Email, HashedPassword},
 };
 use tonic::Code;
@@ -98,7 +98,8 @@ on_each_database! {
         server.client.change_password(&session_id, PASSWORD, "another new password").await.unwrap();
         server.stop().await;
         let late = HashedPassword::new("$2b$04$late".to_owned());
-        assert!(!open(&database).await.rehash_user(&user, late).await.unwrap());
+        let replaced = UserChange::ReplaceHash { before: user.hashed_password, after: late };
+        assert!(!open(&database).await.update_user(user.id, replaced).await.unwrap());
         let server = TestServer::start(&database).await;
         server.client.login(EMAIL, "another new password").await.unwrap();
     }

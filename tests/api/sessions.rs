@@ -29,7 +29,7 @@ on_each_database! {
     }
 
     /// A continuously used session ends at the absolute limit.
-    async fn a_busy_session_ends_too(database: Database) {
+    async fn the_absolute_limit_ends_a_used_session(database: Database) {
         let limits = ["--session-idle=2h", "--session-absolute=5h"];
         let server = TestServer::start_with(&database, &limits).await;
         server.register().await;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -24,6 +25,7 @@ use crate::harness::{
     raw::{self, Web, frame, framed},
     refused,
     server::Client,
+    watch::TokenFile,
 };
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -116,11 +118,9 @@ async fn busy_share(process: &Process) -> f64 {
     (process.cpu_time() - before).as_secs_f64() / start.elapsed().as_secs_f64()
 }
 
-/// The server reserves file descriptors for itself.
-#[tokio::test(flavor = "multi_thread")]
-async fn callers_cannot_take_the_last_file_descriptors() {
-    let folder = tempfile::tempdir().unwrap();
-    let binary = command(folder.path());
+/// Starts the server with few file descriptors.
+fn start_with_few_files(folder: &Path, settings: &[&str]) -> Process {
+    let binary = command(folder);
     let mut limited = Command::new("sh");
     limited
         .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
@@ -129,13 +129,21 @@ async fn callers_cannot_take_the_last_file_descriptors() {
             "--listen=127.0.0.1:0",
             "--database-connections=2",
             "--bcrypt-cost=4",
+            "--first-byte-timeout=1m",
         ])
-        .args(["--first-byte-timeout=1m"])
-        .current_dir(folder.path())
+        .args(settings)
+        .current_dir(folder)
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    let process = Process::spawn(limited);
+    Process::spawn(limited)
+}
+
+/// The server reserves file descriptors for itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_cannot_take_the_last_file_descriptors() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = start_with_few_files(folder.path(), &[]);
     let mut silent = Vec::new();
     for _ in 0..200 {
         silent.push(TcpStream::connect(process.address).await.unwrap());
@@ -150,6 +158,28 @@ async fn callers_cannot_take_the_last_file_descriptors() {
         .expect("the server serves again");
     let client = Client::connect(process.address).await;
     client.register(EMAIL, PASSWORD).await.unwrap();
+}
+
+/// The connections of the internal listener are limited by the same budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn internal_callers_cannot_take_the_last_file_descriptors() {
+    let folder = tempfile::tempdir().unwrap();
+    let token_file = TokenFile::new();
+    let [listen, token] = token_file.settings();
+    let process = start_with_few_files(folder.path(), &[&listen, &token]);
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        let address = process.admin_address.unwrap();
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let client = Client::connect(process.address).await;
+    client.register(EMAIL, PASSWORD).await.unwrap();
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    let lowered = "max-connections is lowered to 21 from 10000, and the internal listener to 2 \
+                   connections from 1280: the process may open 64 files";
+    assert!(log.contains(lowered), "{log}");
+    assert!(!log.contains("cannot accept connections"), "{log}");
 }
 
 on_each_database! {

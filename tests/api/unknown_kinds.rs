@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::harness::{
-    Database, EMAIL, PASSWORD, Process, on_each_database,
+    Database, EMAIL, PASSWORD, Process, eventually, on_each_database,
     outbox::mails_in,
     server::Client,
     watch::{head, log_after},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Several readings of the table and of the log, which repeat no line. It does not prove that
+/// there were any.
+const READINGS: Duration = Duration::from_millis(700);
 
 macro_rules! migrations {
     ($database:literal) => {
@@ -84,18 +86,13 @@ on_each_database! {
         for _ in 0..2 {
             add_mail(&database, "later_mail");
             log_revocation(&database, "later_revocation", user.id);
-            // Several readings of the table and of the log.
-            sleep(Duration::from_millis(700)).await;
+            process.until_logged("later_mail").await;
+            process.until_logged("entries of a kind").await;
+            sleep(READINGS).await;
             client.check(&session_id).await.unwrap();
         }
         client.request_password_reset(EMAIL).await.unwrap();
-        timeout(PATIENCE, async {
-            while mails_in(&outbox).is_empty() {
-                sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .expect("a mail of a known kind");
+        eventually("a mail of a known kind", async || !mails_in(&outbox).is_empty()).await;
         client.logout(&session_id).await.unwrap();
         client.expect_no_session(&session_id).await;
         process.signal("TERM");

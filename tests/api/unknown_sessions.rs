@@ -1,5 +1,5 @@
 //! Unknown session ids, handles and reset tokens: they need no write, and no query where the
-//! session index is complete.
+//! session cache is complete.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::{
         requests::Session,
         server::Client,
     },
-    session_index::{BREAK_QUERY, RESTORE_QUERY, unknown, unread},
+    session_cache::{BREAK_QUERY, RESTORE_QUERY, unknown, unread},
 };
 
-/// The time limit for loading the session index: a failed load is retried after a pause.
+/// The time limit for loading the session cache: a failed load is retried after a pause.
 const LOADING: Duration = Duration::from_secs(60);
 
 /// A bound that a busy machine does not exceed, so that checks are answered from memory.
@@ -47,12 +47,12 @@ async fn are_refused_everywhere(server: &TestServer, numbers: std::ops::Range<us
     }
 }
 
-/// Breaks the query for a session once the session index is complete, so that replies come
+/// Breaks the query for a session once the session cache is complete, so that replies come
 /// from memory. Loading the index reads the same columns, so they are restored until it is
 /// loaded.
 async fn break_look_ups(database: &Database, client: &Client) {
     let (unread, read) = unread(database);
-    eventually_within(LOADING, "the session index is loaded", async || {
+    eventually_within(LOADING, "the session cache is loaded", async || {
         sleep(Duration::from_millis(100)).await;
         database.batch(&format!("BEGIN; {BREAK_QUERY}; {unread}; COMMIT"));
         let refusal = client.check(&unknown(0)).await.unwrap_err();
@@ -99,7 +99,7 @@ on_each_database! {
         server.expect_service().await;
     }
 
-    /// With an empty session index, every session is queried, and can be ended.
+    /// With an empty session cache, every session is queried, and can be ended.
     async fn sessions_outside_memory_can_be_ended(database: Database) {
         let server = TestServer::start_with(&database, &["--session-index-size=0"]).await;
         server.register().await;

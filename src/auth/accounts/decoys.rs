@@ -47,8 +47,8 @@ impl Auth {
         Ok(self.db.sample_decoys().await?)
     }
 
-    /// Warns if users were imported with a pepper missing from the settings, so that they cannot log
-    /// in. Their share is estimated from the sample, since a scan of a large table would
+    /// Warns if users were imported with a pepper missing from the settings, so that they cannot
+    /// log in. Their share is estimated from the sample, since a scan of a large table would
     /// take long.
     pub async fn warn_of_missing_pepper(&self) {
         if self.passwords.has_pepper() {

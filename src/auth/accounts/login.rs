@@ -6,8 +6,7 @@ use tokio::time;
 
 use crate::auth::{Auth, AuthError, Field, OpenedSession};
 use crate::{
-    db::LoginTarget,
-    deadline::Deadline,
+    db::{LoginTarget, UserChange},
     domain::{Email, HashedPassword, Password, PasswordPolicyError, SessionOwner, User},
     error_chain::with_causes,
     passwords::{Admission, HashingError, Purpose, UnreadableHash, Verdict},
@@ -94,12 +93,12 @@ impl Auth {
         };
         let password = Password::new(password);
         let verdict = self
-            .verdict(user.as_ref(), &password, stored, admission)
+            .verdict(user.as_ref(), &password, stored, admission, context)
             .await?;
         match (verdict, user) {
             (Verdict::Right, Some(user)) => Ok(user),
             (Verdict::Outdated, Some(user)) => {
-                self.rehash(&user, &password, deadline).await;
+                self.rehash(&user, &password, context).await;
                 Ok(user)
             }
             _ => Err(AuthError::InvalidCredentials),
@@ -118,6 +117,7 @@ impl Auth {
         password: &Password,
         stored: HashedPassword,
         admission: Admission,
+        context: &RequestContext<'_>,
     ) -> Result<Verdict, AuthError> {
         match self.passwords.verify(password, stored, admission).await {
             Err(HashingError::Unreadable(why)) => {
@@ -126,6 +126,7 @@ impl Auth {
                     Some(_) if why == UnreadableHash::NoPassword => {}
                     Some(user) => tracing::error!(
                         user_id = user.id.0,
+                        request_id = %context.request_id(),
                         "the stored password cannot be used, {why}: this user has to set a new one"
                     ),
                     None => {}
@@ -139,20 +140,29 @@ impl Auth {
     /// Replaces the hash of a verified password by one with the current settings. If there
     /// is no idle capacity for that, it is left to the next login, so that this one does
     /// not run out of time.
-    async fn rehash(&self, user: &User, password: &Password, deadline: Deadline) {
+    async fn rehash(&self, user: &User, password: &Password, context: &RequestContext<'_>) {
+        let deadline = context.deadline();
+        let request_id = context.request_id();
         let half = deadline.remaining(Instant::now()) / 2;
         let hashed = self
             .passwords
-            .rehash_if_idle(password, deadline.sooner(half));
+            .rehash_if_idle(password, deadline.at_most(half));
         let Ok(Ok(hashed_password)) = time::timeout(half, hashed).await else {
             return;
         };
-        match self.db.rehash_user(user, hashed_password).await {
-            Ok(true) => tracing::info!(user_id = user.id.0, "an outdated hash was replaced"),
+        let replaced = UserChange::ReplaceHash {
+            before: user.hashed_password.clone(),
+            after: hashed_password,
+        };
+        match self.db.update_user(user.id, replaced).await {
+            Ok(true) => {
+                tracing::info!(user_id = user.id.0, %request_id, "an outdated hash was replaced")
+            }
             // The password was changed in the meantime.
             Ok(false) => {}
             Err(error) => tracing::warn!(
                 user_id = user.id.0,
+                %request_id,
                 cause = with_causes(&error),
                 "an outdated hash could not be replaced yet"
             ),

@@ -36,7 +36,7 @@ impl Auth {
         let current_password = Password::new(current_password);
         let stored = user.hashed_password.clone();
         let verdict = self
-            .verdict(Some(&user), &current_password, stored, admission)
+            .verdict(Some(&user), &current_password, stored, admission, context)
             .await?;
         if verdict == Verdict::Wrong {
             return Err(AuthError::WrongPassword);
@@ -77,13 +77,12 @@ impl Auth {
         })
     }
 
-    /// The user of an open session, with the columns that the cache does not hold.
+    /// The user of an [authenticated](Self::authenticate) session, with the columns that the
+    /// cache does not hold. The last use of the session may not be written yet, so its stored
+    /// times do not tell whether it is open.
     async fn stored_user(&self, digest: SessionDigest) -> Result<User, AuthError> {
         let found = self.db.find_session(digest).await?;
-        found
-            .filter(|(session, _)| self.is_live(session.times()))
-            .map(|(_, user)| user)
-            .ok_or(AuthError::SessionInvalid)
+        found.map(|(_, user)| user).ok_or(AuthError::SessionInvalid)
     }
 
     pub(in crate::auth) fn admit_new_password(

@@ -7,7 +7,7 @@ use tokio::sync::SemaphorePermit;
 
 use crate::auth::{Auth, AuthError};
 use crate::{
-    db::{ChangePasswordError, ChangeProof, OfferedReset, PasswordChange, UserBy, UserChanges},
+    db::{ChangePasswordError, ChangeProof, OfferedReset, PasswordChange, UserBy, UserChange},
     domain::{Email, NewReset, ResetToken, User},
     passwords::Purpose,
     request_context::RequestContext,
@@ -42,7 +42,7 @@ impl Auth {
         _context: &RequestContext<'_>,
     ) -> Result<(), AuthError> {
         let email = Email::parse(email)?;
-        let _turn = self.request_permit()?;
+        let _permit = self.request_permit()?;
         let now = self.clock.now();
         let due_at = now + random_part_of(MAX_DELAY)?;
         self.db.request_password_reset(email, now, due_at).await?;
@@ -61,18 +61,18 @@ impl Auth {
         _context: &RequestContext<'_>,
     ) -> Result<Option<ResetToken>, AuthError> {
         let email = Email::parse(email)?;
-        let _turn = self.request_permit()?;
+        let _permit = self.request_permit()?;
         let Some(user) = self.db.find_user_by(UserBy::Email(email)).await? else {
             return Ok(None);
         };
         let now = self.clock.now();
         let reset = NewReset::generate(now + self.settings.reset_ttl)?;
-        let changes = UserChanges {
-            reset: Some((reset.pending, now)),
-            ..UserChanges::default()
+        let added = UserChange::AddResetToken {
+            reset: reset.pending,
+            now,
         };
-        let updated = self.db.update_user(user.id, changes).await?;
-        Ok(updated.map(|_| reset.token))
+        let is_added = self.db.update_user(user.id, added).await?;
+        Ok(is_added.then_some(reset.token))
     }
 
     /// Sets a new password for the user of a reset token; a given `email` has to be the

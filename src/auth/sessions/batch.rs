@@ -9,7 +9,8 @@ use crate::{domain::SessionDigest, request_context::RequestContext};
 /// The largest number of sessions in one call.
 const MAX_SESSIONS: usize = 256;
 
-type Outcome = Result<CheckedSession, AuthError>;
+/// The outcome of one check of a batch.
+pub type SessionOutcome = Result<CheckedSession, AuthError>;
 
 /// The sessions that the cache cannot decide, with their indices in the batch.
 #[derive(Default)]
@@ -31,7 +32,7 @@ impl Auth {
         &self,
         session_ids: &[&str],
         _context: &RequestContext<'_>,
-    ) -> Result<Vec<Outcome>, AuthError> {
+    ) -> Result<Vec<SessionOutcome>, AuthError> {
         if session_ids.len() > MAX_SESSIONS {
             let problem = format!("has more than {MAX_SESSIONS}; ask in several calls");
             return Err(AuthError::invalid(Field::SessionIds, &problem));
@@ -60,7 +61,7 @@ impl Auth {
     }
 
     /// Checks all against the cache. Sessions that it cannot decide are refused for now.
-    fn check_cache_for_all(&self, session_ids: &[&str]) -> (Vec<Outcome>, Unanswered) {
+    fn check_cache_for_all(&self, session_ids: &[&str]) -> (Vec<SessionOutcome>, Unanswered) {
         let now = self.clock.now();
         let revision = self.revocations.current(now);
         let mut indices = Vec::with_capacity(session_ids.len());
@@ -81,7 +82,7 @@ impl Auth {
         };
         self.cache.look_up_many(&digests, |asked, found| {
             let index = indices[asked];
-            match self.take(found, revision, now) {
+            match self.evaluate(found, revision, now) {
                 CacheCheck::Live(checked) => outcomes[index] = Ok(checked),
                 CacheCheck::Ended => {}
                 CacheCheck::Absent => unanswered.absent.push((index, digests[asked])),

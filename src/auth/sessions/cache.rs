@@ -8,19 +8,18 @@
 mod chunked_vec;
 mod entry;
 mod invalidation_log;
+mod seen_queue;
 mod shard;
+mod stale_users;
 mod table;
 mod user_agents;
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use chrono::{DateTime, Utc};
@@ -29,7 +28,9 @@ pub use self::invalidation_log::Reading;
 use self::{
     entry::Entry,
     invalidation_log::{Invalidation, InvalidationLog},
+    seen_queue::{SeenQueue, SeenTimes},
     shard::{Shard, ShardLookup},
+    stale_users::StaleUsers,
     user_agents::UserAgents,
 };
 use crate::domain::{Session, SessionDigest, SessionOwner, SessionTimes, UserId};
@@ -48,10 +49,6 @@ const KNOWN_PER_CACHED: usize = 16;
 /// The smallest limit on known digests.
 const MIN_KNOWN_LIMIT: usize = 1_000_000;
 
-/// The largest number of uses that wait to be written to the database. Further uses are not
-/// recorded, and the next check of such a session tries again.
-const MAX_SEEN: usize = 100_000;
-
 /// The result of a look-up.
 pub enum Lookup<'a> {
     /// The details of the session.
@@ -65,11 +62,8 @@ pub enum Lookup<'a> {
 /// The details of a session, under the lock of their shard.
 pub struct Cached<'a> {
     entry: &'a mut Entry,
-    seen: &'a Mutex<SeenTimes>,
+    seen: &'a SeenQueue,
 }
-
-/// Uses of sessions that wait to be written.
-type SeenTimes = Vec<(SessionDigest, DateTime<Utc>)>;
 
 /// The result of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,19 +81,19 @@ pub enum Completion {
 pub struct SessionCache(Arc<Inner>);
 
 struct Inner {
-    user_agents: UserAgents,
     shards: Box<[Mutex<Shard>]>,
     max_known: usize,
     known: AtomicUsize,
     /// Whether a digest absent from the cache does not exist.
-    complete: AtomicBool,
+    is_complete: AtomicBool,
+    /// Whether a digest has been left out, for lack of room, since the cache was cleared. The
+    /// end of another session does not make up for it.
+    has_overflowed: AtomicBool,
     /// The number of the current load.
     generation: AtomicU64,
     invalidations: Mutex<InvalidationLog>,
-    /// Users whose cached details must not be used before they have been dropped.
-    stale_users: RwLock<HashSet<UserId>>,
-    has_stale_users: AtomicBool,
-    seen: Mutex<SeenTimes>,
+    stale_users: StaleUsers,
+    seen: SeenQueue,
 }
 
 impl SessionCache {
@@ -114,32 +108,35 @@ impl SessionCache {
             shards: (0..shards)
                 .map(|_| Mutex::new(Shard::new(most_per_shard, user_agents.clone())))
                 .collect(),
-            user_agents,
             max_known: most.saturating_mul(KNOWN_PER_CACHED).max(MIN_KNOWN_LIMIT),
             known: AtomicUsize::new(0),
-            complete: AtomicBool::new(false),
+            is_complete: AtomicBool::new(false),
+            has_overflowed: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             invalidations: Mutex::default(),
-            stale_users: RwLock::default(),
-            has_stale_users: AtomicBool::new(false),
-            seen: Mutex::default(),
+            stale_users: StaleUsers::default(),
+            seen: SeenQueue::default(),
         }))
     }
 
-    /// Looks up a session and passes the result to `take`, which must not use the cache: a
+    /// Looks up a session and passes the result to `evaluate`, which must not use the cache: a
     /// shard is locked.
-    pub fn look_up<T>(&self, digest: SessionDigest, take: impl FnOnce(Lookup<'_>) -> T) -> T {
+    pub fn look_up<T>(&self, digest: SessionDigest, evaluate: impl FnOnce(Lookup<'_>) -> T) -> T {
         // Read before the look-up and again after it, since the cache may be completed or
         // cleared in the meantime.
-        let complete = self.0.complete.load(Ordering::SeqCst);
+        let was_complete = self.0.is_complete.load(Ordering::SeqCst);
         let mut shard = self.shard(digest);
-        take(self.found(shard.look_up(digest), complete))
+        evaluate(self.found(shard.look_up(digest), was_complete))
     }
 
     /// Looks up several sessions, shard by shard, and passes each result with its index in
     /// `digests`.
-    pub fn look_up_many(&self, digests: &[SessionDigest], mut take: impl FnMut(usize, Lookup<'_>)) {
-        let complete = self.0.complete.load(Ordering::SeqCst);
+    pub fn look_up_many(
+        &self,
+        digests: &[SessionDigest],
+        mut evaluate: impl FnMut(usize, Lookup<'_>),
+    ) {
+        let was_complete = self.0.is_complete.load(Ordering::SeqCst);
         // The shard in the upper half, the index in the lower: integers are sorted fastest.
         let mut order: Vec<u64> = (0..)
             .zip(digests)
@@ -151,22 +148,22 @@ impl SessionCache {
             let indices = group.iter().map(|ordered| *ordered as u32 as usize);
             let asked = indices.map(|index| (index, digests[index]));
             shard.look_up_many(asked, |index, lookup| {
-                take(index, self.found(lookup, complete))
+                evaluate(index, self.found(lookup, was_complete))
             });
         }
     }
 
     #[inline]
-    fn found<'a>(&'a self, lookup: ShardLookup<'a>, complete: bool) -> Lookup<'a> {
+    fn found<'a>(&'a self, lookup: ShardLookup<'a>, was_complete: bool) -> Lookup<'a> {
         match lookup {
-            ShardLookup::Cached(entry) if !self.stale_users(entry.user_id()) => {
+            ShardLookup::Cached(entry) if !self.0.stale_users.contains(entry.user_id()) => {
                 Lookup::Cached(Cached {
                     entry,
                     seen: &self.0.seen,
                 })
             }
             ShardLookup::Cached(_) | ShardLookup::Known => Lookup::Known,
-            ShardLookup::Absent if complete && self.0.complete.load(Ordering::SeqCst) => {
+            ShardLookup::Absent if was_complete && self.0.is_complete.load(Ordering::SeqCst) => {
                 Lookup::Absent
             }
             ShardLookup::Absent => Lookup::Known,
@@ -201,10 +198,10 @@ impl SessionCache {
         session: Session,
         owner: SessionOwner,
     ) {
-        let complete = self.0.complete.load(Ordering::SeqCst);
+        let is_complete = self.0.is_complete.load(Ordering::SeqCst);
         let sessions = [(digest, session, owner)];
         self.insert_if(reading, sessions, |shard, digest| {
-            !complete || shard.contains(digest)
+            !is_complete || shard.contains(digest)
         });
     }
 
@@ -220,7 +217,9 @@ impl SessionCache {
         for (digest, session, owner) in sessions {
             let is_sure = match &since {
                 Some(since) if since.has_ended(digest) => continue,
-                Some(since) => !since.is_stale(digest, owner.id) && !self.stale_users(owner.id),
+                Some(since) => {
+                    !since.is_stale(digest, owner.id) && !self.0.stale_users.contains(owner.id)
+                }
                 None => false,
             };
             let mut shard = self.shard(digest);
@@ -264,54 +263,32 @@ impl SessionCache {
     /// Stops using the cached details of a user's sessions.
     pub fn mark_user_stale(&self, user_id: UserId) {
         lock(&self.0.invalidations).record(Invalidation::UserStale(user_id));
-        self.0
-            .stale_users
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(user_id);
-        self.0.has_stale_users.store(true, Ordering::SeqCst);
+        self.0.stale_users.mark(user_id);
     }
 
     /// Drops the details of users [marked as stale](Self::mark_user_stale), so that they
     /// can be cached again. It scans all details.
     pub fn drop_stale_users(&self) {
-        if !self.0.has_stale_users.load(Ordering::SeqCst) {
-            return;
-        }
-        let stale_users = self
-            .0
-            .stale_users
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        for shard in &self.0.shards {
-            lock(shard).drop_details_of(&stale_users);
-        }
-        // None of their details were inserted in the meantime, even of users marked once
-        // more.
-        let mut left = self
-            .0
-            .stale_users
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        left.retain(|user_id| !stale_users.contains(user_id));
-        self.0
-            .has_stale_users
-            .store(!left.is_empty(), Ordering::SeqCst);
+        self.0.stale_users.unmark_after(|users| {
+            for shard in &self.0.shards {
+                lock(shard).drop_details_of(users);
+            }
+        });
     }
 
     /// Removes everything before a new load, and returns the number of that load.
     pub fn clear(&self) -> u64 {
         let mut invalidations = lock(&self.0.invalidations);
         let generation = self.0.generation.fetch_add(1, Ordering::SeqCst) + 1;
-        self.0.complete.store(false, Ordering::SeqCst);
+        self.0.is_complete.store(false, Ordering::SeqCst);
         invalidations.record(Invalidation::All);
         drop(invalidations);
         for shard in &self.0.shards {
             let ended = lock(shard).clear();
             self.0.known.fetch_sub(ended, Ordering::Relaxed);
         }
-        self.0.user_agents.drop_unused();
+        // A digest left out until now belongs to a session that the new load reads.
+        self.0.has_overflowed.store(false, Ordering::SeqCst);
         generation
     }
 
@@ -322,10 +299,10 @@ impl SessionCache {
         if self.0.generation.load(Ordering::SeqCst) != generation {
             return Completion::Superseded;
         }
-        if self.0.known.load(Ordering::Relaxed) >= self.0.max_known {
+        if self.0.has_overflowed.load(Ordering::SeqCst) {
             return Completion::NoRoom;
         }
-        self.0.complete.store(true, Ordering::SeqCst);
+        self.0.is_complete.store(true, Ordering::SeqCst);
         Completion::Complete
     }
 
@@ -338,7 +315,7 @@ impl SessionCache {
     /// Without room for that nothing changes, and the next check tries again.
     pub fn mark_seen(&self, digest: SessionDigest, now: DateTime<Utc>) {
         let mut shard = self.shard(digest);
-        if queue_seen(&self.0.seen, digest, now) {
+        if self.0.seen.push(digest, now) {
             shard.mark_seen(digest, now);
         }
     }
@@ -351,19 +328,17 @@ impl SessionCache {
 
     /// The number of uses that wait to be written.
     pub fn seen_count(&self) -> usize {
-        lock(&self.0.seen).len()
+        self.0.seen.len()
     }
 
     /// Takes at most `most` of the uses that wait.
     pub fn take_seen(&self, most: usize) -> SeenTimes {
-        let mut seen = lock(&self.0.seen);
-        let rest = seen.len().saturating_sub(most);
-        seen.split_off(rest)
+        self.0.seen.take(most)
     }
 
     /// Puts back uses that could not be written, even beyond the limit.
     pub fn return_seen(&self, used: SeenTimes) {
-        lock(&self.0.seen).extend(used);
+        self.0.seen.put_back(used);
     }
 
     fn shard(&self, digest: SessionDigest) -> MutexGuard<'_, Shard> {
@@ -374,16 +349,6 @@ impl SessionCache {
         // A byte other than those of the fingerprint, which the table of a shard uses.
         let byte = usize::from(digest.as_bytes()[31]);
         byte & (self.0.shards.len() - 1)
-    }
-
-    fn stale_users(&self, user_id: UserId) -> bool {
-        self.0.has_stale_users.load(Ordering::SeqCst)
-            && self
-                .0
-                .stale_users
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains(&user_id)
     }
 
     /// Adds a digest, and returns whether the cache knows it now. A digest without room
@@ -397,7 +362,8 @@ impl SessionCache {
         }
         let contains = shard.contains(digest);
         if !contains {
-            self.0.complete.store(false, Ordering::SeqCst);
+            self.0.has_overflowed.store(true, Ordering::SeqCst);
+            self.0.is_complete.store(false, Ordering::SeqCst);
         }
         contains
     }
@@ -425,20 +391,10 @@ impl Cached<'_> {
     /// Records a use of the session, to be written to the database together with others.
     /// Without room for that nothing changes, and the next check tries again.
     pub fn mark_seen(&mut self, now: DateTime<Utc>) {
-        if queue_seen(self.seen, self.entry.digest, now) {
+        if self.seen.push(self.entry.digest, now) {
             self.entry.mark_seen(now);
         }
     }
-}
-
-/// Queues a use; `false` without room for it.
-fn queue_seen(seen: &Mutex<SeenTimes>, digest: SessionDigest, now: DateTime<Utc>) -> bool {
-    let mut seen = lock(seen);
-    let has_room = seen.len() < MAX_SEEN;
-    if has_room {
-        seen.push((digest, now));
-    }
-    has_room
 }
 
 /// A panic of another thread is ignored: data under these locks is consistent between any

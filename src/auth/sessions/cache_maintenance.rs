@@ -1,13 +1,11 @@
-//! Background work that keeps the cache and the database in step.
+//! The upkeep of the session cache: loading it, dropping stale details, and writing the uses of
+//! sessions that it has recorded.
 
 use tokio::sync::watch;
 
-use super::{
-    cache::Completion,
-    freshness::{Watch, WatchError},
-};
+use super::cache::Completion;
 use crate::auth::{Auth, AuthError};
-use crate::{db::DbError, domain::Revision, request_context::RequestContext};
+use crate::db::DbError;
 
 /// The page size of a load with details.
 const LOADED_AT_ONCE: u32 = 2_000;
@@ -53,10 +51,10 @@ impl Auth {
             }
         }
         match self.cache.complete(load) {
-            Completion::Complete => tracing::info!("the session index holds every session"),
+            Completion::Complete => tracing::info!("the session cache holds every session"),
             Completion::NoRoom => tracing::warn!(
-                "there are more sessions than the session index has room for: what it does not \
-                 know, the database is asked; raise session-index-size"
+                "there are more sessions than the session cache has room for, so checks of others \
+                 query the database: raise session-index-size"
             ),
             // The next load reports its own result.
             Completion::Superseded => {}
@@ -91,22 +89,8 @@ impl Auth {
         Ok(())
     }
 
-    /// Drops cached details of changed users, and closes idle database connections.
-    pub fn tidy(&self) {
+    /// Drops cached details of changed users, so that they can be cached again.
+    pub fn drop_stale_details(&self) {
         self.cache.drop_stale_users();
-        self.db.close_idle_connections();
-    }
-
-    /// Watches the revocations after `since`, or from now on.
-    ///
-    /// # Errors
-    ///
-    /// When the log does not go back so far, or the database cannot be read.
-    pub async fn watch_revocations(
-        &self,
-        since: Option<Revision>,
-        _context: &RequestContext<'_>,
-    ) -> Result<Watch, WatchError> {
-        Watch::begin(self.db.clone(), &self.revocations, since).await
     }
 }

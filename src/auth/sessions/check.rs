@@ -144,19 +144,27 @@ impl Auth {
         }
     }
 
-    /// A session from the database, with a later use that is not written yet. A use dated
-    /// after now was recorded under a wrong clock.
+    /// A session from the database, with its [last use](Self::last_use).
     pub(in crate::auth) fn with_last_use(
         &self,
         digest: SessionDigest,
         mut session: Session,
     ) -> Session {
+        session.last_seen_at = self.last_use(digest, session.last_seen_at);
+        session
+    }
+
+    /// The last use of a session: the one in the database, or a later one that is not written
+    /// yet. A use dated after now was recorded under a wrong clock.
+    pub(in crate::auth) fn last_use(
+        &self,
+        digest: SessionDigest,
+        written: DateTime<Utc>,
+    ) -> DateTime<Utc> {
         let latest = self.clock.now() + CLOCK_SKEW;
         let used = self.cache.last_seen_at(digest);
-        if let Some(used) = used.filter(|used| *used <= latest) {
-            session.last_seen_at = session.last_seen_at.max(used);
-        }
-        session
+        let used = used.filter(|used| *used <= latest);
+        used.map_or(written, |used| used.max(written))
     }
 
     /// Checks a session against the cache, if it is fresh.
@@ -166,12 +174,12 @@ impl Auth {
             return CacheCheck::Undecided;
         };
         self.cache
-            .look_up(digest, |found| self.take(found, revision, now))
+            .look_up(digest, |found| self.evaluate(found, revision, now))
     }
 
     /// Evaluates a look-up in the cache, and records the use of a session.
     #[inline]
-    pub(in crate::auth) fn take(
+    pub(in crate::auth) fn evaluate(
         &self,
         found: Lookup<'_>,
         revision: Revision,
@@ -230,7 +238,8 @@ impl Auth {
     }
 }
 
-/// The digest of a presented `session_id`. Only checks use it: other operations
+/// The digest of a presented `session_id`. Only checks use it, and the replacement of a session
+/// at a login ([`Auth::digest_to_replace`]): other operations
 /// [`authenticate`](Auth::authenticate) the session first.
 pub(in crate::auth) fn digest_of(session_id: &str) -> Result<SessionDigest, AuthError> {
     SessionToken::digest_of(session_id).ok_or(AuthError::SessionInvalid)

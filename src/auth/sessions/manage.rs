@@ -6,12 +6,15 @@ use tokio::sync::AcquireError;
 
 use crate::auth::{Auth, AuthError, Field, LiveSession};
 use crate::{
-    domain::{Session, SessionHandle, SessionPosition},
+    domain::{Session, SessionHandle, SessionPosition, UserId},
     request_context::RequestContext,
 };
 
 /// The largest number of sessions in one page.
 pub const MAX_PAGE_SIZE: usize = 100;
+
+/// The number of rows read at once for a page.
+const ROWS_AT_ONCE: u32 = 100;
 
 /// A page of the open sessions of a user. Each page has sessions opened earlier than those
 /// of the page before.
@@ -67,26 +70,13 @@ impl Auth {
     ) -> Result<SessionPage, AuthError> {
         let current = self.get_user_from_session_id(session_id, context).await?;
         let size = page_size_of(page_size)?;
-        let mut next = position_of(page_token)?;
+        let after = position_of(page_token)?;
         // Concurrent lists wait for each other, as long as their callers do, and leave
         // connections to other work.
         let closed = |error: AcquireError| AuthError::Internal(error.into());
         let _listing = self.listings.acquire().await.map_err(closed)?;
         let _look_up = self.look_ups.acquire().await.map_err(closed)?;
-        let mut sessions: Vec<Session> = Vec::new();
-        // Expired sessions stay in the table for a while.
-        while let Some(left @ 1..) = size.checked_sub(sessions.len()) {
-            let left = u32::try_from(left).unwrap_or(u32::MAX);
-            let page = self.db.list_sessions(current.owner.id, next, left);
-            let page = page.await?;
-            let known = page.items.into_iter();
-            let known = known.map(|(digest, session)| self.with_last_use(digest, session));
-            sessions.extend(known.filter(|session| self.is_live(session.times())));
-            next = page.next;
-            if next.is_none() {
-                break;
-            }
-        }
+        let (mut sessions, next) = self.open_sessions(current.owner.id, after, size).await?;
         sessions.sort_by_key(|session| Reverse(session.last_seen_at));
         let sessions = sessions.into_iter().map(|session| self.live(session));
         Ok(SessionPage {
@@ -94,6 +84,37 @@ impl Auth {
             current: current.live.session.handle,
             next_page_token: next.map(SessionPosition::to_token),
         })
+    }
+
+    /// At most `size` open sessions of a user after a position, and the position after which
+    /// the next page begins.
+    async fn open_sessions(
+        &self,
+        user_id: UserId,
+        mut after: Option<SessionPosition>,
+        size: usize,
+    ) -> Result<(Vec<Session>, Option<SessionPosition>), AuthError> {
+        let mut open: Vec<Session> = Vec::new();
+        loop {
+            // Expired sessions stay in the table for a while. A small page does not take more
+            // queries to get past them than a large one.
+            let page = self.db.list_sessions(user_id, after, ROWS_AT_ONCE).await?;
+            for (digest, session) in page.items {
+                let session = self.with_last_use(digest, session);
+                if !self.is_live(session.times()) {
+                    continue;
+                }
+                if open.len() == size {
+                    let next = open.last().map(Session::position);
+                    return Ok((open, next));
+                }
+                open.push(session);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok((open, None));
+            }
+        }
     }
 
     /// Ends the session with this handle, if it belongs to the user who owns `session_id`.
@@ -123,15 +144,18 @@ impl Auth {
         if !self.db.has_session(current.owner.id, handle).await? {
             return Err(unknown());
         }
-        match self.db.remove_session_by_handle(by, handle).await? {
+        let was_open = self.clone().into_was_open();
+        let ended = self.db.remove_session_by_handle(by, handle, was_open);
+        match ended.await? {
             None => {
                 self.invalidate([by]);
                 Err(AuthError::SessionInvalid)
             }
             Some(None) => Err(unknown()),
-            Some(Some(ended)) => {
+            Some(Some((ended, was_open))) => {
                 self.invalidate([ended.digest]);
-                match self.was_live(&ended) {
+                // The caller's own session was open when it was authenticated.
+                match was_open || ended.digest == by {
                     true => Ok(()),
                     false => Err(unknown()),
                 }
@@ -151,14 +175,15 @@ impl Auth {
         _context: &RequestContext<'_>,
     ) -> Result<usize, AuthError> {
         let (by, current) = self.authenticate(session_id).await?;
-        let Some(ended) = self.db.remove_other_sessions(by).await? else {
+        let was_open = self.clone().into_was_open();
+        let Some(ended) = self.db.remove_other_sessions(by, was_open).await? else {
             self.invalidate([by]);
             return Err(AuthError::SessionInvalid);
         };
-        self.invalidate_user(current.owner.id, ended.iter().map(|ended| ended.digest));
-        Ok(ended
-            .into_iter()
-            .filter(|ended| self.was_live(ended))
-            .count())
+        self.invalidate_user(
+            current.owner.id,
+            ended.iter().map(|(ended, _)| ended.digest),
+        );
+        Ok(ended.iter().filter(|(_, was_open)| *was_open).count())
     }
 }

@@ -103,10 +103,8 @@ impl Auth {
             Ok(ended) => {
                 // Also if another request has just ended it, since this reply says so.
                 self.invalidate([digest]);
-                match ended {
-                    Some(ended) if self.was_live(&ended) => Ok(()),
-                    _ => Err(AuthError::SessionInvalid),
-                }
+                // It was live when it was authenticated, whatever its last written use.
+                ended.map(drop).ok_or(AuthError::SessionInvalid)
             }
             Err(error) => {
                 self.cache.drop_details(digest);
@@ -165,9 +163,19 @@ impl Auth {
         now < self.settings.session_limits.expires_at(times, now)
     }
 
-    /// Whether a session was open until it ended. One with unreadable times may have been.
-    pub(in crate::auth) fn was_live(&self, ended: &EndedSession) -> bool {
-        ended.times.is_none_or(|times| self.is_live(times))
+    /// Tells whether a session was open until it ended. One with unreadable times may have been.
+    /// To be asked before the end is committed: then the cache still has a later use than the
+    /// database, if there is one.
+    pub(in crate::auth) fn into_was_open(self) -> impl Fn(&EndedSession) -> bool + Send + 'static {
+        move |ended| {
+            ended.times.is_none_or(|times| {
+                let last_seen_at = self.last_use(ended.digest, times.last_seen_at);
+                self.is_live(SessionTimes {
+                    last_seen_at,
+                    ..times
+                })
+            })
+        }
     }
 
     pub(in crate::auth) fn live(&self, session: Session) -> LiveSession {

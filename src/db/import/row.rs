@@ -8,7 +8,8 @@ use diesel::{
 use super::columns::{Column, Shape, SourceIds};
 use crate::db::connection::AnyConnection;
 
-/// The longest loaded value in bytes, which bounds the use of memory. It is several times the length of the longest address (254) and hash (under 300).
+/// The longest loaded value in bytes, which bounds the use of memory. It is several times the
+/// length of the longest address (254) and hash (under 300).
 const MAX_BYTES: usize = 1_024;
 
 /// A row, unchanged.

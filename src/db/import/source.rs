@@ -22,7 +22,7 @@ use crate::db::{
 
 /// Another service's database, of which one state is read, in the order of the ids. It is not
 /// written to, and no other process should write to it while it is open.
-pub struct Source {
+pub struct SourceDatabase {
     url: DatabaseUrl,
     reader: Reader,
     rows: u64,
@@ -32,7 +32,7 @@ pub struct Source {
     origin: Option<Origin>,
 }
 
-impl Source {
+impl SourceDatabase {
     /// Opens a database and checks that it has the table and columns that an import needs.
     /// Blocks the thread, and waits at most two seconds for a lock.
     ///

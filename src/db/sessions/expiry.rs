@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use crate::db::{
     Db, DbError,
-    batch_delete::{Batch, Change},
+    batch_change::{Batch, Change},
 };
 
 impl Db {

@@ -59,8 +59,9 @@ impl Db {
         .await
     }
 
-    /// Ends the session with a handle, of the owner of the session `by`, and returns it. The
-    /// outer `None`: `by` has ended, and nothing has changed.
+    /// Ends the session with a handle, of the owner of the session `by`, and returns it with the
+    /// result of `was_open`, which is asked before the end is visible to others. The outer
+    /// `None`: `by` has ended, and nothing has changed.
     ///
     /// # Errors
     ///
@@ -69,7 +70,8 @@ impl Db {
         &self,
         by: SessionDigest,
         handle: SessionHandle,
-    ) -> Result<Option<Option<EndedSession>>, DbError> {
+        was_open: impl Fn(&EndedSession) -> bool + Send + 'static,
+    ) -> Result<Option<Option<(EndedSession, bool)>>, DbError> {
         self.write(move |connection| {
             let Some(owner) = lock_owner(connection, by)? else {
                 return Ok(None);
@@ -81,13 +83,15 @@ impl Db {
                 .returning(ended_columns())
                 .get_result(connection)
                 .optional()?;
-            Ok(Some(ended.and_then(EndedRow::into_ended)))
+            let ended = ended.and_then(EndedRow::into_ended);
+            Ok(Some(ended.map(|ended| (ended, was_open(&ended)))))
         })
         .await
     }
 
-    /// Ends all other sessions of the owner of the session `by`, and returns them. `None`:
-    /// `by` has ended, and nothing has changed.
+    /// Ends all other sessions of the owner of the session `by`, and returns them, each with the
+    /// result of `was_open`, which is asked before the end is visible to others. `None`: `by` has
+    /// ended, and nothing has changed.
     ///
     /// # Errors
     ///
@@ -95,7 +99,8 @@ impl Db {
     pub async fn remove_other_sessions(
         &self,
         by: SessionDigest,
-    ) -> Result<Option<Vec<EndedSession>>, DbError> {
+        was_open: impl Fn(&EndedSession) -> bool + Send + 'static,
+    ) -> Result<Option<Vec<(EndedSession, bool)>>, DbError> {
         self.write(move |connection| {
             let Some(owner) = lock_owner(connection, by)? else {
                 return Ok(None);
@@ -107,7 +112,7 @@ impl Db {
                 .returning(ended_columns())
                 .get_results(connection)?;
             let ended = ended.into_iter().filter_map(EndedRow::into_ended);
-            Ok(Some(ended.collect()))
+            Ok(Some(ended.map(|ended| (ended, was_open(&ended))).collect()))
         })
         .await
     }

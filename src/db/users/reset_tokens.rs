@@ -6,7 +6,7 @@ use diesel::{ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _};
 use crate::{
     db::{
         Db, DbError,
-        batch_delete::{Batch, Change},
+        batch_change::{Batch, Change},
         connection::AnyConnection,
         readable::Readable,
         schema::users,

@@ -6,7 +6,7 @@ use axum::http::{Response, StatusCode, header};
 use tonic::{Code, Status};
 
 use super::log_quota::QuotaClass;
-use crate::{effect::NoEffect, error_chain::with_causes, http::flask::Failure, rpc::status};
+use crate::{error_chain::with_causes, http::replies::Failure, no_effect::NoEffect, rpc::status};
 
 /// The outcome of a request.
 pub(super) struct RequestOutcome {

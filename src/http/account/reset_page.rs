@@ -1,23 +1,20 @@
 //! `GET /reset_password`: the page behind the link in the mail.
 
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use axum::{
-    extract::State,
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
-use crate::http::flask::HttpState;
-
 /// A constant page. Its script reads the parameters of the link.
 const PAGE: &str = include_str!("reset_page.html");
 
 /// The content security policy of the page: its own script and style, requests to its own
 /// service, and no framing (CSP level 3).
-pub(in crate::http) fn policy() -> HeaderValue {
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let policy = format!(
         "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; form-action 'none'; \
          base-uri 'none'; frame-ancestors 'none'",
@@ -25,19 +22,16 @@ pub(in crate::http) fn policy() -> HeaderValue {
         source_of("style"),
     );
     HeaderValue::try_from(policy).expect("a header in ASCII")
-}
+});
 
 /// Serves the page.
-pub(in crate::http) async fn show(State(state): State<Arc<HttpState>>) -> Response {
+pub(in crate::http) async fn show() -> Response {
     let headers = [
         (
             header::CONTENT_TYPE,
             HeaderValue::from_static("text/html; charset=utf-8"),
         ),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            state.reset_page_policy.clone(),
-        ),
+        (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (
             header::X_CONTENT_TYPE_OPTIONS,

@@ -7,8 +7,8 @@ use axum::{
     http::{HeaderValue, header, request::Parts},
 };
 
-use super::{HttpState, replies::ErrorReply};
-use crate::{auth::AuthError, request_context::RequestContext};
+use super::HttpState;
+use crate::{auth::AuthError, http::replies::ErrorReply, request_context::RequestContext};
 
 /// The caller of a request. It owns the header that its [`context`](Self::context) borrows.
 pub(crate) struct Caller {

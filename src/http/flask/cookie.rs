@@ -9,7 +9,7 @@ use crate::domain::{PublicUrl, SessionToken};
 
 /// The largest number of `session_id`s accepted in one request: far more than a browser
 /// sends, and few enough to be checked one by one.
-const MOST_VALUES: usize = 16;
+const MAX_VALUES: usize = 16;
 
 /// Writes and reads the cookie. Its name depends on the public URL, never on the request.
 pub(crate) struct SessionCookie {
@@ -54,7 +54,7 @@ impl SessionCookie {
             if found.contains(&value) || SessionToken::parse(value).is_none() {
                 continue;
             }
-            if found.len() == MOST_VALUES {
+            if found.len() == MAX_VALUES {
                 return Vec::new();
             }
             found.push(value);

@@ -14,8 +14,8 @@ use axum::{
 };
 use percent_encoding::percent_decode;
 
-use super::{HttpState, replies::ErrorReply};
-use crate::error_code::ErrorCode;
+use super::HttpState;
+use crate::{error_code::ErrorCode, http::replies::ErrorReply};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 

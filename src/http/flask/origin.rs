@@ -9,8 +9,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::{HttpState, replies::ErrorReply};
-use crate::error_code::ErrorCode;
+use super::HttpState;
+use crate::{error_code::ErrorCode, http::replies::ErrorReply};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

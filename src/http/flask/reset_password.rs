@@ -5,8 +5,14 @@ use std::sync::Arc;
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde_json::json;
 
-use super::{HttpState, caller::Caller, forms::Form, replies, replies::ErrorReply};
-use crate::{auth::AuthError, domain::Email, effect::NoEffect, error_code::ErrorCode};
+use super::{HttpState, caller::Caller, forms::Form};
+use crate::{
+    auth::AuthError,
+    domain::Email,
+    error_code::ErrorCode,
+    http::replies::{self, ErrorReply},
+    no_effect::NoEffect,
+};
 
 /// Mails a reset token to the user of `email`, with the same reply for every address; or
 /// returns the token in the reply.

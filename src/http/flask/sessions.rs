@@ -14,8 +14,11 @@ use axum::{
     response::Response,
 };
 
-use super::{HttpState, caller::Caller, forms::Form, replies, replies::ErrorReply};
-use crate::auth::{AuthError, CheckedSession, Credentials, LoggedIn};
+use super::{HttpState, caller::Caller, forms::Form};
+use crate::{
+    auth::{AuthError, CheckedSession, Credentials, LoggedIn},
+    http::replies::{self, ErrorReply},
+};
 
 /// Checks `email` and `password`, and sets the cookie. The sessions presented with the
 /// request end.

@@ -9,7 +9,8 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{HttpState, caller::Caller, forms::Form, replies, replies::ErrorReply, sessions};
+use super::{HttpState, caller::Caller, forms::Form, sessions};
+use crate::http::replies::{self, ErrorReply};
 
 /// Creates an account for `email` with `password`.
 pub(crate) async fn register(

@@ -5,21 +5,17 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, codegen::BoxFuture, server::UnaryService};
 
-use super::misplaced_secrets;
+use super::misplaced_secrets::of_session;
 use crate::{
-    auth::{Auth, CheckedSession},
+    auth::{Auth, CheckedSession, SessionOutcome},
     proto::v1::{
         BatchGetUserBySessionRequest, BatchGetUserBySessionResponse, GetUserBySessionRequest,
         GetUserBySessionResponse,
     },
     rpc::{
-        encoding::{
-            messages,
-            reply_room::{self, peer},
-            session_ids::SessionIds,
-            session_replies::Outcome,
-        },
-        request::context,
+        encoding::{messages, session_ids::SessionIds},
+        reply_reservation::{reserve, with_reservation},
+        request::{context, peer},
     },
 };
 
@@ -50,23 +46,23 @@ async fn check(
     let session_id = &request.get_ref().session_id;
     let context = context(request)?;
     let checked = auth.get_user_from_session_id(session_id, &context).await;
-    checked.map_err(|error| misplaced_secrets::of_session(error, session_id, request.metadata()))
+    checked.map_err(of_session(session_id, request.metadata()))
 }
 
 async fn check_batch<T>(
     auth: &Auth,
     request: &Request<T>,
     session_ids: &[&str],
-) -> Result<Response<Vec<Outcome>>, Status> {
+) -> Result<Response<Vec<SessionOutcome>>, Status> {
     let (peer, context) = (peer(request)?, context(request)?);
-    let room = reply_room::take(peer, messages::batch_bytes(session_ids.len())).await?;
+    let reservation = reserve(peer, messages::batch_bytes(session_ids.len())).await?;
     let outcomes = auth
         .get_users_from_session_ids(session_ids, &context)
         .await?;
     if outcomes.iter().any(Result::is_ok) {
         peer.traffic().note_recognised();
     }
-    Ok(reply_room::respond(outcomes, room))
+    Ok(with_reservation(outcomes, reservation))
 }
 
 /// Both methods for native callers.
@@ -83,8 +79,8 @@ impl UnaryService<GetUserBySessionRequest> for NativeChecks {
 }
 
 impl UnaryService<SessionIds> for NativeChecks {
-    type Response = Vec<Outcome>;
-    type Future = BoxFuture<Response<Vec<Outcome>>, Status>;
+    type Response = Vec<SessionOutcome>;
+    type Future = BoxFuture<Response<Vec<SessionOutcome>>, Status>;
 
     fn call(&mut self, request: Request<SessionIds>) -> Self::Future {
         let auth = Arc::clone(&self.0);

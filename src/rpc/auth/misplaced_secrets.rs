@@ -93,8 +93,11 @@ static MISTAKE_STATUSES: LazyLock<[Status; 6]> =
     LazyLock::new(|| SessionIdMistake::ALL.map(|why| status::session_invalid(why.message())));
 
 /// The status of a failed call whose message has a `session_id`.
-pub(crate) fn of_session(error: AuthError, session_id: &str, metadata: &MetadataMap) -> Status {
-    match (&error, SessionIdMistake::of(session_id, metadata)) {
+pub(crate) fn of_session(
+    session_id: &str,
+    metadata: &MetadataMap,
+) -> impl FnOnce(AuthError) -> Status {
+    |error| match (&error, SessionIdMistake::of(session_id, metadata)) {
         (AuthError::SessionInvalid, Some(why)) => MISTAKE_STATUSES[why as usize].clone(),
         _ => error.into(),
     }
@@ -108,8 +111,8 @@ pub(crate) fn of_reset(error: AuthError, reset_token: &str) -> Status {
     status::reset_token_invalid(match reset_token {
         "" => "reset_token is missing: send the one from the link in the mail; it begins with rst_",
         text if text.contains("reset_token=") => {
-            "reset_token is a whole link: send what stands in it behind reset_token= and begins \
-             with rst_"
+            "reset_token is a whole link: send only the part after reset_token=, which begins with \
+             rst_"
         }
         text if SessionToken::has_prefix(text) => {
             "reset_token is a session_id: send the reset_token from the link in the mail, which \

@@ -2,10 +2,10 @@
 
 use tonic::{Request, Response, Status};
 
-use super::misplaced_secrets;
+use super::misplaced_secrets::{of_reset, of_session};
 use crate::{
     auth::Auth,
-    effect::NoEffect,
+    no_effect::NoEffect,
     proto::v1::{
         ChangePasswordRequest, ChangePasswordResponse, RequestPasswordResetRequest,
         RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
@@ -30,7 +30,7 @@ pub(super) async fn change_password(
     let opened = auth
         .change_password(&session_id, current_password, new_password, &context)
         .await
-        .map_err(|error| misplaced_secrets::of_session(error, &session_id, &metadata))?;
+        .map_err(of_session(&session_id, &metadata))?;
     Ok(Response::new(ChangePasswordResponse {
         session_id: opened.token.expose().to_owned(),
         session: Some(messages::session(&opened.live, true)),
@@ -63,7 +63,7 @@ pub(super) async fn reset_password(
     let user = auth
         .update_password(&reset_token, new_password, None, &context)
         .await
-        .map_err(|error| misplaced_secrets::of_reset(error, &reset_token))?;
+        .map_err(|error| of_reset(error, &reset_token))?;
     Ok(Response::new(ResetPasswordResponse {
         user: Some(messages::user(user)),
     }))

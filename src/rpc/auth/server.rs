@@ -30,9 +30,6 @@ use crate::{
     },
 };
 
-const CHECK: &str = "/bienvenue.v1.AuthService/GetUserBySession";
-const BATCH: &str = "/bienvenue.v1.AuthService/BatchGetUserBySession";
-
 /// `bienvenue.v1.AuthService`. All but two methods are generated.
 #[derive(Clone)]
 pub struct AuthServer {
@@ -69,8 +66,8 @@ impl Service<http::Request<Incoming>> for AuthServer {
     fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
         let checks = NativeChecks(Arc::clone(&self.auth));
         match request.uri().path() {
-            CHECK => self.reply::<GetUserBySessionRequest, _>(checks, request),
-            BATCH => self.reply::<SessionIds, _>(checks, request),
+            methods::CHECK => self.reply::<GetUserBySessionRequest, _>(checks, request),
+            methods::BATCH_CHECK => self.reply::<SessionIds, _>(checks, request),
             path if methods::is_known(path) => self.generated.call(request),
             _ => unknown_method(),
         }

@@ -2,21 +2,19 @@
 
 use tonic::{Request, Response, Status};
 
-use super::misplaced_secrets;
+use super::misplaced_secrets::of_session;
 use crate::{
     auth::{Auth, MAX_PAGE_SIZE},
-    effect::NoEffect,
+    no_effect::NoEffect,
     proto::v1::{
         ListSessionsRequest, ListSessionsResponse, LogoutRequest, LogoutResponse,
         RevokeOtherSessionsRequest, RevokeOtherSessionsResponse, RevokeSessionRequest,
         RevokeSessionResponse,
     },
     rpc::{
-        encoding::{
-            messages,
-            reply_room::{self, peer},
-        },
-        request::context,
+        encoding::messages,
+        reply_reservation::{reserve, with_reservation},
+        request::{context, peer},
     },
 };
 
@@ -26,7 +24,7 @@ pub(super) async fn logout(
 ) -> Result<Response<LogoutResponse>, Status> {
     let session_id = &request.get_ref().session_id;
     let ended = auth.destroy_session(session_id, &context(&request)?).await;
-    ended.map_err(|error| misplaced_secrets::of_session(error, session_id, request.metadata()))?;
+    ended.map_err(of_session(session_id, request.metadata()))?;
     Ok(Response::new(LogoutResponse {}))
 }
 
@@ -36,7 +34,7 @@ pub(super) async fn list_sessions(
 ) -> Result<Response<ListSessionsResponse>, Status> {
     let context = context(&request)?;
     let most = MAX_PAGE_SIZE * messages::MAX_SESSION_BYTES;
-    let room = reply_room::take(peer(&request)?, most).await?;
+    let reservation = reserve(peer(&request)?, most).await?;
     let ListSessionsRequest {
         session_id,
         page_size,
@@ -45,7 +43,7 @@ pub(super) async fn list_sessions(
     let listed = auth.list_sessions(session_id, *page_size, page_token, &context);
     let page = listed
         .await
-        .map_err(|error| misplaced_secrets::of_session(error, session_id, request.metadata()))?;
+        .map_err(of_session(session_id, request.metadata()))?;
     let sessions = page.sessions.iter();
     let sessions =
         sessions.map(|live| messages::session(live, live.session.handle == page.current));
@@ -53,7 +51,7 @@ pub(super) async fn list_sessions(
         sessions: sessions.collect(),
         next_page_token: page.next_page_token.unwrap_or_default(),
     };
-    Ok(reply_room::respond(response, room))
+    Ok(with_reservation(response, reservation))
 }
 
 pub(super) async fn revoke_session(
@@ -63,8 +61,7 @@ pub(super) async fn revoke_session(
     let RevokeSessionRequest { session_id, handle } = request.get_ref();
     let context = context(&request)?;
     let revoked = auth.revoke_session(session_id, handle, &context).await;
-    revoked
-        .map_err(|error| misplaced_secrets::of_session(error, session_id, request.metadata()))?;
+    revoked.map_err(of_session(session_id, request.metadata()))?;
     Ok(Response::new(RevokeSessionResponse {}))
 }
 
@@ -75,8 +72,7 @@ pub(super) async fn revoke_other_sessions(
     let session_id = &request.get_ref().session_id;
     let context = context(&request)?;
     let revoked = auth.revoke_other_sessions(session_id, &context).await;
-    let revoked = revoked
-        .map_err(|error| misplaced_secrets::of_session(error, session_id, request.metadata()))?;
+    let revoked = revoked.map_err(of_session(session_id, request.metadata()))?;
     let mut response = Response::new(RevokeOtherSessionsResponse {
         revoked: i32::try_from(revoked).unwrap_or(i32::MAX),
     });

@@ -7,7 +7,9 @@ use super::{
     session_fields::{write_checked, write_session, write_user},
 };
 use crate::{
-    auth::{AuthError, CheckedSession, LiveSession, sessions::freshness::WatchEvent},
+    auth::{
+        AuthError, CheckedSession, LiveSession, SessionOutcome, sessions::freshness::WatchEvent,
+    },
     domain::{RevocationEvent, SessionOwner},
     proto::v1::{self, batch_get_user_by_session_result, watch_revocations_response::Event},
 };
@@ -41,9 +43,9 @@ pub(crate) const MAX_SESSION_BYTES: usize = 416;
 /// The encoded size of a result of a batch at most, in bytes.
 const MAX_RESULT_BYTES: usize = 768;
 
-/// The number of refused sessions of a batch that get a message. With a message for each,
+/// The number of failed checks of a batch that get a message. With a message for each,
 /// the reply would be thirty times as long as a batch of empty `session_id`s.
-pub(crate) const MAX_MESSAGES: usize = 16;
+pub(crate) const MAX_ERROR_MESSAGES: usize = 16;
 
 /// The encoded size of the reply to a batch of this many sessions at most, in bytes.
 pub(crate) fn batch_bytes(session_ids: usize) -> usize {
@@ -51,16 +53,14 @@ pub(crate) fn batch_bytes(session_ids: usize) -> usize {
 }
 
 /// The results of a batch.
-pub(crate) fn outcomes(
-    outcomes: Vec<Result<CheckedSession, AuthError>>,
-) -> Vec<v1::BatchGetUserBySessionResult> {
+pub(crate) fn outcomes(outcomes: Vec<SessionOutcome>) -> Vec<v1::BatchGetUserBySessionResult> {
     use batch_get_user_by_session_result::Outcome;
-    let mut refused = 0;
+    let mut failed = 0;
     let mut outcome_of = |outcome| match outcome {
         Ok(found) => Outcome::Found(checked(&found)),
         Err(error) => {
-            refused += 1;
-            Outcome::Error(refusal(&error, refused <= MAX_MESSAGES))
+            failed += 1;
+            Outcome::Error(check_error(&error, failed <= MAX_ERROR_MESSAGES))
         }
     };
     let outcomes = outcomes.into_iter();
@@ -70,7 +70,7 @@ pub(crate) fn outcomes(
     results.collect()
 }
 
-fn refusal(error: &AuthError, with_message: bool) -> v1::SessionCheckError {
+fn check_error(error: &AuthError, with_message: bool) -> v1::SessionCheckError {
     v1::SessionCheckError {
         reason: error.code().reason().to_owned(),
         message: match with_message {

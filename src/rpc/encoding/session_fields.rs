@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn write_checked(fields: &mut Fields, checked: &CheckedSession) {
     fields.message(4, |duration| {
         duration.integer(2, checked.cache_for.subsec_nanos().into());
-        // At most the ten years that a setting allows.
+        // At most five minutes, so it fits.
         duration.integer(1, checked.cache_for.as_secs().cast_signed());
     });
     fields.integer(3, checked.revision.0);

@@ -11,17 +11,14 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use super::{fields::Fields, messages::MAX_MESSAGES, session_fields::write_checked};
-use crate::auth::{AuthError, CheckedSession};
-
-/// The outcome of one check of a batch.
-pub(crate) type Outcome = Result<CheckedSession, AuthError>;
+use super::{fields::Fields, messages::MAX_ERROR_MESSAGES, session_fields::write_checked};
+use crate::auth::{CheckedSession, SessionOutcome};
 
 /// The buffer for a found session, in bytes. Most replies are shorter.
 const FOUND_SIZE: usize = 320;
 
-/// The same for a refused session of a batch.
-const REFUSED_SIZE: usize = 32;
+/// The same for a failed check of a batch.
+const FAILED_SIZE: usize = 32;
 
 /// The first buffer of a reply, and the size up to which it is sent as a whole, in bytes.
 const BUFFER: usize = FOUND_SIZE + 5;
@@ -47,26 +44,26 @@ impl Reply for CheckedSession {
     }
 }
 
-impl Reply for Vec<Outcome> {
+impl Reply for Vec<SessionOutcome> {
     fn size(&self) -> usize {
         let found = self.iter().filter(|outcome| outcome.is_ok()).count();
-        FOUND_SIZE * found + REFUSED_SIZE * (self.len() - found)
+        FOUND_SIZE * found + FAILED_SIZE * (self.len() - found)
     }
 
     fn write(&self, response: &mut impl BufMut) {
         // One after the other in the same few cache lines.
         let mut fields = Fields::with_room(FOUND_SIZE);
-        let mut refused = 0;
+        let mut failed = 0;
         for outcome in self {
             fields.clear();
             fields.message(1, |result| match outcome {
                 Ok(checked) => result.message(1, |found| write_checked(found, checked)),
-                Err(error) => result.message(2, |refusal| {
-                    refused += 1;
-                    if refused <= MAX_MESSAGES {
-                        refusal.text(2, &error.to_string());
+                Err(error) => result.message(2, |check_error| {
+                    failed += 1;
+                    if failed <= MAX_ERROR_MESSAGES {
+                        check_error.text(2, &error.to_string());
                     }
-                    refusal.text(1, error.code().reason());
+                    check_error.text(1, error.code().reason());
                 }),
             });
             response.put_slice(fields.as_bytes());
@@ -120,11 +117,12 @@ mod tests {
 
     use super::*;
     use crate::{
+        auth::AuthError,
         proto::v1::BatchGetUserBySessionResponse,
         rpc::encoding::{messages, session_fields::tests::checked},
     };
 
-    fn outcome() -> impl Strategy<Value = Outcome> {
+    fn outcome() -> impl Strategy<Value = SessionOutcome> {
         prop_oneof![
             3 => checked().prop_map(Ok),
             1 => Just(()).prop_map(|()| Err(AuthError::SessionInvalid)),

@@ -1,10 +1,10 @@
-//! Networks with known callers.
+//! The table of networks with known callers.
 
 use std::{collections::HashMap, time::Duration};
 
 use crate::{domain::Network, peer::CoarseClock};
 
-/// A network stays known for this long after its last connection with a known caller.
+/// A network stays known for this long after the end of the last connection from it.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// The limit on known networks, each about 50 bytes.

@@ -1,4 +1,4 @@
-//! A request that is sent to both services, and an answer in a form in which the two can be
+//! A request to both services, and an answer in a form in which the two can be
 //! compared.
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
@@ -139,7 +139,7 @@ impl Memory {
         self.tokens.extend(token.map(str::to_owned));
     }
 
-    /// The answer, with names instead of what is random.
+    /// The answer, with names in place of random values.
     fn answer(&self, response: &Http1Response) -> Answer {
         let own = |name: &str| response.header(name).map(str::to_owned);
         let mut body = String::from_utf8_lossy(&response.body).into_owned();
@@ -165,7 +165,7 @@ impl Memory {
     }
 }
 
-/// An answer without what is random and without what no client goes by.
+/// An answer without random values and without details that no client depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,

@@ -8,7 +8,7 @@ use std::{
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -25,7 +25,9 @@ pub struct Process {
     pub admin_address: Option<SocketAddr>,
     pub greeting: String,
     child: Child,
-    errors: Option<JoinHandle<String>>,
+    /// What it has written to standard error so far.
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 /// The outcome of a process.
@@ -133,12 +135,16 @@ impl Process {
         may_read: mpsc::Receiver<()>,
     ) -> Result<Self, String> {
         let mut child = command.spawn().expect("the binary starts");
-        let mut stderr = child.stderr.take().expect("its errors");
-        let errors = thread::spawn(move || {
+        let mut stderr = BufReader::new(child.stderr.take().expect("its errors"));
+        let log = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&log);
+        let reader = thread::spawn(move || {
             let _ = may_read.recv();
-            let mut text = String::new();
-            let _ = stderr.read_to_string(&mut text);
-            text
+            let mut line = String::new();
+            while stderr.read_line(&mut line).is_ok_and(|read| read > 0) {
+                written.lock().expect("the log").push_str(&line);
+                line.clear();
+            }
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("its output"));
         let mut greeting = String::new();
@@ -149,7 +155,8 @@ impl Process {
         let Some(address) = address else {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(errors.join().expect("its errors"));
+            reader.join().expect("its errors");
+            return Err(log.lock().expect("the log").clone());
         };
         // The internal listener's line, where it is on.
         let is_internal = |argument: &OsStr| argument.as_bytes().starts_with(b"--admin-listen");
@@ -169,7 +176,8 @@ impl Process {
             admin_address,
             greeting,
             child,
-            errors: Some(errors),
+            log,
+            reader: Some(reader),
         })
     }
 
@@ -200,6 +208,19 @@ impl Process {
         .await;
     }
 
+    /// Its log so far.
+    fn log(&self) -> String {
+        self.log.lock().expect("the log").clone()
+    }
+
+    /// Waits until a text is in its log.
+    pub async fn until_logged(&self, text: &str) {
+        eventually(format!("{text:?} in the log"), async || {
+            self.log().contains(text)
+        })
+        .await;
+    }
+
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
@@ -217,8 +238,9 @@ impl Process {
             status.is_some()
         });
         let status = status.expect("an exit status");
-        let errors = self.errors.take().expect("its errors");
-        (status, errors.join().expect("its errors"))
+        let reader = self.reader.take().expect("its errors");
+        reader.join().expect("its errors");
+        (status, self.log())
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use std::{
 use bienvenue::{
     app::Server,
     cli::{self, Command},
-    clock::{Clock, Moment, TimeSource},
+    clock::{Clock, ClockReading, TimeSource},
     config::Config,
     lifecycle::Phase,
     proto::v1::{
@@ -33,8 +33,8 @@ use tonic::{
 };
 
 use super::{
-    Database, EMAIL, Expect as _, Outbox, PASSWORD, Watcher, eventually_some, eventually_within,
-    raw, watch::TokenFile,
+    Database, EMAIL, Expect as _, Outbox, PASSWORD, Watcher, eventually, eventually_some,
+    eventually_within, raw, watch::TokenFile,
 };
 
 /// A server that stops when dropped.
@@ -225,8 +225,10 @@ pub fn config(database_url: &str, settings: &[&str]) -> Config {
 pub struct TestClock {
     start: Instant,
     advanced_us: Arc<AtomicI64>,
-    /// The error of the calendar.
+    /// The error of the wall clock.
     jumped_us: Arc<AtomicI64>,
+    /// The number of times that a server has read both clocks.
+    readings: Arc<AtomicU64>,
 }
 
 impl Default for TestClock {
@@ -235,22 +237,37 @@ impl Default for TestClock {
             start: Instant::now(),
             advanced_us: Arc::default(),
             jumped_us: Arc::default(),
+            readings: Arc::default(),
         }
     }
 }
 
 impl TestClock {
     pub fn now(&self) -> DateTime<Utc> {
-        self.moment().calendar
+        let (advanced, jumped) = (&self.advanced_us, &self.jumped_us);
+        let offset = advanced.load(Ordering::SeqCst) + jumped.load(Ordering::SeqCst);
+        #[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
+        let now = Utc::now();
+        now + chrono::TimeDelta::microseconds(offset)
     }
 
-    /// Advances the calendar and the monotonic clock.
+    /// Waits for this number of whole sweeps: only a sweep reads both clocks, at its beginning.
+    pub async fn sweeps(&self, many: u64) {
+        let readings = || self.readings.load(Ordering::SeqCst);
+        let before = readings();
+        eventually(format!("{many} sweeps"), async || {
+            readings() > before + many
+        })
+        .await;
+    }
+
+    /// Advances the wall clock and the monotonic clock.
     pub fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_micros()).expect("a modest step");
         self.advanced_us.fetch_add(by, Ordering::SeqCst);
     }
 
-    /// Sets only the calendar forward or back.
+    /// Sets only the wall clock forward or back.
     pub fn jump(&self, seconds: i64) {
         self.jumped_us
             .fetch_add(seconds * 1_000_000, Ordering::SeqCst);
@@ -266,14 +283,12 @@ impl TimeSource for TestClock {
         Self::now(self)
     }
 
-    fn moment(&self) -> Moment {
+    fn reading(&self) -> ClockReading {
+        self.readings.fetch_add(1, Ordering::SeqCst);
         let advanced = self.advanced_us.load(Ordering::SeqCst);
-        let jumped = self.jumped_us.load(Ordering::SeqCst);
-        #[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
-        let now = Utc::now();
-        Moment {
-            calendar: now + chrono::TimeDelta::microseconds(advanced + jumped),
-            running: self.start.elapsed() + Duration::from_micros(advanced.unsigned_abs()),
+        ClockReading {
+            wall: self.now(),
+            monotonic: self.start.elapsed() + Duration::from_micros(advanced.unsigned_abs()),
         }
     }
 }

@@ -33,7 +33,7 @@ impl<T> ChunkedVec<T> {
     }
 
     /// Removes the last element.
-    fn pop(&mut self) -> Option<T> {
+    pub(super) fn pop(&mut self) -> Option<T> {
         let last = self.0.last_mut()?;
         let value = last.pop();
         if last.is_empty() {

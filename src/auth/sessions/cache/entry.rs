@@ -87,7 +87,7 @@ impl Entry {
             credential_version: self.credential_version,
             created_at: times.created_at,
             last_seen_at: times.last_seen_at,
-            client: Client::kept(Arc::clone(&self.user_agent), self.ip),
+            client: Client::from_stored(Arc::clone(&self.user_agent), self.ip),
         }
     }
 
@@ -124,7 +124,7 @@ mod tests {
 
     /// With its slot in the table and an e-mail, a session takes at most 200 bytes.
     #[test]
-    fn a_record_is_small() {
+    fn an_entry_is_small() {
         assert!(size_of::<Entry>() <= 152, "{}", size_of::<Entry>());
     }
 }

@@ -26,15 +26,16 @@ pub(super) enum Invalidation {
 pub(super) struct InvalidationLog {
     /// The number of invalidations so far.
     count: u64,
-    last: VecDeque<Invalidation>,
+    /// The last invalidations, oldest first.
+    entries: VecDeque<Invalidation>,
 }
 
 /// The invalidations during a reading.
 #[derive(Default)]
 pub(super) struct Invalidated {
     ended: HashSet<SessionDigest>,
-    released: HashSet<SessionDigest>,
-    users: HashSet<UserId>,
+    stale_sessions: HashSet<SessionDigest>,
+    stale_users: HashSet<UserId>,
 }
 
 impl InvalidationLog {
@@ -43,10 +44,10 @@ impl InvalidationLog {
     }
 
     pub(super) fn record(&mut self, invalidation: Invalidation) {
-        if self.last.len() == CAPACITY {
-            self.last.pop_front();
+        if self.entries.len() == CAPACITY {
+            self.entries.pop_front();
         }
-        self.last.push_back(invalidation);
+        self.entries.push_back(invalidation);
         self.count += 1;
     }
 
@@ -54,18 +55,18 @@ impl InvalidationLog {
     /// or include all sessions.
     pub(super) fn invalidated_since(&self, reading: Reading) -> Option<Invalidated> {
         let count = usize::try_from(self.count - reading.0).ok()?;
-        let skipped = self.last.len().checked_sub(count)?;
+        let skipped = self.entries.len().checked_sub(count)?;
         let mut since = Invalidated::default();
-        for invalidation in self.last.iter().skip(skipped) {
+        for invalidation in self.entries.iter().skip(skipped) {
             match *invalidation {
                 Invalidation::SessionEnded(digest) => {
                     since.ended.insert(digest);
                 }
                 Invalidation::DetailsStale(digest) => {
-                    since.released.insert(digest);
+                    since.stale_sessions.insert(digest);
                 }
                 Invalidation::UserStale(user_id) => {
-                    since.users.insert(user_id);
+                    since.stale_users.insert(user_id);
                 }
                 Invalidation::All => return None,
             }
@@ -81,6 +82,6 @@ impl Invalidated {
 
     /// Whether the details that were read of a session may be outdated.
     pub(super) fn is_stale(&self, digest: SessionDigest, user_id: UserId) -> bool {
-        self.released.contains(&digest) || self.users.contains(&user_id)
+        self.stale_sessions.contains(&digest) || self.stale_users.contains(&user_id)
     }
 }

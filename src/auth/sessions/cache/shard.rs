@@ -66,7 +66,7 @@ impl Shard {
     pub(super) fn look_up_many<T: Copy>(
         &mut self,
         asked: impl Iterator<Item = (T, SessionDigest)> + Clone,
-        mut take: impl FnMut(T, ShardLookup<'_>),
+        mut evaluate: impl FnMut(T, ShardLookup<'_>),
     ) {
         let slots: Vec<Option<EntryIndex>> = asked
             .clone()
@@ -90,7 +90,7 @@ impl Shard {
                 // The entry of another digest with the same fingerprint.
                 Some(Some(_)) => self.look_up(digest),
             };
-            take(name, lookup);
+            evaluate(name, lookup);
         }
     }
 
@@ -177,8 +177,16 @@ impl Shard {
     /// Removes everything, and returns the number of sessions.
     pub(super) fn clear(&mut self) -> usize {
         let known = self.slots.len();
+        while let Some(entry) = self.entries.pop() {
+            self.user_agents.give_back(&entry.user_agent);
+        }
         *self = Self::new(self.most, self.user_agents.clone());
         known
+    }
+
+    #[cfg(test)]
+    pub(super) fn user_agent_count(&self) -> usize {
+        self.user_agents.len()
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -224,7 +232,7 @@ impl Shard {
             slot.entry = EntryIndex::new(index);
         }
         if let Some(entry) = self.entries.swap_remove(index) {
-            self.user_agents.give_back(entry.user_agent);
+            self.user_agents.give_back(&entry.user_agent);
         }
     }
 

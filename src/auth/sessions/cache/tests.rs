@@ -1,11 +1,14 @@
 //! The cache against a plain model of it.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+};
 
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::auth::sessions::cache::*;
+use crate::auth::sessions::cache::{seen_queue::MAX_SEEN, *};
 use crate::domain::{Client, CredentialVersion, Email, SessionHandle};
 
 fn digest(number: u64) -> SessionDigest {
@@ -196,19 +199,63 @@ fn unused_entries_are_evicted_first() {
     assert_eq!(cached.count(), 100);
 }
 
+/// The digest of one of the many sessions that fill a cache.
+fn filler(number: usize) -> SessionDigest {
+    let mut bytes = [0; 32];
+    let spread = (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    bytes[..8].copy_from_slice(&spread.to_be_bytes());
+    SessionDigest::from_bytes(&bytes).unwrap()
+}
+
+/// Room that becomes free during a load does not make up for an omitted digest.
 #[test]
 fn a_digest_without_room_leaves_the_cache_incomplete() {
     let cache = SessionCache::new(0);
     let generation = cache.clear();
-    let numbers = 0..MIN_KNOWN_LIMIT as u64;
-    let digests = numbers.map(|number| {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
-        SessionDigest::from_bytes(&bytes).unwrap()
-    });
-    cache.insert_known(cache.begin_reading(), digests);
+    let reading = cache.begin_reading();
+    cache.insert_known(reading, (0..MIN_KNOWN_LIMIT).map(filler));
+    assert_eq!(cache.complete(generation), Completion::Complete);
+    cache.insert_known(reading, [filler(5)]);
+    assert!(is_absent(&cache, 1), "a known digest needs no room");
+    cache.insert_known(reading, [filler(MIN_KNOWN_LIMIT)]);
+    assert!(is_known(&cache, 1));
+    cache.remove(filler(0));
     assert_eq!(cache.complete(generation), Completion::NoRoom);
     assert!(is_known(&cache, 1));
+    let next = cache.clear();
+    cache.insert_known(cache.begin_reading(), [filler(MIN_KNOWN_LIMIT)]);
+    assert_eq!(cache.complete(next), Completion::Complete);
+    assert!(is_absent(&cache, 1));
+}
+
+/// Also of sessions whose reply is in progress.
+#[test]
+fn user_agents_are_dropped_with_their_last_session() {
+    let cache = SessionCache::new(10);
+    let strings = |cache: &SessionCache| lock(&cache.0.shards[0]).user_agent_count();
+    for number in 0..6 {
+        insert(&cache, number);
+    }
+    assert_eq!(strings(&cache), 3);
+    let reply = look_up(&cache, 1);
+    cache.remove(digest(1));
+    assert_eq!(strings(&cache), 3, "another session has it");
+    let other_reply = look_up(&cache, 4);
+    cache.drop_details(digest(4));
+    assert_eq!(strings(&cache), 2);
+    for reply in [reply, other_reply] {
+        let Seen::Cached(session, _) = reply else {
+            panic!("it is not cached");
+        };
+        assert_eq!(&**session.client.user_agent(), "agent 1");
+    }
+    insert(&cache, 4);
+    let reply = look_up(&cache, 4);
+    cache.clear();
+    assert_eq!(strings(&cache), 0);
+    insert(&cache, 4);
+    drop(reply);
+    assert_eq!(strings(&cache), 1);
 }
 
 #[test]

@@ -135,9 +135,9 @@ impl Follower {
         let generation = self.cache.clear();
         let event = if std::mem::replace(&mut self.has_begun, true) {
             tracing::warn!(
-                "the session index is loaded anew: the database was restarted, restored or changed \
-                 by hand, so that nothing proves that its history is the same, or this node has \
-                 lagged far behind"
+                "the session cache is loaded anew: the database was restarted, restored or changed \
+                 by hand, and the log cannot be proven to be the same, or this node has lagged far \
+                 behind"
             );
             LogEvent::Interrupted
         } else {
@@ -165,7 +165,7 @@ impl Follower {
     fn read(&mut self) -> Result<(), DbError> {
         let began = ReadStart {
             instant: Instant::now(),
-            calendar: self.clock.now(),
+            wall: self.clock.now(),
         };
         loop {
             let revision = match self.reader.read()? {

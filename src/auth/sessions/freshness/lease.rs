@@ -1,4 +1,5 @@
-//! The lease under which the session cache may be used.
+//! The lease under which the session cache may be used, which keeps the freshness bound
+//! (`revocation-max-lag`).
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
@@ -16,7 +17,7 @@ use crate::domain::Revision;
 /// committed and visible to every later query. So until `max_lag` after its beginning, the
 /// cache includes every revocation acknowledged more than `max_lag` ago.
 ///
-/// Two clocks have to agree: the monotonic one, which cannot be set, and the calendar's,
+/// Two clocks have to agree: the monotonic one, which cannot be set, and the wall clock,
 /// which goes on while the machine sleeps.
 pub(super) struct FreshnessLease {
     start: Instant,
@@ -24,7 +25,7 @@ pub(super) struct FreshnessLease {
     /// In nanoseconds since `start`.
     until: AtomicU64,
     /// In microseconds since the Unix epoch.
-    calendar_until: AtomicI64,
+    wall_until: AtomicI64,
     revision: AtomicI64,
 }
 
@@ -32,7 +33,7 @@ pub(super) struct FreshnessLease {
 #[derive(Clone, Copy)]
 pub(super) struct ReadStart {
     pub(super) instant: Instant,
-    pub(super) calendar: DateTime<Utc>,
+    pub(super) wall: DateTime<Utc>,
 }
 
 impl FreshnessLease {
@@ -41,7 +42,7 @@ impl FreshnessLease {
             start: Instant::now(),
             max_lag,
             until: AtomicU64::new(0),
-            calendar_until: AtomicI64::new(i64::MIN),
+            wall_until: AtomicI64::new(i64::MIN),
             revision: AtomicI64::new(0),
         }
     }
@@ -53,10 +54,10 @@ impl FreshnessLease {
     /// Extends the lease after a reading was applied to the cache.
     pub(super) fn renew(&self, began: ReadStart, revision: Revision) {
         let until = self.since_start(began.instant) + nanoseconds(self.max_lag);
-        let calendar_until = (began.calendar + self.max_lag).timestamp_micros();
+        let wall_until = (began.wall + self.max_lag).timestamp_micros();
         self.revision.store(revision.0, Ordering::SeqCst);
         self.until.store(until, Ordering::SeqCst);
-        self.calendar_until.store(calendar_until, Ordering::SeqCst);
+        self.wall_until.store(wall_until, Ordering::SeqCst);
     }
 
     /// Ends the lease.
@@ -68,7 +69,7 @@ impl FreshnessLease {
     pub(super) fn valid_revision(&self, now: DateTime<Utc>) -> Option<Revision> {
         let revision = self.revision();
         let is_proven = self.since_start(Instant::now()) < self.until.load(Ordering::SeqCst)
-            && now.timestamp_micros() < self.calendar_until.load(Ordering::SeqCst);
+            && now.timestamp_micros() < self.wall_until.load(Ordering::SeqCst);
         is_proven.then_some(revision)
     }
 
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!(lease.valid_revision(now), None);
         let began = |ago: Duration| ReadStart {
             instant: Instant::now() - ago,
-            calendar: now - ago,
+            wall: now - ago,
         };
         lease.renew(began(Duration::ZERO), Revision(7));
         assert_eq!(lease.valid_revision(now), Some(Revision(7)));
@@ -116,7 +117,7 @@ mod tests {
         let (lease, now) = (FreshnessLease::new(LAG), DateTime::UNIX_EPOCH);
         let began = ReadStart {
             instant: Instant::now(),
-            calendar: now,
+            wall: now,
         };
         lease.renew(began, Revision(7));
         assert_eq!(lease.valid_revision(now + LAG), None);

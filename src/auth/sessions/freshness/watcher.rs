@@ -43,7 +43,7 @@ pub struct Watch {
     db: Db,
     events: broadcast::Receiver<LogEvent>,
     /// The last returned revision.
-    told: Revision,
+    last_returned: Revision,
     /// Revocations that were read from the log and not returned yet.
     read: VecDeque<Revocation>,
     /// Whether the log has more entries, which come before further events.
@@ -67,7 +67,7 @@ impl Watch {
         let mut watch = Self {
             db,
             events: revocations.events(),
-            told: since.unwrap_or_default(),
+            last_returned: since.unwrap_or_default(),
             read: VecDeque::new(),
             is_behind: false,
             first: None,
@@ -90,7 +90,7 @@ impl Watch {
         }
         loop {
             if let Some(revocation) = self.read.pop_front() {
-                self.told = revocation.revision;
+                self.last_returned = revocation.revision;
                 return Ok(WatchEvent::Revoked(revocation));
             }
             if self.is_behind {
@@ -98,14 +98,14 @@ impl Watch {
                 continue;
             }
             match self.events.recv().await {
-                Ok(LogEvent::Revoked(revocation)) if revocation.revision > self.told => {
-                    self.told = revocation.revision;
+                Ok(LogEvent::Revoked(revocation)) if revocation.revision > self.last_returned => {
+                    self.last_returned = revocation.revision;
                     return Ok(WatchEvent::Revoked(revocation));
                 }
                 // It was already read from the log.
                 Ok(LogEvent::Revoked(_)) => {}
                 Ok(LogEvent::Current(revision)) => {
-                    return Ok(WatchEvent::Current(revision.max(self.told)));
+                    return Ok(WatchEvent::Current(revision.max(self.last_returned)));
                 }
                 Ok(LogEvent::Interrupted) | Err(RecvError::Closed) => {
                     return Err(WatchError::Interrupted);
@@ -119,14 +119,17 @@ impl Watch {
     /// two may have been sent before this watch subscribed.
     async fn skip_to_end(&mut self) -> Result<(), WatchError> {
         let page = self.db.revocations_after(Revision(i64::MAX), 1).await?;
-        self.told = page.head;
+        self.last_returned = page.head;
         self.first = Some(WatchEvent::Current(page.head));
         Ok(())
     }
 
     async fn read_on(&mut self) -> Result<(), WatchError> {
-        let page = self.db.revocations_after(self.told, READ_AT_ONCE).await?;
-        if !page.continues(self.told) {
+        let page = self
+            .db
+            .revocations_after(self.last_returned, READ_AT_ONCE)
+            .await?;
+        if !page.continues(self.last_returned) {
             return Err(WatchError::Swept);
         }
         self.read.extend(page.revocations);

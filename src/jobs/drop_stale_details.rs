@@ -1,4 +1,4 @@
-//! Drops cached details of changed users, and closes idle database connections.
+//! Drops cached details of changed users, so that they can be cached again.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use tokio::{sync::watch, time};
 use crate::auth::Auth;
 
 /// The interval, which bounds the cost: each run scans all cached details.
-const TIDY_EVERY: Duration = Duration::from_secs(5);
+const DROP_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(auth: Auth, mut stop: watch::Receiver<()>) {
     loop {
         tokio::select! {
-            () = time::sleep(TIDY_EVERY) => auth.tidy(),
+            () = time::sleep(DROP_EVERY) => auth.drop_stale_details(),
             _ = stop.changed() => return,
         }
     }
