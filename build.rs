@@ -55,7 +55,7 @@ fn methods(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
             let (service, name) = (service.full_name(), method.name());
             writeln!(
                 table,
-                "Method {{ service: {service:?}, name: {name:?}, path: {:?}, is_quiet: {}, \
+                "Method {{ service: {service:?}, name: {name:?}, path: {:?}, is_read_only: {}, \
                  proves_account: {} }},",
                 format!("/{service}/{name}"),
                 is_read_only(&method),
