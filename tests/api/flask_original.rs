@@ -388,7 +388,7 @@ on_each_database! {
         let server = TestServer::start_with(&database, &AS_FLASK).await;
         let conversations = [
             ("routes", routes()),
-            ("main scenario", main_scenario()),
+            ("main-scenario", main_scenario()),
             ("logins", logins()),
             ("browser", a_shared_browser()),
             ("cookies", cookies()),
